@@ -1,0 +1,75 @@
+"""The sizes and switches of a T5 1.1 model."""
+
+import dataclasses
+
+import gin
+import jax
+import jax.numpy as jnp
+
+from recalign.errors import UserError
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+    """A T5 1.1 model; the defaults are those of `small`.
+
+    Attributes:
+      vocab_size: rows of the embedding and columns of the output layer.
+      emb_dim: width of the residual stream.
+      num_heads: attention heads a layer.
+      num_encoder_layers: layers of the encoder.
+      num_decoder_layers: layers of the decoder.
+      head_dim: size of one head's queries, keys and values.
+      mlp_dim: hidden size of the gated feed-forward block.
+      dropout_rate: applied only where `enable_dropout` is true.
+      dtype: type of the activations, "float32" or "bfloat16"; parameters are always float32.
+      remat: what backpropagation recomputes instead of keeping: False for nothing, True for
+        whole layers, or the name of a policy of `jax.checkpoint_policies`.
+      unroll_layers: compile the layers one after the other instead of as one loop: faster steps
+        for small models on a CPU, slower compilation for deep ones. The parameters are the same.
+      float32_attention_logits: compute attention scores and their softmax in float32 even where
+        `dtype` is bfloat16, as T5X's option of that name.
+    """
+
+    vocab_size: int = 32128
+    emb_dim: int = 512
+    num_heads: int = 6
+    num_encoder_layers: int = 8
+    num_decoder_layers: int = 8
+    head_dim: int = 64
+    mlp_dim: int = 1024
+    dropout_rate: float = 0.1
+    dtype: str = "float32"
+    remat: bool | str = False
+    unroll_layers: bool = False
+    float32_attention_logits: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "emb_dim",
+            "num_heads",
+            "num_encoder_layers",
+            "num_decoder_layers",
+            "head_dim",
+            "mlp_dim",
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"T5Config.{name} must be a positive integer, not {value!r}")
+        if not 0.0 <= self.dropout_rate < 1.0:
+            raise UserError(
+                f"T5Config.dropout_rate must be at least 0 and below 1, not {self.dropout_rate!r}"
+            )
+        if self.dtype not in ("float32", "bfloat16"):
+            raise UserError(f"T5Config.dtype must be 'float32' or 'bfloat16', not {self.dtype!r}")
+        if isinstance(self.remat, str) and not hasattr(jax.checkpoint_policies, self.remat):
+            raise UserError(
+                f"T5Config.remat {self.remat!r} is not a policy of jax.checkpoint_policies; "
+                "give True, False or a name such as 'dots_with_no_batch_dims_saveable'"
+            )
+
+    @property
+    def activation_dtype(self) -> jnp.dtype:
+        return jnp.dtype(self.dtype)

@@ -1,0 +1,205 @@
+"""The blocks of T5 1.1, with the arithmetic of T5X's minimal example.
+
+Tensor names end in their shape: B batch, L input length, T target length, Q queries, S keys,
+D model width, H heads, C size of a head, F feed-forward width, V vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from recalign.model.config import T5Config
+
+NUM_BUCKETS = 32
+MAX_DISTANCE = 128
+# Added to the scores of masked keys: large enough for a weight of exactly zero, finite so that a
+# row without any valid key (padding examples) gives finite numbers.
+MASKED = -1e10
+
+_ATTENTION_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+_DENSE_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+_RELPOS_INIT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+
+class RMSNorm(nn.Module):
+    """Scales to unit root mean square (Zhang and Sennrich, 2019); no mean, no bias."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        scale_D = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        x = x.astype(jnp.float32)
+        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        normed = (x * jax.lax.rsqrt(mean_square + 1e-6)).astype(self.dtype)
+        return normed * scale_D.astype(self.dtype)
+
+
+class Dense(nn.Module):
+    """A linear map of the last axis, without bias."""
+
+    features: int
+    dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer = _DENSE_INIT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
+        kernel_IxO = self.param(
+            "kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32
+        )
+        return x.astype(self.dtype) @ kernel_IxO.astype(self.dtype)
+
+
+def _query_init(head_dim: int) -> nn.initializers.Initializer:
+    """T5 leaves out the 1/sqrt(head size) of attention and starts with smaller queries."""
+
+    def init(key, shape, dtype=jnp.float32):
+        return _ATTENTION_INIT(key, shape, dtype) / np.sqrt(head_dim)
+
+    return init
+
+
+class Attention(nn.Module):
+    """Multi-head attention without scaling of the scores."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config, dtype = self.config, self.config.activation_dtype
+        width = config.num_heads * config.head_dim
+        self.query = Dense(width, dtype, _query_init(config.head_dim))
+        self.key = Dense(width, dtype, _ATTENTION_INIT)
+        self.value = Dense(width, dtype, _ATTENTION_INIT)
+        self.out = Dense(config.emb_dim, dtype, _ATTENTION_INIT)
+
+    def keys_values(
+        self, x_BxSxD: Float[Array, "B S D"]
+    ) -> tuple[Float[Array, "B S H C"], Float[Array, "B S H C"]]:
+        return self._split_heads(self.key(x_BxSxD)), self._split_heads(self.value(x_BxSxD))
+
+    def attend(
+        self,
+        x_BxQxD: Float[Array, "B Q D"],
+        key_BxSxHxC: Float[Array, "B S H C"],
+        value_BxSxHxC: Float[Array, "B S H C"],
+        bias: Float[Array, "#B #H #Q S"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B Q D"]:
+        query_BxQxHxC = self._split_heads(self.query(x_BxQxD))
+        if self.config.float32_attention_logits:
+            query_BxQxHxC = query_BxQxHxC.astype(jnp.float32)
+            key_BxSxHxC = key_BxSxHxC.astype(jnp.float32)
+        scores_BxHxQxS = jnp.einsum("bqhc,bshc->bhqs", query_BxQxHxC, key_BxSxHxC)
+        weights_BxHxQxS = jax.nn.softmax(scores_BxHxQxS + bias.astype(scores_BxHxQxS.dtype))
+        weights_BxHxQxS = weights_BxHxQxS.astype(self.config.activation_dtype)
+        weights_BxHxQxS = self._drop_keys(weights_BxHxQxS, deterministic)
+        mixed_BxQxHxC = jnp.einsum("bhqs,bshc->bqhc", weights_BxHxQxS, value_BxSxHxC)
+        return self.out(mixed_BxQxHxC.reshape(*mixed_BxQxHxC.shape[:2], -1))
+
+    def __call__(
+        self,
+        x_BxQxD: Float[Array, "B Q D"],
+        memory_BxSxD: Float[Array, "B S D"],
+        bias: Float[Array, "#B #H #Q S"],
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B Q D"]:
+        key_BxSxHxC, value_BxSxHxC = self.keys_values(memory_BxSxD)
+        return self.attend(x_BxQxD, key_BxSxHxC, value_BxSxHxC, bias, deterministic=deterministic)
+
+    def _split_heads(self, x_BxSxE: Float[Array, "B S E"]) -> Float[Array, "B S H C"]:
+        return x_BxSxE.reshape(*x_BxSxE.shape[:2], self.config.num_heads, self.config.head_dim)
+
+    def _drop_keys(
+        self, weights_BxHxQxS: Float[Array, "B H Q S"], deterministic: bool
+    ) -> Float[Array, "B H Q S"]:
+        """T5 draws one mask over the keys for all queries of a head."""
+        if deterministic or self.config.dropout_rate == 0.0:
+            return weights_BxHxQxS
+        keep_probability = 1.0 - self.config.dropout_rate
+        B, H, _, S = weights_BxHxQxS.shape
+        keep = jax.random.bernoulli(self.make_rng("dropout"), keep_probability, (B, H, 1, S))
+        return weights_BxHxQxS * (
+            keep.astype(weights_BxHxQxS.dtype)
+            / jnp.asarray(keep_probability, weights_BxHxQxS.dtype)
+        )
+
+
+class GatedMlp(nn.Module):
+    """wo(gelu(wi_0 x) * wi_1 x), with the tanh form of GELU (Shazeer, 2020)."""
+
+    config: T5Config
+
+    @nn.compact
+    def __call__(
+        self, x_BxQxD: Float[Array, "B Q D"], *, deterministic: bool
+    ) -> Float[Array, "B Q D"]:
+        config, dtype = self.config, self.config.activation_dtype
+        gate_BxQxF = nn.gelu(Dense(config.mlp_dim, dtype, name="wi_0")(x_BxQxD), approximate=True)
+        hidden_BxQxF = gate_BxQxF * Dense(config.mlp_dim, dtype, name="wi_1")(x_BxQxD)
+        hidden_BxQxF = length_dropout(config)(hidden_BxQxF, deterministic=deterministic)
+        return Dense(config.emb_dim, dtype, name="wo")(hidden_BxQxF)
+
+
+def length_dropout(config: T5Config) -> nn.Dropout:
+    """T5's dropout in the residual stream: one mask for all positions of a sequence."""
+    return nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
+
+
+def relative_position_buckets(
+    query_length: int, key_length: int, *, bidirectional: bool
+) -> Int[np.ndarray, "Q S"]:
+    """T5's buckets: near distances one by one, far ones logarithmically, up to 128 and beyond.
+
+    In the bidirectional form half of the buckets are for keys after the query.
+    """
+    offset_QxS = np.arange(key_length)[None, :] - np.arange(query_length)[:, None]
+    if bidirectional:
+        buckets = NUM_BUCKETS // 2
+        first_bucket_QxS = np.where(offset_QxS > 0, buckets, 0)
+        distance_QxS = np.abs(offset_QxS)
+    else:
+        buckets = NUM_BUCKETS
+        first_bucket_QxS = np.zeros_like(offset_QxS)
+        distance_QxS = np.maximum(-offset_QxS, 0)
+    exact = buckets // 2
+    # float32 and the epsilon decide on which side of a boundary a distance falls: as in T5X.
+    ratio = distance_QxS.astype(np.float32) / exact + np.finfo(np.float32).eps
+    logarithmic = exact + (np.log(ratio) / np.log(MAX_DISTANCE / exact) * (buckets - exact)).astype(
+        np.int32
+    )
+    bucket_QxS = np.where(distance_QxS < exact, distance_QxS, np.minimum(logarithmic, buckets - 1))
+    return (first_bucket_QxS + bucket_QxS).astype(np.int32)
+
+
+class RelativePositionBias(nn.Module):
+    """A learned score for each head and bucket of distance; one table for a whole stack."""
+
+    config: T5Config
+    bidirectional: bool
+
+    @nn.compact
+    def __call__(self, query_length: int, key_length: int) -> Float[Array, "1 H Q S"]:
+        table_HxR = self.param(
+            "rel_embedding", _RELPOS_INIT, (self.config.num_heads, NUM_BUCKETS), jnp.float32
+        )
+        bucket_QxS = relative_position_buckets(
+            query_length, key_length, bidirectional=self.bidirectional
+        )
+        # A product with one-hot columns, because the gradient of a gather is a slow scatter.
+        dtype = self.config.activation_dtype
+        one_hot_RxQxS = (jnp.arange(NUM_BUCKETS)[:, None, None] == bucket_QxS).astype(dtype)
+        return jnp.einsum("hr,rqs->hqs", table_HxR.astype(dtype), one_hot_RxQxS)[None]
+
+
+def padding_bias(tokens_BxS: Int[Array, "B S"], dtype: jnp.dtype) -> Float[Array, "B 1 1 S"]:
+    """Hides the keys whose token is padding."""
+    return jnp.where(tokens_BxS > 0, 0.0, MASKED).astype(dtype)[:, None, None, :]
+
+
+def causal_bias(length: int, dtype: jnp.dtype) -> Float[Array, "1 1 T T"]:
+    """Hides the keys that come after the query."""
+    return jnp.where(np.tri(length, dtype=bool), 0.0, MASKED).astype(dtype)[None, None]

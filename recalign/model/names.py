@@ -1,0 +1,67 @@
+"""T5X's names for the parameters, and back.
+
+Inside, the layers of a stack are one array with a leading layer axis; T5X's minimal example
+names them one by one:
+
+    encoder/layers/attention/query/kernel [N, D, E]  <->  encoder/layers_0/attention/query/kernel [D, E], …
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recalign.errors import UserError
+
+Tree = Mapping[str, Any]
+_LAYER = re.compile(r"layers_(\d+)")
+
+
+def to_t5x(params: Tree) -> dict[str, Any]:
+    """Splits stacked layers into T5X's `layers_0`, `layers_1`, …; everything else keeps its name.
+
+    Works on any tree that follows the parameters' (gradients, moments), of JAX or NumPy arrays.
+    """
+    named: dict[str, Any] = {}
+    for name, value in params.items():
+        if name == "layers":
+            for layer in range(jax.tree.leaves(value)[0].shape[0]):
+                named[f"layers_{layer}"] = jax.tree.map(lambda leaf, i=layer: leaf[i], dict(value))
+        elif isinstance(value, Mapping):
+            named[name] = to_t5x(value)
+        else:
+            named[name] = value
+    return named
+
+
+def from_t5x(named: Tree) -> dict[str, Any]:
+    """The inverse of `to_t5x`: stacks `layers_0`, `layers_1`, … along a leading axis."""
+    params: dict[str, Any] = {}
+    layers: dict[int, Tree] = {}
+    for name, value in named.items():
+        if match := _LAYER.fullmatch(name):
+            layers[int(match[1])] = value
+        elif isinstance(value, Mapping):
+            params[name] = from_t5x(value)
+        else:
+            params[name] = value
+    if layers:
+        missing = sorted(set(range(max(layers) + 1)) - set(layers))
+        if missing:
+            raise UserError(f"parameters of layers_{missing[0]} are missing among T5X's names")
+        ordered = [dict(layers[layer]) for layer in range(len(layers))]
+        structures = [jax.tree.structure(layer) for layer in ordered]
+        for number, structure in enumerate(structures):
+            if structure != structures[0]:
+                raise UserError(f"layers_{number} does not hold the same parameters as layers_0")
+        params["layers"] = jax.tree.map(lambda *leaves: _stack(leaves), *ordered)
+    return params
+
+
+def _stack(leaves: tuple[Any, ...]) -> Any:
+    # NumPy arrays stay in host memory: a large checkpoint need not fit the device twice.
+    stack: Callable = jnp.stack if any(isinstance(x, jax.Array) for x in leaves) else np.stack
+    return stack(leaves)

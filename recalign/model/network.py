@@ -1,0 +1,285 @@
+"""T5 1.1 as a flax.linen model with stacked layers.
+
+All layers of a stack are one set of parameters with a leading layer axis, applied by `nn.scan`:
+the compiler sees one layer however deep the model is. `recalign.model.names` gives the
+parameters T5X's names. Shape letters: see `recalign.model.layers`; N is the number of layers.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from recalign.model.config import T5Config
+from recalign.model.layers import (
+    Attention,
+    Dense,
+    GatedMlp,
+    RelativePositionBias,
+    RMSNorm,
+    causal_bias,
+    length_dropout,
+    padding_bias,
+)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then the feed-forward block, each normed before and added after."""
+
+    config: T5Config
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxLxD: Float[Array, "B L D"],
+        relpos_1xHxLxL: Float[Array, "1 H L L"],
+        padding_Bx1x1xL: Float[Array, "B 1 1 L"],
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B L D"], None]:
+        config, dtype = self.config, self.config.activation_dtype
+        dropout = length_dropout(config)
+
+        normed = RMSNorm(dtype, name="pre_attention_layer_norm")(x_BxLxD)
+        # The two biases are added here, not once above, so that XLA fuses the sum into the
+        # softmax instead of keeping a [B, H, L, L] array.
+        attended = Attention(config, name="attention")(
+            normed, normed, relpos_1xHxLxL + padding_Bx1x1xL, deterministic=deterministic
+        )
+        x_BxLxD = x_BxLxD + dropout(attended, deterministic=deterministic)
+
+        normed = RMSNorm(dtype, name="pre_mlp_layer_norm")(x_BxLxD)
+        transformed = GatedMlp(config, name="mlp")(normed, deterministic=deterministic)
+        return x_BxLxD + dropout(transformed, deterministic=deterministic), None
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the encoder, and the feed-forward block."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config, dtype = self.config, self.config.activation_dtype
+        self.pre_self_attention_layer_norm = RMSNorm(dtype)
+        self.self_attention = Attention(config)
+        self.pre_cross_attention_layer_norm = RMSNorm(dtype)
+        self.encoder_decoder_attention = Attention(config)
+        self.pre_mlp_layer_norm = RMSNorm(dtype)
+        self.mlp = GatedMlp(config)
+        self.dropout = length_dropout(config)
+
+    def __call__(
+        self,
+        x_BxTxD: Float[Array, "B T D"],
+        encoded_BxLxD: Float[Array, "B L D"],
+        self_bias: Float[Array, "1 H T T"],
+        cross_bias: Float[Array, "B 1 1 L"],
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B T D"], None]:
+        normed = self.pre_self_attention_layer_norm(x_BxTxD)
+        attended = self.self_attention(normed, normed, self_bias, deterministic=deterministic)
+        x_BxTxD = x_BxTxD + self.dropout(attended, deterministic=deterministic)
+
+        normed = self.pre_cross_attention_layer_norm(x_BxTxD)
+        attended = self.encoder_decoder_attention(
+            normed, encoded_BxLxD, cross_bias, deterministic=deterministic
+        )
+        x_BxTxD = x_BxTxD + self.dropout(attended, deterministic=deterministic)
+
+        normed = self.pre_mlp_layer_norm(x_BxTxD)
+        transformed = self.mlp(normed, deterministic=deterministic)
+        return x_BxTxD + self.dropout(transformed, deterministic=deterministic), None
+
+    def cross_keys_values(
+        self, encoded_BxLxD: Float[Array, "B L D"]
+    ) -> tuple[Float[Array, "B L H C"], Float[Array, "B L H C"]]:
+        """What attention to the encoder needs of it: the same for every beam and every step."""
+        return self.encoder_decoder_attention.keys_values(encoded_BxLxD)
+
+    def step(
+        self,
+        x_BxKxD: Float[Array, "B K D"],
+        cached_BxKxTxHxC: tuple[Float[Array, "B K T H C"], Float[Array, "B K T H C"]],
+        cross_BxLxHxC: tuple[Float[Array, "B L H C"], Float[Array, "B L H C"]],
+        self_bias_1xHx1xT: Float[Array, "1 H 1 T"],
+        cross_bias: Float[Array, "B 1 1 L"],
+        position: Int[Array, ""],
+    ) -> tuple[Float[Array, "B K D"], tuple[Float[Array, "B K T H C"], ...]]:
+        """One position of K beams; returns the output and the cache with that position filled.
+
+        Attention to the encoder takes the beams of an example as its queries, so its keys and
+        values are neither copied nor read once a beam.
+        """
+        B, K, D = x_BxKxD.shape
+        normed = self.pre_self_attention_layer_norm(x_BxKxD)
+        current = self.self_attention.keys_values(normed)
+        cached_BxKxTxHxC = tuple(
+            jax.lax.dynamic_update_index_in_dim(cache, new, position, axis=2)
+            for cache, new in zip(cached_BxKxTxHxC, current, strict=True)
+        )
+        key, value = (cache.reshape(B * K, *cache.shape[2:]) for cache in cached_BxKxTxHxC)
+        attended = self.self_attention.attend(
+            normed.reshape(B * K, 1, D), key, value, self_bias_1xHx1xT
+        )
+        x_BxKxD = x_BxKxD + attended.reshape(B, K, D)
+
+        normed = self.pre_cross_attention_layer_norm(x_BxKxD)
+        x_BxKxD = x_BxKxD + self.encoder_decoder_attention.attend(
+            normed, *cross_BxLxHxC, cross_bias
+        )
+        normed = self.pre_mlp_layer_norm(x_BxKxD)
+        return x_BxKxD + self.mlp(normed, deterministic=True), cached_BxKxTxHxC
+
+
+class Encoder(nn.Module):
+    """Embedded inputs to encoded inputs."""
+
+    config: T5Config
+
+    @nn.compact
+    def __call__(
+        self,
+        embedded_BxLxD: Float[Array, "B L D"],
+        padding_Bx1x1xL: Float[Array, "B 1 1 L"],
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B L D"]:
+        config = self.config
+        length = embedded_BxLxD.shape[1]
+        relpos = RelativePositionBias(config, bidirectional=True, name="relpos_bias")
+        x_BxLxD = length_dropout(config)(embedded_BxLxD, deterministic=deterministic)
+        layers = _stacked(EncoderLayer, config, config.num_encoder_layers)(config, name="layers")
+        x_BxLxD, _ = layers(x_BxLxD, relpos(length, length), padding_Bx1x1xL, deterministic)
+        x_BxLxD = RMSNorm(config.activation_dtype, name="encoder_norm")(x_BxLxD)
+        # The one place where T5X draws a mask a position.
+        return nn.Dropout(config.dropout_rate)(x_BxLxD, deterministic=deterministic)
+
+
+class Decoder(nn.Module):
+    """Embedded targets and encoded inputs to logits."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config = self.config
+        self.relpos_bias = RelativePositionBias(config, bidirectional=False)
+        self.layers = _stacked(DecoderLayer, config, config.num_decoder_layers)(config)
+        self.decoder_norm = RMSNorm(config.activation_dtype)
+        # float32 even under bfloat16 activations: the softmax over the vocabulary needs it.
+        self.logits_dense = Dense(config.vocab_size, jnp.dtype("float32"))
+        self.dropout = length_dropout(config)
+
+    def __call__(
+        self,
+        embedded_BxTxD: Float[Array, "B T D"],
+        encoded_BxLxD: Float[Array, "B L D"],
+        cross_bias: Float[Array, "B 1 1 L"],
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B T V"]:
+        # Targets are padded on the right only, so the causal mask already hides the padding from
+        # every position that counts.
+        self_bias = self.self_bias(embedded_BxTxD.shape[1])
+        x_BxTxD = self.dropout(embedded_BxTxD, deterministic=deterministic)
+        x_BxTxD, _ = self.layers(x_BxTxD, encoded_BxLxD, self_bias, cross_bias, deterministic)
+        x_BxTxD = self.dropout(self.decoder_norm(x_BxTxD), deterministic=deterministic)
+        return self.logits_dense(x_BxTxD)
+
+    def self_bias(self, length: int) -> Float[Array, "1 H T T"]:
+        """Position scores and causal mask; row t is all that position t needs of it."""
+        return self.relpos_bias(length, length) + causal_bias(length, self.config.activation_dtype)
+
+    def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        """The output layer alone, without dropout."""
+        return self.logits_dense(self.decoder_norm(x))
+
+
+class Transformer(nn.Module):
+    """T5 1.1. Token 0 is padding in the inputs and the decoder's start; nothing is packed."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        self.token_embedder = nn.Embed(
+            self.config.vocab_size,
+            self.config.emb_dim,
+            dtype=self.config.activation_dtype,
+            embedding_init=nn.initializers.normal(stddev=1.0),
+        )
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
+
+    def __call__(
+        self,
+        encoder_input_tokens_BxL: Int[Array, "B L"],
+        decoder_input_tokens_BxT: Int[Array, "B T"],
+        *,
+        enable_dropout: bool = False,
+    ) -> Float[Array, "B T V"]:
+        """Logits of every target position; `decoder_input_tokens` are the targets shifted right."""
+        encoded_BxLxD = self.encode(encoder_input_tokens_BxL, enable_dropout=enable_dropout)
+        return self.decode(
+            encoded_BxLxD,
+            encoder_input_tokens_BxL,
+            decoder_input_tokens_BxT,
+            enable_dropout=enable_dropout,
+        )
+
+    def encode(
+        self, encoder_input_tokens_BxL: Int[Array, "B L"], *, enable_dropout: bool = False
+    ) -> Float[Array, "B L D"]:
+        return self.encoder(
+            self.embed(encoder_input_tokens_BxL),
+            padding_bias(encoder_input_tokens_BxL, self.config.activation_dtype),
+            deterministic=not enable_dropout,
+        )
+
+    def decode(
+        self,
+        encoded_BxLxD: Float[Array, "B L D"],
+        encoder_input_tokens_BxL: Int[Array, "B L"],
+        decoder_input_tokens_BxT: Int[Array, "B T"],
+        *,
+        enable_dropout: bool = False,
+    ) -> Float[Array, "B T V"]:
+        return self.decoder(
+            self.embed(decoder_input_tokens_BxT),
+            encoded_BxLxD,
+            padding_bias(encoder_input_tokens_BxL, self.config.activation_dtype),
+            deterministic=not enable_dropout,
+        )
+
+    def embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
+        return self.token_embedder(tokens)
+
+    def self_bias(self, length: int) -> Float[Array, "1 H T T"]:
+        return self.decoder.self_bias(length)
+
+    def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        return self.decoder.logits(x)
+
+
+def _stacked(layer: type[nn.Module], config: T5Config, num_layers: int) -> type[nn.Module]:
+    """`num_layers` of `layer` as one module: parameters get a leading layer axis."""
+    if config.remat:
+        policy = None
+        if isinstance(config.remat, str):
+            policy = getattr(jax.checkpoint_policies, config.remat)
+        # `deterministic` is a Python bool, so not traced. Inside a scan the loop itself keeps XLA
+        # from merging the recomputation with the original.
+        arguments = list(inspect.signature(layer.__call__).parameters)
+        layer = nn.remat(
+            layer,
+            policy=policy,
+            prevent_cse=config.unroll_layers,
+            static_argnums=(arguments.index("deterministic"),),
+        )
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=nn.broadcast,
+        length=num_layers,
+        unroll=num_layers if config.unroll_layers else 1,
+    )
