@@ -1,0 +1,76 @@
+"""A directory that exists complete or not at all."""
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterator
+
+import tensorflow as tf
+from etils import epath
+
+from recalign.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
+    """Yields a temporary sibling of `final`, which takes its place when the block ends well.
+
+    What was at `final` stays untouched until then and is gone afterwards. An exception or an
+    interrupt removes the sibling; a killed process leaves one, which the next call on the same
+    host removes. On object stores, where no rename exists, the files are copied one by one.
+
+    Raises:
+        UserError: the disk is full, a directory is read-only, a path is a file, …
+    """
+    suffix = f"{_host()}-{os.getpid()}"
+    temporary = final.parent / f".{final.name}.incomplete-{suffix}"
+    replaced = final.parent / f".{final.name}.replaced-{suffix}"
+    try:
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(final)
+            temporary.mkdir()
+            yield temporary
+            if final.exists():
+                final.rename(replaced)
+            temporary.rename(final)
+        finally:
+            for leftover in (temporary, replaced):
+                if leftover.exists():
+                    leftover.rmtree()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write {final}: {reason}; nothing was changed") from error
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"cannot write {final}: {reason}; nothing was changed") from error
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+
+
+def _remove_leftovers(final: epath.Path) -> None:
+    """Removes what killed processes of this host left beside `final`, and puts back what they
+    had moved away but not yet replaced."""
+    pattern = re.compile(
+        rf"\.{re.escape(final.name)}\.(incomplete|replaced)-{re.escape(_host())}-(\d+)"
+    )
+    for sibling in final.parent.iterdir():
+        match = pattern.fullmatch(sibling.name)
+        if match and not _is_running(int(match[2])):
+            if match[1] == "replaced" and not final.exists():
+                sibling.rename(final)
+            else:
+                sibling.rmtree()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,52 @@
+"""Short item ids: which index, and so which id, each raw item gets."""
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from recalign.errors import UserError
+
+METHODS = ("random", "sequential", "semantic")
+
+SEQUENTIAL_WARNING = (
+    "warning: sequential item ids number the items in the order of the users' sequences, held-out"
+    " items included, as P5 did: the next number is often the answer. Use them only to show that"
+    " leak, never for results."
+)
+
+
+def item_order(
+    method: str, raw_ids: list[str], item: Int32[np.ndarray, " n"], seed: int
+) -> Int64[np.ndarray, " items"]:
+    """The items in index order: the item at position i gets index i and the id of `item_id(i)`.
+
+    Args:
+        method: "random": a seeded permutation of the items sorted by raw id, so the same items get
+            the same ids in whatever order their log came. "sequential": by first appearance in the
+            sequences.
+        raw_ids: the items' raw ids, every one occurring in `item`.
+        item: indices into `raw_ids`, sequence by sequence in time order.
+        seed: decides the permutation.
+
+    Raises:
+        UserError: an unknown method, or "semantic", which is not there yet.
+    """
+    if method == "random":
+        by_raw_id = np.asarray(sorted(range(len(raw_ids)), key=raw_ids.__getitem__), np.int64)
+        # RandomState's streams never change between numpy versions; a Generator's may.
+        shuffler = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, 0])))
+        return by_raw_id[shuffler.permutation(len(raw_ids))]
+    if method == "sequential":
+        items, first = np.unique(item, return_index=True)
+        return items[np.argsort(first)].astype(np.int64)
+    if method == "semantic":
+        raise UserError("--item_ids semantic is not there yet: use random")
+    raise UserError(f"--item_ids {method!r} is none of {', '.join(METHODS)}")
+
+
+def item_id(index: int) -> str:
+    """The short id of a catalogue index.
+
+    >>> item_id(0)
+    'I1'
+    """
+    return f"I{index + 1}"

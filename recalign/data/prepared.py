@@ -1,0 +1,121 @@
+"""A prepared dataset as the rest of the package sees it."""
+
+import dataclasses
+import functools
+import json
+import os
+
+from etils import epath
+
+from recalign.data.catalogue import Catalogue, read_catalogue
+from recalign.data.records import VERSION, UserSequences, read_records
+from recalign.errors import UserError
+
+INFO_FILE = "dataset.json"
+SENTENCEPIECE_FILE = "sentencepiece.model"
+
+__all__ = [
+    "Catalogue",
+    "PreparedDataset",
+    "UserSequences",
+    "dataset_directory",
+    "dataset_path",
+    "open_dataset",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset on disk; what is read of it stays in memory.
+
+    Attributes:
+        directory: `<data_dir>/<name>/<version>`.
+        info: what `dataset.json` holds (WORKSPACE.md), and "notes", lines for a person.
+    """
+
+    directory: epath.Path
+    info: dict
+    _sequences: dict[str, UserSequences] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.info["name"]
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether the log has ratings."""
+        return self.info["has_ratings"]
+
+    @functools.cached_property
+    def catalogue(self) -> Catalogue:
+        """The items, in index order.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        return read_catalogue(self.directory)
+
+    @property
+    def sentencepiece_model(self) -> epath.Path | None:
+        """The dataset's own vocabulary, where it has one."""
+        path = self.directory / SENTENCEPIECE_FILE
+        return path if path.exists() else None
+
+    def sequences(self, split: str) -> UserSequences:
+        """All records of "train", "validation" or "test".
+
+        Raises:
+            UserError: damaged files.
+            KeyError: an unknown split.
+        """
+        if split not in self._sequences:
+            self._sequences[split] = read_records(self.directory, split, self.has_ratings)
+        return self._sequences[split]
+
+
+def dataset_path(name: str, data_dir: str | os.PathLike) -> epath.Path:
+    """Where the dataset is or would be."""
+    return epath.Path(data_dir) / name / VERSION
+
+
+def dataset_directory(name: str, data_dir: str | os.PathLike) -> epath.Path:
+    """The directory of a dataset that is there.
+
+    Raises:
+        UserError: it is not prepared; the message holds the command that prepares it.
+    """
+    directory = dataset_path(name, data_dir)
+    if not (directory / INFO_FILE).exists():
+        raise UserError(
+            f"dataset {name!r} is not prepared in {directory}:"
+            f" run `recalign prepare {name} --data_dir {os.fspath(data_dir)}`"
+        )
+    return directory
+
+
+def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
+    """Opens a prepared dataset; the same object as before unless it was prepared anew.
+
+    Raises:
+        UserError: it is not prepared, or its `dataset.json` is damaged.
+    """
+    directory = dataset_directory(name, data_dir)
+    path = directory / INFO_FILE
+    # The info holds a fingerprint of the data, so that other data never has the same text.
+    return _open(os.fspath(directory), path.stat().mtime, path.read_text())
+
+
+@functools.lru_cache(maxsize=16)
+def _open(directory: str, mtime: int, info_text: str) -> PreparedDataset:
+    del mtime  # A part of the key alone.
+    try:
+        info = json.loads(info_text)
+        info["name"], info["has_ratings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{directory}/{INFO_FILE}: damaged ({error}): prepare the dataset again"
+        ) from error
+    return PreparedDataset(epath.Path(directory), info)

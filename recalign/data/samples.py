@@ -1,0 +1,55 @@
+"""How many samples a user gives: the one place where the paper's Table 10 is counted."""
+
+import numpy as np
+from jaxtyping import Int64
+
+from recalign.errors import UserError
+
+NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr")
+"""Tasks about the item that follows a window."""
+
+WINDOW_TASKS = ("mim", "mlm")
+"""Tasks about the items of a window."""
+
+EVALUATED_TASKS = ("retrieval", "ranking", "rating")
+"""Tasks with validation and test samples: one for each user of the split."""
+
+
+def samples_per_user(
+    task: str, lengths: Int64[np.ndarray, " rows"], split: str, history_length: int
+) -> Int64[np.ndarray, " rows"]:
+    """The number of samples of each user.
+
+    In training, over a training part of M items and a history length of w:
+
+    - retrieval, ranking, rating, bpr: every window of w items with the item after it, so
+      max(1, M - w); the whole part is the one sample where M <= w + 1; 0 where M < 2.
+    - mim: every window of w items, so max(1, M - w + 1); 0 where M < 1.
+    - mlm: as many as mim, but 0 where M < 2: a sub-sequence has at least two items.
+
+    In validation and test: one of each recommendation task, none of the others.
+
+    Args:
+        task: "retrieval", "ranking", "rating", "mim", "mlm" or "bpr".
+        lengths: int64 [R], the number of `items` in each record of the split (train: the training
+            part; validation and test: history and target).
+        split: "train", "validation" or "test".
+        history_length: w, at least 1.
+
+    Raises:
+        UserError: a history length below 1.
+        KeyError: an unknown task or split.
+    """
+    lengths = np.asarray(lengths, np.int64)
+    if history_length < 1:
+        raise UserError(f"history_length {history_length}: a history has at least 1 item")
+    if task not in NEXT_ITEM_TASKS + WINDOW_TASKS:
+        raise KeyError(task)
+    if split in ("validation", "test"):
+        return np.full(len(lengths), int(task in EVALUATED_TASKS), np.int64)
+    if split != "train":
+        raise KeyError(split)
+    if task in NEXT_ITEM_TASKS:
+        return np.where(lengths < 2, 0, np.maximum(1, lengths - history_length))
+    shortest = 2 if task == "mlm" else 1
+    return np.where(lengths < shortest, 0, np.maximum(1, lengths - history_length + 1))
