@@ -3,7 +3,7 @@
 Inside, the layers of a stack are one array with a leading layer axis; T5X's minimal example
 names them one by one:
 
-    encoder/layers/attention/query/kernel [N, D, E]  <->  encoder/layers_0/attention/query/kernel [D, E], …
+    encoder/layers/mlp/wo/kernel [N, F, D]  <->  encoder/layers_0/mlp/wo/kernel [F, D], …
 """
 
 import re

@@ -1,0 +1,309 @@
+"""Beam search with T5X's semantics, over all token sequences or over a trie of valid ones.
+
+The search keeps K live and K finished beams. A step takes the 2K best continuations of the live
+beams: even if K of them end, K are left to live on. A finished beam's score is its
+log-probability divided by ((5 + length) / 6)^alpha (Wu et al., 2016, equation 14).
+
+Shape letters as in `recalign.model.layers`; K beams, M children of a trie's node.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from recalign.errors import UserError
+from recalign.model import incremental
+from recalign.model.config import T5Config
+from recalign.model.network import Transformer
+from recalign.model.trie import Trie
+
+# The score of a beam that does not exist. Below half of it counts as not existing, since scores
+# add up and are divided by the length penalty.
+NO_BEAM = -1.0e7
+_EXISTS = NO_BEAM / 2
+
+
+@struct.dataclass
+class Beams:
+    """The K beams of each example in ascending order of their scores: the best is the last.
+
+    Where fewer than K sequences are valid, the first beams are fillers: no tokens (all 0), score
+    and log-probability -1e7. An example none of whose beams ended within the length has its live
+    beams instead, without EOS, with log-probabilities as scores, as in T5X.
+
+    Attributes:
+      tokens_BxKxT: with EOS, and 0 after it.
+      scores_BxK: log-probability over length penalty.
+      log_probs_BxK: natural logarithm of the sequence's probability, EOS included.
+    """
+
+    tokens_BxKxT: Int[Array, "B K T"]
+    scores_BxK: Float[Array, "B K"]
+    log_probs_BxK: Float[Array, "B K"]
+
+
+@struct.dataclass
+class _Candidates:
+    """The 2K best continuations of an example's live beams, best first."""
+
+    log_probs: Float[Array, "B 2K"]
+    tokens: Int[Array, "B 2K"]
+    beams: Int[Array, "B 2K"]
+    nodes: Int[Array, "B 2K"] | None
+
+
+@struct.dataclass
+class _Search:
+    """The state of the search; both sets are kept in ascending order."""
+
+    position: Int[Array, ""]
+    live_log_probs_BxK: Float[Array, "B K"]
+    live_tokens_BxKxT: Int[Array, "B K T"]
+    live_nodes_BxK: Int[Array, "B K"] | None
+    cache: incremental.Cache
+    finished: Beams
+
+
+def beam_decode(
+    params: dict,
+    config: T5Config,
+    encoder_input_tokens_BxL: Int[Array, "B L"],
+    *,
+    beam_size: int,
+    max_decode_len: int,
+    alpha: float = 0.6,
+    eos_id: int = 1,
+    trie: Trie | None = None,
+    allowed_BxN: Bool[Array, "#B N"] | None = None,
+    exact_log_probs: bool = True,
+) -> Beams:
+    """The best target sequences of each example. A pure function, to be jitted by the caller.
+
+    Args:
+      params: parameters of `Transformer`.
+      config: of the model.
+      encoder_input_tokens_BxL: inputs, padded on the right with 0.
+      beam_size: K, beams kept and returned.
+      max_decode_len: T, the longest output, EOS included.
+      alpha: exponent of the length penalty; 0 ranks by log-probability.
+      eos_id: the token that ends a sequence.
+      trie: only its sequences are searched.
+      allowed_BxN: `trie.node_mask(...)`: the sequences each example is restricted to.
+      exact_log_probs: normalise over the whole vocabulary also under a trie. Without, only the
+        tokens that the trie uses are evaluated and normalised over: faster with a large
+        vocabulary, and the log-probabilities are conditional on those tokens.
+    """
+    if trie is not None and trie.depth > max_decode_len:
+        raise UserError(
+            f"the longest ID has {trie.depth} tokens with EOS, more than max_decode_len "
+            f"{max_decode_len}"
+        )
+    if trie is None and allowed_BxN is not None:
+        raise UserError("allowed_BxN restricts the sequences of a trie, but none was given")
+
+    # No sequence can be longer, so none can have a larger penalty. T5X counts the start token.
+    longest = max_decode_len + 1 if trie is None else trie.depth
+    steps = max_decode_len if trie is None else trie.depth
+    memory = incremental.prepare(params, config, encoder_input_tokens_BxL, max_decode_len)
+
+    def advance(search: _Search) -> _Search:
+        hidden_BxKxD, cache = incremental.step(
+            params,
+            config,
+            memory,
+            _last_tokens(search),
+            search.cache,
+            search.position,
+        )
+        if trie is None:
+            logits_BxKxV = _logits(params, config, hidden_BxKxD, None)
+            candidates = _any_token(logits_BxKxV, search.live_log_probs_BxK, 2 * beam_size)
+        else:
+            used_token_U = None if exact_log_probs else trie.used_token_U
+            logits_BxKxV = _logits(params, config, hidden_BxKxD, used_token_U)
+            candidates = _trie_children(
+                logits_BxKxV, search, trie, allowed_BxN, exact_log_probs, 2 * beam_size
+            )
+        return _select(search, candidates, cache, beam_size, alpha, eos_id)
+
+    def can_improve(search: _Search) -> Bool[Array, ""]:
+        best_live_B = search.live_log_probs_BxK[:, -1]
+        worst_finished_B = search.finished.scores_BxK[:, 0]
+        settled_B = (worst_finished_B > _EXISTS) & (
+            worst_finished_B > best_live_B / _length_penalty(longest, alpha)
+        )
+        settled_B |= best_live_B < _EXISTS
+        return (search.position < steps) & ~jnp.all(settled_B)
+
+    batch = encoder_input_tokens_BxL.shape[0]
+    # All beams begin alike, so the first step is taken by one beam an example.
+    search = advance(_start(config, batch, beam_size, max_decode_len, trie))
+    search = jax.lax.while_loop(can_improve, advance, search)
+    return _result(search)
+
+
+def _start(
+    config: T5Config, batch: int, beam_size: int, max_decode_len: int, trie: Trie | None
+) -> _Search:
+    return _Search(
+        position=jnp.zeros((), jnp.int32),
+        live_log_probs_BxK=jnp.zeros((batch, 1), jnp.float32),
+        live_tokens_BxKxT=jnp.zeros((batch, 1, max_decode_len), jnp.int32),
+        live_nodes_BxK=None if trie is None else jnp.zeros((batch, 1), jnp.int32),
+        cache=incremental.empty_cache(config, batch, 1, max_decode_len),
+        finished=Beams(
+            tokens_BxKxT=jnp.zeros((batch, beam_size, max_decode_len), jnp.int32),
+            scores_BxK=jnp.full((batch, beam_size), NO_BEAM, jnp.float32),
+            log_probs_BxK=jnp.full((batch, beam_size), NO_BEAM, jnp.float32),
+        ),
+    )
+
+
+def _last_tokens(search: _Search) -> Int[Array, "B K"]:
+    """What the decoder reads next: the last token of each beam, at first the start token, 0."""
+    last_BxK = jax.lax.dynamic_index_in_dim(
+        search.live_tokens_BxKxT, jnp.maximum(search.position - 1, 0), axis=2, keepdims=False
+    )
+    return last_BxK
+
+
+def _logits(
+    params: dict, config: T5Config, hidden_BxKxD: Array, used_token_U: Array | None
+) -> Float[Array, "B K V"]:
+    if used_token_U is not None:
+        decoder = dict(params["decoder"])
+        kernel_DxV = decoder["logits_dense"]["kernel"]
+        decoder["logits_dense"] = {"kernel": kernel_DxV[:, used_token_U]}
+        params = {**params, "decoder": decoder}
+        config = dataclasses.replace(config, vocab_size=used_token_U.shape[0])
+    return Transformer(config).apply({"params": params}, hidden_BxKxD, method="logits")
+
+
+def _any_token(
+    logits_BxKxV: Float[Array, "B K V"], live_log_probs_BxK: Float[Array, "B K"], count: int
+) -> _Candidates:
+    log_probs_BxKxV = jax.nn.log_softmax(logits_BxKxV) + live_log_probs_BxK[..., None]
+    # No more than `count` of one beam can be among the best, so each beam's best come first: the
+    # second selection is then over few. Ties fall as in one selection over all.
+    top_BxKxC, tokens_BxKxC = jax.lax.top_k(log_probs_BxKxV, min(count, log_probs_BxKxV.shape[-1]))
+    log_probs, index = _top(top_BxKxC, count)
+    return _Candidates(
+        log_probs=log_probs,
+        tokens=jnp.take_along_axis(_flat(tokens_BxKxC), index, axis=1),
+        beams=index // top_BxKxC.shape[-1],
+        nodes=None,
+    )
+
+
+def _trie_children(
+    logits_BxKxV: Float[Array, "B K V"],
+    search: _Search,
+    trie: Trie,
+    allowed_BxN: Bool[Array, "#B N"] | None,
+    exact_log_probs: bool,
+    count: int,
+) -> _Candidates:
+    child_BxKxM, valid_BxKxM = trie.children(search.live_nodes_BxK, allowed_BxN)
+    column_BxKxM = (trie.token_N if exact_log_probs else trie.used_rank_N)[child_BxKxM]
+    # log_softmax at the children alone, in its own order of operations.
+    max_BxKx1 = jnp.max(logits_BxKxV, axis=-1, keepdims=True)
+    log_sum_BxKx1 = jnp.log(jnp.sum(jnp.exp(logits_BxKxV - max_BxKx1), axis=-1, keepdims=True))
+    logits_BxKxM = jnp.take_along_axis(logits_BxKxV, column_BxKxM, axis=-1)
+    log_probs_BxKxM = (logits_BxKxM - max_BxKx1) - log_sum_BxKx1
+    log_probs_BxKxM += search.live_log_probs_BxK[..., None]
+    log_probs, index = _top(jnp.where(valid_BxKxM, log_probs_BxKxM, NO_BEAM), count)
+    nodes = jnp.take_along_axis(_flat(child_BxKxM), index, axis=1)
+    return _Candidates(
+        log_probs=log_probs,
+        tokens=trie.token_N[nodes],
+        beams=index // child_BxKxM.shape[-1],
+        nodes=nodes,
+    )
+
+
+def _flat(x_BxKxC: Array) -> Array:
+    return x_BxKxC.reshape(x_BxKxC.shape[0], -1)
+
+
+def _top(log_probs_BxKxC: Array, count: int) -> tuple[Array, Array]:
+    """The best `count` over all beams and their flat positions; filled up where there are fewer."""
+    flat = _flat(log_probs_BxKxC)
+    top, index = jax.lax.top_k(flat, min(count, flat.shape[1]))
+    missing = ((0, 0), (0, count - top.shape[1]))
+    return jnp.pad(top, missing, constant_values=NO_BEAM), jnp.pad(index, missing)
+
+
+def _select(
+    search: _Search,
+    candidates: _Candidates,
+    cache: incremental.Cache,
+    beam_size: int,
+    alpha: float,
+    eos_id: int,
+) -> _Search:
+    """The best candidates that go on become the live beams; the best that end join the finished."""
+    exists = candidates.log_probs > _EXISTS
+    ended = exists & (candidates.tokens == eos_id)
+    sequences = jax.lax.dynamic_update_index_in_dim(
+        _pick(search.live_tokens_BxKxT, candidates.beams),
+        candidates.tokens,
+        search.position,
+        axis=2,
+    )
+
+    going_on = jnp.where(exists & ~ended, candidates.log_probs, NO_BEAM)
+    live_log_probs_BxK, index_BxK = _ascending_top(going_on, beam_size)
+    length = search.position + 1
+    finished = search.finished
+    scores = jnp.where(ended, candidates.log_probs / _length_penalty(length, alpha), NO_BEAM)
+    scores_BxK, kept_BxK = _ascending_top(
+        jnp.concatenate([finished.scores_BxK, scores], axis=1), beam_size
+    )
+    all_log_probs = jnp.concatenate([finished.log_probs_BxK, candidates.log_probs], axis=1)
+    all_tokens = jnp.concatenate([finished.tokens_BxKxT, sequences], axis=1)
+    return _Search(
+        position=length,
+        live_log_probs_BxK=live_log_probs_BxK,
+        live_tokens_BxKxT=_pick(sequences, index_BxK),
+        live_nodes_BxK=None if candidates.nodes is None else _pick(candidates.nodes, index_BxK),
+        cache=incremental.reorder(cache, _pick(candidates.beams, index_BxK)),
+        finished=Beams(
+            tokens_BxKxT=_pick(all_tokens, kept_BxK),
+            scores_BxK=scores_BxK,
+            log_probs_BxK=_pick(all_log_probs, kept_BxK),
+        ),
+    )
+
+
+def _ascending_top(values: Array, count: int) -> tuple[Array, Array]:
+    top, index = jax.lax.top_k(values, count)
+    return jnp.flip(top, axis=1), jnp.flip(index, axis=1)
+
+
+def _pick(x_BxAx: Array, index_BxK: Int[Array, "B K"]) -> Array:
+    return jax.vmap(lambda x, index: x.at[index].get(mode="promise_in_bounds"))(x_BxAx, index_BxK)
+
+
+def _length_penalty(length: int | Array, alpha: float) -> Array:
+    return jnp.power((5.0 + length) / 6.0, alpha)
+
+
+def _result(search: _Search) -> Beams:
+    none_ended_B = search.finished.scores_BxK[:, -1] < _EXISTS
+    live = Beams(search.live_tokens_BxKxT, search.live_log_probs_BxK, search.live_log_probs_BxK)
+    beams = jax.tree.map(
+        lambda live, ended: jnp.where(
+            none_ended_B.reshape(-1, *[1] * (ended.ndim - 1)), live, ended
+        ),
+        live,
+        search.finished,
+    )
+    exists_BxK = beams.scores_BxK > _EXISTS
+    return Beams(
+        tokens_BxKxT=jnp.where(exists_BxK[..., None], beams.tokens_BxKxT, 0),
+        scores_BxK=jnp.where(exists_BxK, beams.scores_BxK, NO_BEAM),
+        log_probs_BxK=jnp.where(exists_BxK, beams.log_probs_BxK, NO_BEAM),
+    )

@@ -1,0 +1,180 @@
+"""The valid token sequences of a catalogue as a trie in compressed sparse rows.
+
+Nodes are numbered level by level, and within a level in the order of their token sequences, so
+the children of a node are consecutive, and so are the children of consecutive nodes. Three arrays
+say all of it:
+
+    first_child_N1[n] … first_child_N1[n + 1] - 1   the children of node n
+    token_N[n]                                      the token on the edge into node n
+    parent_N[n]                                     the node that the edge comes from
+
+Node 0 is the root. The end of a sequence is a leaf of its own, reached by EOS, so that a sequence
+may be the prefix of another, and a subset of the catalogue is a subset of the nodes.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Int
+
+from recalign.errors import UserError
+
+
+@struct.dataclass
+class Trie:
+    """Valid sequences on the accelerator. S sequences, N nodes, U distinct tokens.
+
+    Attributes:
+      first_child_N1: where each node's children start; one more entry closes the last.
+      token_N: token of the edge into each node; 0 for the root.
+      parent_N: parent of each node; the root's is itself.
+      leaf_S: the leaf (EOS) of each sequence, in the order they were given.
+      used_token_U: the distinct tokens of the trie, EOS included, ascending.
+      used_rank_N: position of `token_N` in `used_token_U`.
+      max_children: the largest number of children of a node, the width of a lookup.
+      depth: tokens of the longest sequence, EOS included.
+    """
+
+    first_child_N1: Int[Array, " N1"]
+    token_N: Int[Array, " N"]
+    parent_N: Int[Array, " N"]
+    leaf_S: Int[Array, " S"]
+    used_token_U: Int[Array, " U"]
+    used_rank_N: Int[Array, " N"]
+    max_children: int = struct.field(pytree_node=False)
+    depth: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def from_sequences(cls, sequences: Sequence[Sequence[int]], eos_id: int = 1) -> "Trie":
+        """The trie of token sequences given without their EOS; repeats share a leaf."""
+        lengths_S = np.fromiter(map(len, sequences), np.int64, len(sequences))
+        tokens = np.fromiter(
+            itertools.chain.from_iterable(sequences), np.int64, int(lengths_S.sum())
+        )
+        return cls.from_ragged(tokens, lengths_S, eos_id)
+
+    @classmethod
+    def from_ragged(
+        cls, tokens: Int[np.ndarray, " total"], lengths_S: Int[np.ndarray, " S"], eos_id: int = 1
+    ) -> "Trie":
+        """The same from one flat array of all sequences' tokens and the length of each."""
+        _check(tokens, lengths_S, eos_id)
+        tokens_SxT = _padded(tokens, lengths_S, eos_id)
+        order_S = np.lexsort(tokens_SxT.T[::-1])
+        sorted_SxT = tokens_SxT[order_S]
+        first_child_N1, token_N, parent_N, leaf_sorted_S = _level_order(sorted_SxT)
+        leaf_S = np.empty_like(leaf_sorted_S)
+        leaf_S[order_S] = leaf_sorted_S
+        used_token_U, used_rank = np.unique(token_N[1:], return_inverse=True)
+        arrays = (
+            first_child_N1,
+            token_N,
+            parent_N,
+            leaf_S,
+            used_token_U,
+            np.concatenate([[0], used_rank]),
+        )
+        return cls(
+            *(jnp.asarray(array, jnp.int32) for array in arrays),
+            max_children=int(np.diff(first_child_N1).max()),
+            depth=int(tokens_SxT.shape[1]),
+        )
+
+    @property
+    def num_nodes(self) -> int:
+        return self.token_N.shape[0]
+
+    def children(
+        self, nodes_BxK: Int[Array, "B K"], allowed_BxN: Bool[Array, "#B N"] | None = None
+    ) -> tuple[Int[Array, "B K M"], Bool[Array, "B K M"]]:
+        """The child nodes of each beam's node, `max_children` wide, and which of them are real."""
+        first_BxK = self.first_child_N1[nodes_BxK]
+        end_BxK = self.first_child_N1[nodes_BxK + 1]
+        child_BxKxM = first_BxK[..., None] + jnp.arange(self.max_children, dtype=jnp.int32)
+        valid_BxKxM = child_BxKxM < end_BxK[..., None]
+        child_BxKxM = jnp.where(valid_BxKxM, child_BxKxM, 0)
+        if allowed_BxN is not None:
+            batch = nodes_BxK.shape[0]
+            allowed_BxN = jnp.broadcast_to(allowed_BxN, (batch, self.num_nodes))
+            valid_BxKxM &= jax.vmap(lambda allowed_N, child: allowed_N[child])(
+                allowed_BxN, child_BxKxM
+            )
+        return child_BxKxM, valid_BxKxM
+
+    def node_mask(self, sequence_indices_BxC: Int[Array, "B C"]) -> Bool[Array, "B N"]:
+        """The nodes on the paths of the given sequences, to restrict a search to them.
+
+        Args:
+          sequence_indices_BxC: indices into the sequences the trie was made of, a row an example,
+            filled up with -1. One row serves all examples of a batch.
+
+        Returns:
+          `allowed_BxN` for `beam_decode`. Its shape depends on the trie only, so another subset
+          needs no compilation of the search.
+        """
+        given_BxC = sequence_indices_BxC >= 0
+        node_BxC = jnp.where(given_BxC, self.leaf_S[sequence_indices_BxC], 0)
+        row_Bx1 = jnp.arange(node_BxC.shape[0])[:, None]
+
+        def mark(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            allowed_BxN, node_BxC = carry
+            return allowed_BxN.at[row_Bx1, node_BxC].set(True), self.parent_N[node_BxC]
+
+        nothing_BxN = jnp.zeros((node_BxC.shape[0], self.num_nodes), bool)
+        allowed_BxN, _ = jax.lax.fori_loop(0, self.depth, mark, (nothing_BxN, node_BxC))
+        return allowed_BxN
+
+
+def _check(tokens: np.ndarray, lengths_S: np.ndarray, eos_id: int) -> None:
+    if lengths_S.size == 0:
+        raise UserError("a trie needs at least one token sequence; the catalogue is empty")
+    if lengths_S.min() < 1:
+        raise UserError(f"sequence {int(lengths_S.argmin())} of the trie has no tokens")
+    wrong = (tokens <= 0) | (tokens == eos_id)
+    if wrong.any():
+        at = int(wrong.argmax())
+        sequence = int(np.searchsorted(np.cumsum(lengths_S), at, side="right"))
+        raise UserError(
+            f"sequence {sequence} of the trie holds token {int(tokens[at])}; "
+            f"padding (0), EOS ({eos_id}) and negative numbers cannot be part of an ID"
+        )
+
+
+def _padded(tokens: np.ndarray, lengths_S: np.ndarray, eos_id: int) -> np.ndarray:
+    """A row a sequence: its tokens, EOS, then 0, which sorts before every token."""
+    column = np.arange(lengths_S.max() + 1)
+    tokens_SxT = np.zeros((lengths_S.size, column.size), np.int32)
+    tokens_SxT[column < lengths_S[:, None]] = tokens
+    tokens_SxT[np.arange(lengths_S.size), lengths_S] = eos_id
+    return tokens_SxT
+
+
+def _level_order(
+    sorted_SxT: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers the distinct prefixes of sorted sequences, one level after the other.
+
+    Returns first_child_N1, token_N, parent_N and the leaf of each sequence.
+    """
+    rows = sorted_SxT.shape[0]
+    node_S = np.zeros(rows, np.int64)  # The node of each sequence's prefix at the level before.
+    starts_S = np.zeros(rows, bool)  # Where a prefix differs from that of the row above.
+    starts_S[0] = True
+    tokens, parents = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    count = 1
+    for token_S in sorted_SxT.T:
+        starts_S[1:] |= token_S[1:] != token_S[:-1]
+        present_S = token_S != 0
+        new_S = starts_S & present_S
+        tokens.append(token_S[new_S])
+        parents.append(node_S[new_S])
+        node_S = np.where(present_S, count - 1 + np.cumsum(new_S), node_S)
+        count += int(new_S.sum())
+    parent_N = np.concatenate(parents)
+    children_N = np.bincount(parent_N[1:], minlength=count)
+    first_child_N1 = 1 + np.concatenate([[0], np.cumsum(children_N)])
+    return first_child_N1, np.concatenate(tokens), parent_N, node_S
