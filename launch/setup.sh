@@ -52,14 +52,15 @@ make_venv() {
   fi
 }
 
+# Chained by hand: bash's errexit is off in what stands before an `||`.
 install_packages() {
   if command -v uv >/dev/null; then
-    uv pip install --python "$venv/bin/python" -r "$root/requirements.txt"
-    uv pip install --python "$venv/bin/python" --no-deps --no-build-isolation -e "$root"
+    uv pip install --python "$venv/bin/python" -r "$root/requirements.txt" \
+      && uv pip install --python "$venv/bin/python" --no-deps --no-build-isolation -e "$root"
   else
-    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip
-    "$venv/bin/python" -m pip install -r "$root/requirements.txt"
-    "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e "$root"
+    { "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip; } \
+      && "$venv/bin/python" -m pip install -r "$root/requirements.txt" \
+      && "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e "$root"
   fi
 }
 
