@@ -1,0 +1,117 @@
+"""Lines of a text file, plain or gzipped, local or gs://."""
+
+import contextlib
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from etils import epath
+
+from recalign.data.readers.tally import Tally
+from recalign.errors import UserError
+
+MAXIMUM_LINE = 64 * 2**20
+"""Bytes. A longer line is no line: JSON in one piece, or a binary file."""
+
+_GZIP = b"\x1f\x8b"
+_UNREADABLE = {
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PAR1": "a Parquet file (--format parquet)",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@contextlib.contextmanager
+def open_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """Opens a file to read bytes.
+
+    Raises:
+        UserError: it is absent, a directory, not readable, or the disk fails later on.
+    """
+    try:
+        with epath.Path(path).open("rb") as file:
+            yield file
+    except OSError as error:
+        reason = (error.strerror or str(error)).splitlines()[0]
+        raise UserError(f"{os.fspath(path)}: {reason}") from error
+
+
+def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, bytes without the line's end) of every line.
+
+    Raises:
+        UserError: an empty file, a damaged or truncated gzip file, another compression, UTF-16, a
+            line beyond `MAXIMUM_LINE`.
+    """
+    number = 0
+    with open_file(path) as file:
+        start = file.read(6)
+        file.seek(0)
+        if not start:
+            raise UserError(f"{os.fspath(path)}: the file is empty")
+        for magic, what in _UNREADABLE.items():
+            if start.startswith(magic):
+                raise UserError(f"{os.fspath(path)}: {what}: plain or gzipped UTF-8 is needed")
+        stream: IO[bytes] = file
+        if start.startswith(_GZIP):
+            stream = io.BufferedReader(gzip.GzipFile(fileobj=file), 2**20)  # type: ignore[type-var]
+        try:
+            while line := stream.readline(MAXIMUM_LINE):
+                number += 1
+                if len(line) == MAXIMUM_LINE:
+                    raise UserError(
+                        f"{os.fspath(path)}, line {number}: longer than {MAXIMUM_LINE:,} bytes:"
+                        " not a file of lines"
+                    )
+                if number == 1:
+                    line = line.removeprefix(_BYTE_ORDER_MARK)
+                yield number, line.rstrip(b"\r\n")
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(
+                f"{os.fspath(path)}, line {number + 1}: the gzip file is truncated or damaged"
+                f" ({error}): copy or download it again"
+            ) from error
+    if not number:
+        raise UserError(f"{os.fspath(path)}: the file is empty")
+
+
+def text_lines(path: str | os.PathLike, tally: Tally) -> Iterator[tuple[int, str]]:
+    """(number from 1, text without the line's end) of every good line that is not blank.
+
+    A line that is not UTF-8 or holds a NUL byte is a bad line.
+    """
+    for number, line in raw_lines(path):
+        if b"\0" in line:
+            tally.reject(number, "a NUL byte", line)
+            continue
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            tally.reject(number, "not UTF-8", line[max(0, error.start - 20) : error.start + 20])
+            continue
+        if text and not text.isspace():
+            yield number, text
+
+
+def first_line(path: str | os.PathLike) -> str:
+    """The first line that is not blank, "" where all are.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    tally = Tally(os.fspath(path))
+    for _, text in text_lines(path, tally):
+        if tally.rejected:
+            break
+        return text
+    if tally.rejected:
+        raise UserError(f"{tally.samples[0]} (in the file's head)")
+    return ""

@@ -1,0 +1,142 @@
+"""Bad lines: counted, sampled, reported, and too many of them end the run."""
+
+import dataclasses
+import os
+
+from recalign.errors import UserError
+
+DEFAULT_MAX_BAD_FRACTION = 0.001
+
+_SAMPLES = 5
+_HOPELESS = 10_000
+_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error message shows it: on one line, and not all of a 1 MB title."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
+
+
+@dataclasses.dataclass
+class Tally:
+    """Counts the good and the bad lines of one file.
+
+    Attributes:
+        path: the file.
+        unit: what is counted, "line" or "row".
+        accepted, rejected: how many so far.
+        samples: the first bad ones, each a text with file, line, reason and value.
+    """
+
+    path: str
+    unit: str = "line"
+    accepted: int = 0
+    rejected: int = 0
+    samples: list[str] = dataclasses.field(default_factory=list)
+
+    def reject(self, line: int, reason: str, value: object, lines: int = 1) -> None:
+        """Notes a bad line (or several that belong to one record).
+
+        Raises:
+            UserError: most of a long file is bad; there is no point in reading on.
+        """
+        self.rejected += lines
+        if len(self.samples) < _SAMPLES:
+            self.samples.append(f"{self.path}, {self.unit} {line}: {reason}: {shown(value)}")
+        if self.rejected >= _HOPELESS and self.rejected > self.accepted:
+            self.check(0.0)
+
+    def check(self, max_bad_fraction: float) -> None:
+        """Ends the run where too much was bad.
+
+        Raises:
+            UserError: more than `max_bad_fraction` of the lines were bad.
+        """
+        total = self.accepted + self.rejected
+        if self.rejected > max_bad_fraction * total:
+            raise UserError(
+                f"{self.samples[0]} ({self.rejected:,} of {total:,} {self.unit}s are bad, more than"
+                f" --max_bad_fraction {max_bad_fraction:g} allows)"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FileReport:
+    """What reading one file gave.
+
+    Attributes:
+        path: the file.
+        accepted, rejected: lines that were used, and bad ones that were left out.
+        samples: the first bad ones, a text each.
+        columns: role -> the name of the column that plays it; empty for formats without columns.
+        guessed: whether a column was guessed from its name.
+        notes: what else a person should know, a line each.
+    """
+
+    path: str
+    accepted: int
+    rejected: int
+    samples: tuple[str, ...]
+    columns: dict[str, str]
+    guessed: bool
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The report as text."""
+        lines = []
+        if self.columns:
+            how = "columns, guessed from their names" if self.guessed else "columns"
+            pairs = ", ".join(f"{role} = {name}" for role, name in self.columns.items())
+            lines.append(f"{self.path}: {how}: {pairs}")
+        if self.rejected:
+            lines.append(
+                f"{self.path}: {self.rejected:,} bad lines left out of"
+                f" {self.accepted + self.rejected:,}"
+            )
+            lines.extend(f"  {sample}" for sample in self.samples)
+        lines.extend(f"{self.path}: {note}" for note in self.notes)
+        return lines
+
+    def source(self) -> dict[str, object]:
+        """What `dataset.json` keeps of it."""
+        return {
+            "path": self.path,
+            "lines": self.accepted + self.rejected,
+            "bad_lines": self.rejected,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadReport:
+    """What reading a log and, where there is one, its items file gave."""
+
+    interactions: FileReport
+    items: FileReport | None
+
+    def lines(self) -> list[str]:
+        """The report as text, for a person."""
+        return self.interactions.lines() + (self.items.lines() if self.items else [])
+
+    def sources(self) -> list[dict[str, object]]:
+        """What `dataset.json` keeps of the files."""
+        return [file.source() for file in (self.interactions, self.items) if file]
+
+
+def file_report(
+    tally: Tally,
+    *,
+    columns: dict[str, str] | None = None,
+    guessed: bool = False,
+    notes: tuple[str, ...] = (),
+) -> FileReport:
+    """A tally that has ended, and what was learned beside it."""
+    return FileReport(
+        path=os.fspath(tally.path),
+        accepted=tally.accepted,
+        rejected=tally.rejected,
+        samples=tuple(tally.samples),
+        columns=columns or {},
+        guessed=guessed,
+        notes=notes,
+    )
