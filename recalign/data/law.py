@@ -1,0 +1,129 @@
+"""The law that generates a synthetic log, and the Bayes rule that inverts it.
+
+A catalogue of themed items and users with one favourite theme each (their taste). A user's next
+item is drawn from a mixture, without the items that the user already has:
+
+    P(i | history, taste) is proportional to
+        taste_weight      * popularity_i * [theme_i = taste] / (sum over the theme)
+      + sequel_weight     * [i = sequel(last item)]
+      + popularity_weight * popularity_i / (sum over the catalogue)
+
+The first item has no predecessor: the sequel's weight goes to the taste. Whether the user likes an
+item follows from the item's quality, which its title names, and from the taste, with noise:
+
+    P(like | i, taste) = sigmoid(quality_i + taste_effect * (+1 if theme_i = taste else -1))
+
+Every quantity is known, so the best possible prediction from a history is Bayes' rule over the
+tastes, computed here exactly. It is the demo's optimum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """Parameters of the law; N items, K themes.
+
+    Attributes:
+      raw_ids: str [N], the log's own name of each item.
+      theme: int64 [N], theme of each item, 0..K-1; every theme has items.
+      quality: float64 [N], in logits.
+      popularity: float64 [N], positive, sums to 1.
+      sequel: int64 [N], the item that tends to follow each item.
+      taste_weight, sequel_weight, popularity_weight: the mixture; sum to 1.
+      taste_effect: logits that a matching theme adds to, and any other takes from, a like.
+    """
+
+    raw_ids: np.ndarray
+    theme: Int[np.ndarray, "N"]
+    quality: Float[np.ndarray, "N"]
+    popularity: Float[np.ndarray, "N"]
+    sequel: Int[np.ndarray, "N"]
+    taste_weight: float
+    sequel_weight: float
+    popularity_weight: float
+    taste_effect: float
+
+    @property
+    def num_themes(self) -> int:
+        return int(self.theme.max()) + 1
+
+    def theme_popularity_KxN(self) -> Float[np.ndarray, "K N"]:
+        """P(item | taste) by taste alone: a row a taste, rows sum to 1."""
+        in_theme = np.arange(self.num_themes)[:, None] == self.theme[None, :]
+        weights = in_theme * self.popularity
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def next_item_given_taste(self, history: Sequence[int]) -> Float[np.ndarray, "K N"]:
+        """P(next item | history, taste) for every taste; rows sum to 1, seen items are 0."""
+        mixture = self.popularity_weight * self.popularity + self.taste_weight * self._by_taste
+        if len(history):
+            mixture[:, self.sequel[history[-1]]] += self.sequel_weight
+        else:
+            mixture += self.sequel_weight * self._by_taste
+        mixture[:, list(history)] = 0.0
+        return mixture / mixture.sum(axis=1, keepdims=True)
+
+    def taste_posterior(self, history: Sequence[int]) -> Float[np.ndarray, "K"]:
+        """P(taste | the user's whole history so far), from a uniform prior."""
+        log_posterior = np.zeros(self.num_themes)
+        for end, item in enumerate(history):
+            log_posterior += np.log(self.next_item_given_taste(history[:end])[:, item])
+        posterior = np.exp(log_posterior - log_posterior.max())
+        return posterior / posterior.sum()
+
+    def next_item(self, history: Sequence[int]) -> Float[np.ndarray, "N"]:
+        """P(next item | history): the Bayes rule, tastes summed out."""
+        return self.taste_posterior(history) @ self.next_item_given_taste(history)
+
+    def like(self, item: int) -> Float[np.ndarray, "K"]:
+        """P(like | item, taste) for every taste."""
+        match = np.where(np.arange(self.num_themes) == self.theme[item], 1.0, -1.0)
+        return 1.0 / (1.0 + np.exp(-(self.quality[item] + self.taste_effect * match)))
+
+    def like_given_history(self, history: Sequence[int], likes: Sequence[bool], item: int) -> float:
+        """P(the user likes `item`, bought next | history in order, with its likes)."""
+        posterior = self.taste_posterior([*history, item])
+        for past, liked in zip(history, likes, strict=True):
+            probability = self.like(past)
+            posterior = posterior * (probability if liked else 1.0 - probability)
+        return float(posterior @ self.like(item) / posterior.sum())
+
+    def over_catalogue(self, raw_ids: Sequence[str]) -> Law:
+        """The same law with its items in the order of `raw_ids`, a catalogue's."""
+        position = {raw_id: index for index, raw_id in enumerate(self.raw_ids)}
+        if sorted(raw_ids) != sorted(position):
+            raise ValueError("a catalogue without some of the law's items has another law")
+        order = np.array([position[raw_id] for raw_id in raw_ids])
+        return dataclasses.replace(
+            self,
+            raw_ids=np.asarray(raw_ids),
+            theme=self.theme[order],
+            quality=self.quality[order],
+            popularity=self.popularity[order],
+            sequel=np.argsort(order)[self.sequel[order]],
+        )
+
+    def to_bytes(self) -> bytes:
+        """The law as an .npz file's content."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **dataclasses.asdict(self))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Law:
+        """Reads what `to_bytes` gave."""
+        with np.load(io.BytesIO(content)) as arrays:
+            fields = {f.name: arrays[f.name] for f in dataclasses.fields(cls)}
+        return cls(**{k: float(v) if v.ndim == 0 else v for k, v in fields.items()})
+
+    def __post_init__(self) -> None:
+        # Computed once: the mixture of every history starts from it.
+        object.__setattr__(self, "_by_taste", self.theme_popularity_KxN())

@@ -1,0 +1,218 @@
+"""A synthetic catalogue and log with planted structure: the demo corpus.
+
+The log is drawn from a `Law` (see law.py), so the best possible result on it is known. Titles are
+made of a quality word, a theme word and a product word, each shared by many items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from recalign import prompts
+from recalign.data.interactions import Interactions, ItemTable
+from recalign.data.law import Law
+from recalign.data.prepare import prepare
+from recalign.data.prepared import SENTENCEPIECE_FILE, PreparedDataset
+from recalign.data.vocabulary import train_vocabulary
+from recalign.errors import UserError
+
+LAW_FILE = "law.npz"
+
+THEMES = (
+    "pirate", "space", "farm", "dragon", "circus", "ocean", "robot", "jungle", "castle", "train",
+    "fairy", "desert", "winter", "garden", "rocket", "monster",
+    "cowboy", "mermaid", "panda", "ninja",
+)  # fmt: skip
+PRODUCTS = (
+    "puzzle", "kite", "lantern", "blocks", "mask", "drum", "wagon", "poster", "figure", "game",
+    "backpack", "pillow", "clock", "sticker", "bucket", "whistle",
+    "costume", "lamp", "marble", "yoyo",
+)  # fmt: skip
+# The word in a title that names an item's quality, and what it adds to a like, in logits.
+QUALITIES = {"superb": 2.2, "solid": 0.8, "plain": -0.8, "flimsy": -2.2}
+# Pieces at most; 10 x 10 items need some 500.
+VOCABULARY_SIZE = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+    """Size and law of a synthetic corpus; the defaults are the demo's.
+
+    Attributes:
+      themes, products: the catalogue holds one item for each pair of them.
+      shortest, longest: bounds of a user's sequence length, drawn uniformly.
+      popularity_exponent: popularity is rank to the power of minus this.
+    """
+
+    users: int = 3000
+    themes: int = 10
+    products: int = 10
+    shortest: int = 6
+    longest: int = 8
+    popularity_exponent: float = 0.3
+    taste_weight: float = 0.76
+    sequel_weight: float = 0.12
+    popularity_weight: float = 0.12
+    taste_effect: float = 0.7
+
+
+def prepare_demo(
+    data_dir: str | os.PathLike,
+    seed: int = 0,
+    *,
+    name: str = "demo",
+    item_ids: str = "random",
+    config: CorpusConfig = CorpusConfig(),
+) -> PreparedDataset:
+    """Draws a corpus, trains its vocabulary and prepares it, with the law beside the data.
+
+    Raises:
+        UserError: a corpus that cannot be drawn, or that the 5-core would thin out (then the law
+            would not be that of the log any more).
+    """
+    _check(config)
+    rng = np.random.default_rng(seed)
+    law = draw_law(config, rng)
+    log, items = draw_log(law, config, rng)
+    if np.bincount(log.item, minlength=len(law.theme)).min() < 5:
+        raise UserError(
+            f"synthetic corpus: {config.users} users leave an item with fewer than 5 interactions;"
+            " give more users or fewer items"
+        )
+    return prepare(
+        log,
+        items,
+        name=name,
+        data_dir=data_dir,
+        item_ids=item_ids,
+        seed=seed,
+        sources=[{"synthetic": dataclasses.asdict(config)}],
+        extra_files={
+            LAW_FILE: law.to_bytes(),
+            SENTENCEPIECE_FILE: train_vocabulary(_text(items.titles), VOCABULARY_SIZE),
+        },
+    )
+
+
+def read_law(dataset: PreparedDataset) -> Law | None:
+    """The law over the dataset's catalogue; None where the log was not drawn from one."""
+    path = dataset.directory / LAW_FILE
+    if not path.exists():
+        return None
+    return Law.from_bytes(path.read_bytes()).over_catalogue(dataset.catalogue.raw_ids)
+
+
+def draw_law(config: CorpusConfig, rng: np.random.Generator) -> Law:
+    """Draws a law: which quality an item has, how popular it is, what follows it."""
+    num_items = config.themes * config.products
+    rank = rng.permutation(num_items) + 1.0
+    popularity = rank**-config.popularity_exponent
+    levels = np.array(list(QUALITIES.values()))
+    return Law(
+        raw_ids=np.array(_raw_ids(config)),
+        theme=np.repeat(np.arange(config.themes), config.products),
+        quality=levels[rng.permutation(num_items) % len(levels)],
+        popularity=popularity / popularity.sum(),
+        sequel=_single_cycle(num_items, rng),
+        taste_weight=config.taste_weight,
+        sequel_weight=config.sequel_weight,
+        popularity_weight=config.popularity_weight,
+        taste_effect=config.taste_effect,
+    )
+
+
+def draw_log(
+    law: Law, config: CorpusConfig, rng: np.random.Generator
+) -> tuple[Interactions, ItemTable]:
+    """Draws every user's sequence and ratings (4 or 5: a like; 1 to 3: none) from the law."""
+    users, items, ratings = [], [], []
+    for user in range(config.users):
+        taste = rng.integers(law.num_themes)
+        history: list[int] = []
+        for _ in range(rng.integers(config.shortest, config.longest + 1)):
+            probabilities = law.next_item_given_taste(history)[taste]
+            history.append(int(rng.choice(len(probabilities), p=probabilities)))
+        for item in history:
+            likes = rng.random() < law.like(item)[taste]
+            ratings.append(rng.integers(4, 6) if likes else rng.integers(1, 4))
+        users += [user] * len(history)
+        items += history
+    log = Interactions(
+        user_ids=[f"user{user:05d}" for user in range(config.users)],
+        item_ids=law.raw_ids.tolist(),
+        user=np.array(users, np.int32),
+        item=np.array(items, np.int32),
+        timestamp=None,
+        rating=np.array(ratings, np.float32),
+    )
+    return log, _item_table(law)
+
+
+def _raw_ids(config: CorpusConfig) -> list[str]:
+    return [f"{theme}-{product}" for theme in THEMES[: config.themes]
+            for product in PRODUCTS[: config.products]]  # fmt: skip
+
+
+def _item_table(law: Law) -> ItemTable:
+    word = {level: name for name, level in QUALITIES.items()}
+    raw_ids = law.raw_ids.tolist()
+    titles = []
+    for raw_id, quality in zip(raw_ids, law.quality, strict=True):
+        theme, product = raw_id.split("-")
+        titles.append(f"{word[quality]} {theme} {product}")
+    return ItemTable(
+        raw_ids=raw_ids,
+        titles=titles,
+        brands=[""] * len(raw_ids),
+        prices=[""] * len(raw_ids),
+        descriptions=[""] * len(raw_ids),
+        categories=[[raw_id.split("-")[0]] for raw_id in raw_ids],
+    )
+
+
+def _text(titles: Sequence[str]) -> Iterator[str]:
+    """What the vocabulary is made from: every wording, with every title."""
+    items = [prompts.Item(f"I{n}", title) for n, title in enumerate(titles, start=1)]
+    for item, other in itertools.pairwise([*items, items[0]]):
+        for task in prompts.PROMPTS.values():
+            sample = prompts.render(
+                task,
+                history=[item, other],
+                target=other,
+                candidates=[item.id, other.id],
+                choices=[item, other],
+                masked=[0],
+                likes=[True, False],
+                liked=False,
+                field="title",
+                value=item.title,
+            )
+            yield f"{sample.inputs} {sample.targets}"
+        yield " ".join(prompts.ANSWERS)
+
+
+def _single_cycle(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random permutation without fixed points: int64 [size]."""
+    order = rng.permutation(size)
+    successor = np.empty(size, np.int64)
+    successor[order] = np.roll(order, -1)
+    return successor
+
+
+def _check(config: CorpusConfig) -> None:
+    """Raises a UserError where the corpus cannot be drawn."""
+    for name, words in (("themes", THEMES), ("products", PRODUCTS)):
+        if not 2 <= getattr(config, name) <= len(words):
+            raise UserError(
+                f"synthetic corpus: {name} is {getattr(config, name)}, must be 2 to {len(words)}"
+            )
+    if not 3 <= config.shortest <= config.longest < config.themes * config.products:
+        raise UserError(
+            f"synthetic corpus: sequence lengths {config.shortest} to {config.longest} do not fit"
+            f" a catalogue of {config.themes * config.products} items (3 at least)"
+        )
