@@ -5,7 +5,7 @@ from jaxtyping import Int32, Int64
 
 from recalign.errors import UserError
 
-METHODS = ("random", "sequential", "semantic")
+METHODS = ("random", "sequential")
 
 SEQUENTIAL_WARNING = (
     "warning: sequential item ids number the items in the order of the users' sequences, held-out"
@@ -28,19 +28,28 @@ def item_order(
         seed: decides the permutation.
 
     Raises:
-        UserError: an unknown method, or "semantic", which is not there yet.
+        UserError: as `check_method`.
     """
+    check_method(method)
     if method == "random":
         by_raw_id = np.asarray(sorted(range(len(raw_ids)), key=raw_ids.__getitem__), np.int64)
         # RandomState's streams never change between numpy versions; a Generator's may.
         shuffler = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, 0])))
         return by_raw_id[shuffler.permutation(len(raw_ids))]
-    if method == "sequential":
-        items, first = np.unique(item, return_index=True)
-        return items[np.argsort(first)].astype(np.int64)
+    items, first = np.unique(item, return_index=True)
+    return items[np.argsort(first)].astype(np.int64)
+
+
+def check_method(method: str) -> None:
+    """Refuses a method that is not there.
+
+    Raises:
+        UserError: an unknown method, or "semantic", which is not there yet.
+    """
     if method == "semantic":
         raise UserError("--item_ids semantic is not there yet: use random")
-    raise UserError(f"--item_ids {method!r} is none of {', '.join(METHODS)}")
+    if method not in METHODS:
+        raise UserError(f"--item_ids {method!r} is none of {', '.join(METHODS)}")
 
 
 def item_id(index: int) -> str:

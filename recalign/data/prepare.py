@@ -12,7 +12,7 @@ from etils import epath
 from recalign.data import core
 from recalign.data.atomic import atomic_directory
 from recalign.data.catalogue import Catalogue, build_catalogue, write_catalogue
-from recalign.data.ids import SEQUENTIAL_WARNING, item_order
+from recalign.data.ids import SEQUENTIAL_WARNING, check_method, item_order
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.order import first_interactions, time_order
 from recalign.data.prepared import (
@@ -65,7 +65,7 @@ def prepare(
         UserError: an impossible name or setting, nothing left after the k-core, or a directory
             that cannot be written; what was there before is then untouched.
     """
-    _check(name, seed, k_core)
+    check_settings(name, seed, k_core, item_ids)
     vocabulary = _read_vocabulary(sentencepiece_model)
     sequences, raw_ids, notes = _sequences(log, k_core, item_ids, seed)
     catalogue, catalogue_notes = build_catalogue(
@@ -100,7 +100,12 @@ def prepare(
     return open_dataset(name, data_dir)
 
 
-def _check(name: str, seed: int, least: int) -> None:
+def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
+    """Refuses what cannot be prepared, before a log is read.
+
+    Raises:
+        UserError: an impossible name, seed, k-core or way of numbering the items.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(
             f"dataset name {name!r}: lower-case letters, digits and underscores only,"
@@ -110,6 +115,7 @@ def _check(name: str, seed: int, least: int) -> None:
         raise UserError(f"--seed {seed}: 0 or more")
     if least < 0:
         raise UserError(f"--k_core {least}: 0 or more")
+    check_method(item_ids)
 
 
 def _read_vocabulary(path: str | os.PathLike | None) -> bytes | None:

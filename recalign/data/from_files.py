@@ -1,0 +1,90 @@
+"""`recalign prepare NAME`: from files, local or downloaded, to a prepared dataset."""
+
+import os
+from collections.abc import Mapping
+
+from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
+from recalign.data.prepare import check_settings, prepare
+from recalign.data.prepared import PreparedDataset
+from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS, read_log
+from recalign.data.readers.read import TABLES
+from recalign.data.statistics import PAPER_TABLE_7
+from recalign.errors import UserError
+
+
+def prepare_from_files(
+    name: str,
+    *,
+    data_dir: str | os.PathLike,
+    format: str | None = None,
+    interactions: str | os.PathLike | None = None,
+    items: str | os.PathLike | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
+    item_ids: str = "random",
+    seed: int = 0,
+    k_core: int = 5,
+    sentencepiece_model: str | os.PathLike | None = None,
+) -> tuple[PreparedDataset, list[str]]:
+    """Reads, prepares, and tells what a person should know.
+
+    Args:
+        name: "toys", "beauty", "sports", which are downloaded to `<data_dir>/downloads` unless
+            `interactions` is given; or the user's own.
+        data_dir: where prepared datasets live.
+        format, interactions, items, columns, max_bad_fraction: as `read_log` takes them. The
+            format of a known log is Amazon's of 2014 unless it is given; that of a table may be
+            left to the ending of its name.
+        item_ids, seed, k_core, sentencepiece_model: as `prepare` takes them.
+
+    Returns:
+        The dataset, and lines: columns that were guessed, bad lines, what was dropped.
+
+    Raises:
+        UserError: as `read_log`, `prepare` and `download` do, and for an unknown name without
+            files.
+    """
+    check_settings(name, seed, k_core, item_ids)
+    if interactions is None:
+        if items is not None:
+            raise UserError("--items without --interactions: give both, or none for a known name")
+        if name not in KNOWN_LOGS:
+            raise UserError(
+                f"no log is known by the name {name!r} (known: {', '.join(KNOWN_LOGS)}, demo):"
+                " give --format and --interactions"
+            )
+        interactions, items = fetch_known(name, os.path.join(data_dir, "downloads"))
+        format = format or FORMAT
+    format = format or _format_of(name, os.fspath(interactions))
+    log, item_table, report = read_log(format, interactions, items, columns, max_bad_fraction)
+    dataset = prepare(
+        log,
+        item_table,
+        name=name,
+        data_dir=data_dir,
+        item_ids=item_ids,
+        seed=seed,
+        k_core=k_core,
+        sentencepiece_model=sentencepiece_model,
+        sources=report.sources(),
+    )
+    return dataset, [*report.lines(), *dataset.info["notes"], *_beside_the_paper(dataset)]
+
+
+def _format_of(name: str, path: str) -> str:
+    if name in KNOWN_LOGS:
+        return FORMAT
+    ending = os.path.splitext(path.removesuffix(".gz"))[1].lower().removeprefix(".")
+    if ending in TABLES:
+        return ending
+    raise UserError(f"{path}: say its --format: {', '.join(FORMATS)}")
+
+
+def _beside_the_paper(dataset: PreparedDataset) -> list[str]:
+    paper = PAPER_TABLE_7.get(dataset.name)
+    differing = [
+        f"{figure} {dataset.info[figure]:,} instead of {paper[figure]:,}"
+        for figure in ("users", "items", "interactions")
+        if paper and dataset.info[figure] != paper[figure]
+    ]
+    return [f"warning: not the paper's log: {', '.join(differing)}"] if differing else []

@@ -1,0 +1,138 @@
+"""What a dataset holds and what its tasks give: the paper's Tables 7 and 10."""
+
+import numpy as np
+
+from recalign.data.prepared import PreparedDataset
+from recalign.data.samples import samples_per_user
+from recalign.data.splits import SPLITS
+
+TASKS = ("retrieval", "ranking", "rating", "mim", "mlm", "bpr")
+
+NO_RATINGS = "the log has no ratings"
+
+PAPER_TABLE_7 = {
+    "toys": {
+        "users": 19_412,
+        "items": 11_924,
+        "interactions": 167_597,
+        "sparsity_percent": 99.93,
+        "sequence_length_mean": 8.63,
+        "sequence_length_std": 8.51,
+    },
+    "beauty": {
+        "users": 22_363,
+        "items": 12_101,
+        "interactions": 198_502,
+        "sparsity_percent": 99.93,
+        "sequence_length_mean": 8.88,
+        "sequence_length_std": 8.16,
+    },
+    "sports": {
+        "users": 35_598,
+        "items": 18_357,
+        "interactions": 296_337,
+        "sparsity_percent": 99.95,
+        "sequence_length_mean": 8.32,
+        "sequence_length_std": 6.07,
+    },
+}
+"""Table 7, and the sequence lengths of Section 4.3."""
+
+PAPER_TABLE_10 = {
+    "toys": {"train": 30_761, "validation": 3_000, "test": 19_412},
+    "beauty": {"train": 36_582, "validation": 3_000, "test": 22_363},
+    "sports": {"train": 47_320, "validation": 3_000, "test": 35_598},
+}
+"""Table 10: samples of each recommendation task. Its rule is that of `samples.py` with a history
+length of 20 for Toys and Beauty; the count for Sports is the same rule's with 19."""
+
+
+def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> dict:
+    """Users, items, interactions, sequence lengths, and the samples of each task and split.
+
+    Returns:
+        What `recalign stats --json` prints: {"users", "items", "interactions",
+        "sparsity_percent", "sequence_length_mean", "sequence_length_std", "samples": {task:
+        {"train", "validation", "test"}}}. Training counts of mim, mlm and bpr are samples an
+        epoch, which differ from epoch to epoch. Without ratings in the log "samples" has no
+        "rating", and "omitted" says why.
+
+    Raises:
+        UserError: damaged files, or a history length below 1.
+    """
+    lengths = {split: np.diff(dataset.sequences(split).row_splits) for split in SPLITS}
+    info = dataset.info
+    statistics = {
+        "users": info["users"],
+        "items": info["items"],
+        "interactions": info["interactions"],
+        "sparsity_percent": info["sparsity_percent"],
+        "sequence_length_mean": info["sequence_length_mean"],
+        "sequence_length_std": info["sequence_length_std"],
+        "samples": {
+            task: {
+                split: int(samples_per_user(task, lengths[split], split, history_length).sum())
+                for split in SPLITS
+            }
+            for task in TASKS
+            if dataset.has_ratings or task != "rating"
+        },
+    }
+    if not dataset.has_ratings:
+        statistics["omitted"] = {"rating": NO_RATINGS}
+    return statistics
+
+
+def format_statistics(name: str, statistics: dict) -> str:
+    """Tables 7 and 10 as text, with the paper's figures below ours where the paper has them."""
+    return "\n".join([*table_7(name, statistics), "", *_table_10(name, statistics)])
+
+
+def table_7(name: str, statistics: dict) -> list[str]:
+    """The dataset's row of Table 7, and the paper's."""
+    rows = [["dataset", "users", "items", "interactions", "sparsity %", "sequence length"]]
+    for label, figures in ((name, statistics), (f"{name}, paper", PAPER_TABLE_7.get(name))):
+        if figures:
+            rows.append(
+                [
+                    label,
+                    f"{figures['users']:,}",
+                    f"{figures['items']:,}",
+                    f"{figures['interactions']:,}",
+                    f"{figures['sparsity_percent']:.2f}",
+                    f"{figures['sequence_length_mean']:.2f} ± {figures['sequence_length_std']:.2f}",
+                ]
+            )
+    return _aligned(rows)
+
+
+def _table_10(name: str, statistics: dict) -> list[str]:
+    paper = PAPER_TABLE_10.get(name)
+    rows = [["samples", *SPLITS]]
+    if paper:
+        rows[0] += [f"{split}, paper" for split in SPLITS]
+    for task, counts in statistics["samples"].items():
+        row = [task, *(f"{counts[split]:,}" for split in SPLITS)]
+        if paper and counts["test"]:
+            row += [f"{paper[split]:,}" for split in SPLITS]
+        elif paper:
+            row += ["DS", "0", "0"]
+        rows.append(row)
+    lines = _aligned(rows)
+    if paper:
+        lines.append("DS: sampled anew at every epoch; ours is the number of samples an epoch.")
+    for task, reason in statistics.get("omitted", {}).items():
+        lines.append(f"no {task} task: {reason}")
+    return lines
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Rows as lines, the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        for row in rows
+    ]
