@@ -11,13 +11,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from recalign.errors import UserError
 from recalign.model import incremental
 from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.network import Transformer, run
 from recalign.model.trie import Trie
 
 # The score of a beam that does not exist. Below half of it counts as not existing, since scores
@@ -26,7 +25,8 @@ NO_BEAM = -1.0e7
 _EXISTS = NO_BEAM / 2
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Beams:
     """The K beams of each example in ascending order of their scores: the best is the last.
 
@@ -45,24 +45,26 @@ class Beams:
     log_probs_BxK: Float[Array, "B K"]
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class _Candidates:
     """The 2K best continuations of an example's live beams, best first."""
 
     log_probs: Float[Array, "B 2K"]
     tokens: Int[Array, "B 2K"]
     beams: Int[Array, "B 2K"]
-    nodes: Int[Array, "B 2K"] | None
+    nodes: Int[Array, "B 2K"]  # Of the trie; 0 without one.
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class _Search:
     """The state of the search; both sets are kept in ascending order."""
 
     position: Int[Array, ""]
     live_log_probs_BxK: Float[Array, "B K"]
     live_tokens_BxKxT: Int[Array, "B K T"]
-    live_nodes_BxK: Int[Array, "B K"] | None
+    live_nodes_BxK: Int[Array, "B K"]
     cache: incremental.Cache
     finished: Beams
 
@@ -125,7 +127,12 @@ def beam_decode(
             used_token_U = None if exact_log_probs else trie.used_token_U
             logits_BxKxV = _logits(params, config, hidden_BxKxD, used_token_U)
             candidates = _trie_children(
-                logits_BxKxV, search, trie, allowed_BxN, exact_log_probs, 2 * beam_size
+                logits_BxKxV,
+                search.live_log_probs_BxK,
+                trie.children(search.live_nodes_BxK, allowed_BxN),
+                trie,
+                exact_log_probs,
+                2 * beam_size,
             )
         return _select(search, candidates, cache, beam_size, alpha, eos_id)
 
@@ -140,19 +147,17 @@ def beam_decode(
 
     batch = encoder_input_tokens_BxL.shape[0]
     # All beams begin alike, so the first step is taken by one beam an example.
-    search = advance(_start(config, batch, beam_size, max_decode_len, trie))
+    search = advance(_start(config, batch, beam_size, max_decode_len))
     search = jax.lax.while_loop(can_improve, advance, search)
     return _result(search)
 
 
-def _start(
-    config: T5Config, batch: int, beam_size: int, max_decode_len: int, trie: Trie | None
-) -> _Search:
+def _start(config: T5Config, batch: int, beam_size: int, max_decode_len: int) -> _Search:
     return _Search(
         position=jnp.zeros((), jnp.int32),
         live_log_probs_BxK=jnp.zeros((batch, 1), jnp.float32),
         live_tokens_BxKxT=jnp.zeros((batch, 1, max_decode_len), jnp.int32),
-        live_nodes_BxK=None if trie is None else jnp.zeros((batch, 1), jnp.int32),
+        live_nodes_BxK=jnp.zeros((batch, 1), jnp.int32),
         cache=incremental.empty_cache(config, batch, 1, max_decode_len),
         finished=Beams(
             tokens_BxKxT=jnp.zeros((batch, beam_size, max_decode_len), jnp.int32),
@@ -179,7 +184,7 @@ def _logits(
         decoder["logits_dense"] = {"kernel": kernel_DxV[:, used_token_U]}
         params = {**params, "decoder": decoder}
         config = dataclasses.replace(config, vocab_size=used_token_U.shape[0])
-    return Transformer(config).apply({"params": params}, hidden_BxKxD, method="logits")
+    return run(Transformer(config), params, hidden_BxKxD, method="logits")
 
 
 def _any_token(
@@ -194,26 +199,26 @@ def _any_token(
         log_probs=log_probs,
         tokens=jnp.take_along_axis(_flat(tokens_BxKxC), index, axis=1),
         beams=index // top_BxKxC.shape[-1],
-        nodes=None,
+        nodes=jnp.zeros_like(index),
     )
 
 
 def _trie_children(
     logits_BxKxV: Float[Array, "B K V"],
-    search: _Search,
+    live_log_probs_BxK: Float[Array, "B K"],
+    children: tuple[Int[Array, "B K M"], Bool[Array, "B K M"]],
     trie: Trie,
-    allowed_BxN: Bool[Array, "#B N"] | None,
     exact_log_probs: bool,
     count: int,
 ) -> _Candidates:
-    child_BxKxM, valid_BxKxM = trie.children(search.live_nodes_BxK, allowed_BxN)
+    child_BxKxM, valid_BxKxM = children
     column_BxKxM = (trie.token_N if exact_log_probs else trie.used_rank_N)[child_BxKxM]
     # log_softmax at the children alone, in its own order of operations.
     max_BxKx1 = jnp.max(logits_BxKxV, axis=-1, keepdims=True)
     log_sum_BxKx1 = jnp.log(jnp.sum(jnp.exp(logits_BxKxV - max_BxKx1), axis=-1, keepdims=True))
     logits_BxKxM = jnp.take_along_axis(logits_BxKxV, column_BxKxM, axis=-1)
     log_probs_BxKxM = (logits_BxKxM - max_BxKx1) - log_sum_BxKx1
-    log_probs_BxKxM += search.live_log_probs_BxK[..., None]
+    log_probs_BxKxM += live_log_probs_BxK[..., None]
     log_probs, index = _top(jnp.where(valid_BxKxM, log_probs_BxKxM, NO_BEAM), count)
     nodes = jnp.take_along_axis(_flat(child_BxKxM), index, axis=1)
     return _Candidates(
@@ -268,7 +273,7 @@ def _select(
         position=length,
         live_log_probs_BxK=live_log_probs_BxK,
         live_tokens_BxKxT=_pick(sequences, index_BxK),
-        live_nodes_BxK=None if candidates.nodes is None else _pick(candidates.nodes, index_BxK),
+        live_nodes_BxK=_pick(candidates.nodes, index_BxK),
         cache=incremental.reorder(cache, _pick(candidates.beams, index_BxK)),
         finished=Beams(
             tokens_BxKxT=_pick(all_tokens, kept_BxK),

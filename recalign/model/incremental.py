@@ -3,19 +3,21 @@
 Shape letters as in `recalign.model.layers`; K beams an example, N layers.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float, Int
 
 from recalign.model.config import T5Config
 from recalign.model.layers import padding_bias
-from recalign.model.network import DecoderLayer, Transformer
+from recalign.model.network import DecoderLayer, Transformer, run
 
 Cache = tuple[Float[Array, "N B K T H C"], Float[Array, "N B K T H C"]]
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Memory:
     """What every step reads and none changes; one copy an example, whatever the beams."""
 
@@ -33,19 +35,18 @@ def prepare(
 ) -> Memory:
     """Encodes once and projects the encoder's output to each layer's keys and values once."""
     model = Transformer(config)
-    encoded_BxLxD = model.apply({"params": params}, encoder_input_tokens_BxL, method="encode")
+    encoded_BxLxD = run(model, params, encoder_input_tokens_BxL, method="encode")
 
     def project(_: None, layer_params: dict) -> tuple[None, tuple[Array, Array]]:
-        return None, DecoderLayer(config).apply(
-            {"params": layer_params}, encoded_BxLxD, method="cross_keys_values"
-        )
+        layer = DecoderLayer(config)
+        return None, run(layer, layer_params, encoded_BxLxD, method="cross_keys_values")
 
     _, (keys, values) = jax.lax.scan(project, None, params["decoder"]["layers"])
     return Memory(
         cross_keys_NxBxLxHxC=keys,
         cross_values_NxBxLxHxC=values,
         cross_bias_Bx1x1xL=padding_bias(encoder_input_tokens_BxL, config.activation_dtype),
-        self_bias_1xHxTxT=model.apply({"params": params}, max_decode_len, method="self_bias"),
+        self_bias_1xHxTxT=run(model, params, max_decode_len, method="self_bias"),
     )
 
 
@@ -70,13 +71,14 @@ def step(
     position: Int[Array, ""],
 ) -> tuple[Float[Array, "B K D"], Cache]:
     """Reads one token a beam; returns the decoder's output (before its last norm) and the cache."""
-    x_BxKxD = Transformer(config).apply({"params": params}, tokens_BxK, method="embed")
+    x_BxKxD = run(Transformer(config), params, tokens_BxK, method="embed")
     self_bias_1xHx1xT = jax.lax.dynamic_slice_in_dim(memory.self_bias_1xHxTxT, position, 1, axis=2)
 
     def apply_layer(x_BxKxD: Array, layer: tuple) -> tuple[Array, Cache]:
         layer_params, cached, cross = layer
-        return DecoderLayer(config).apply(
-            {"params": layer_params},
+        return run(
+            DecoderLayer(config),
+            layer_params,
             x_BxKxD,
             cached,
             cross,

@@ -4,6 +4,9 @@ Tensor names end in their shape: B batch, L input length, T target length, Q que
 D model width, H heads, C size of a head, F feed-forward width, V vocabulary.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +58,7 @@ class Dense(nn.Module):
 def _query_init(head_dim: int) -> nn.initializers.Initializer:
     """T5 leaves out the 1/sqrt(head size) of attention and starts with smaller queries."""
 
-    def init(key, shape, dtype=jnp.float32):
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         return _ATTENTION_INIT(key, shape, dtype) / np.sqrt(head_dim)
 
     return init

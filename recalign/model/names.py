@@ -53,9 +53,8 @@ def from_t5x(named: Tree) -> dict[str, Any]:
         if missing:
             raise UserError(f"parameters of layers_{missing[0]} are missing among T5X's names")
         ordered = [dict(layers[layer]) for layer in range(len(layers))]
-        structures = [jax.tree.structure(layer) for layer in ordered]
-        for number, structure in enumerate(structures):
-            if structure != structures[0]:
+        for number, layer in enumerate(ordered):
+            if str(jax.tree.structure(layer)) != str(jax.tree.structure(ordered[0])):
                 raise UserError(f"layers_{number} does not hold the same parameters as layers_0")
         params["layers"] = jax.tree.map(lambda *leaves: _stack(leaves), *ordered)
     return params

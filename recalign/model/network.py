@@ -6,6 +6,8 @@ parameters T5X's names. Shape letters: see `recalign.model.layers`; N is the num
 """
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -278,6 +280,11 @@ class Transformer(nn.Module):
 
     def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
         return self.decoder.logits(x)
+
+
+def run(module: nn.Module, params: Mapping[str, Any], *args: Any, method: str) -> Any:
+    """One method of a module with the given parameters, without dropout."""
+    return module.apply({"params": params}, *args, method=method)
 
 
 def _stacked(layer: type[nn.Module], config: T5Config, num_layers: int) -> type[nn.Module]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from recalign.model import incremental
 from recalign.model.config import T5Config
-from recalign.model.network import DecoderLayer, Transformer
+from recalign.model.network import DecoderLayer, Transformer, run
 
 
 def score_sequences(
@@ -41,8 +41,9 @@ def score_sequences(
 
     def apply_layer(x_BxCxTxD: Array, layer: tuple) -> tuple[Array, None]:
         layer_params, cross = layer
-        x_BxCxTxD = DecoderLayer(config).apply(
-            {"params": layer_params},
+        x_BxCxTxD = run(
+            DecoderLayer(config),
+            layer_params,
             x_BxCxTxD,
             cross,
             memory.self_bias_1xHxTxT,
@@ -54,7 +55,7 @@ def score_sequences(
     cross = (memory.cross_keys_NxBxLxHxC, memory.cross_values_NxBxLxHxC)
     x_BxCxTxD, _ = jax.lax.scan(
         apply_layer,
-        model.apply({"params": params}, read_BxCxT, method="embed"),
+        run(model, params, read_BxCxT, method="embed"),
         (params["decoder"]["layers"], cross),
     )
 
@@ -62,7 +63,7 @@ def score_sequences(
         position: tuple[Float[Array, "B C D"], Int[Array, "B C"]],
     ) -> Float[Array, "B C"]:
         x_BxCxD, target_BxC = position
-        logits_BxCxV = model.apply({"params": params}, x_BxCxD, method="logits")
+        logits_BxCxV = run(model, params, x_BxCxD, method="logits")
         log_probs_BxCxV = jax.nn.log_softmax(logits_BxCxV)
         return jnp.take_along_axis(log_probs_BxCxV, target_BxC[..., None], axis=-1)[..., 0]
 

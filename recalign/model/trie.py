@@ -12,19 +12,20 @@ Node 0 is the root. The end of a sequence is a leaf of its own, reached by EOS, 
 may be the prefix of another, and a subset of the catalogue is a subset of the nodes.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jaxtyping import Array, Bool, Int
 
 from recalign.errors import UserError
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Trie:
     """Valid sequences on the accelerator. S sequences, N nodes, U distinct tokens.
 
@@ -45,8 +46,8 @@ class Trie:
     leaf_S: Int[Array, " S"]
     used_token_U: Int[Array, " U"]
     used_rank_N: Int[Array, " N"]
-    max_children: int = struct.field(pytree_node=False)
-    depth: int = struct.field(pytree_node=False)
+    max_children: int = dataclasses.field(metadata={"static": True})
+    depth: int = dataclasses.field(metadata={"static": True})
 
     @classmethod
     def from_sequences(cls, sequences: Sequence[Sequence[int]], eos_id: int = 1) -> "Trie":
@@ -70,16 +71,13 @@ class Trie:
         leaf_S = np.empty_like(leaf_sorted_S)
         leaf_S[order_S] = leaf_sorted_S
         used_token_U, used_rank = np.unique(token_N[1:], return_inverse=True)
-        arrays = (
-            first_child_N1,
-            token_N,
-            parent_N,
-            leaf_S,
-            used_token_U,
-            np.concatenate([[0], used_rank]),
-        )
         return cls(
-            *(jnp.asarray(array, jnp.int32) for array in arrays),
+            first_child_N1=jnp.asarray(first_child_N1, jnp.int32),
+            token_N=jnp.asarray(token_N, jnp.int32),
+            parent_N=jnp.asarray(parent_N, jnp.int32),
+            leaf_S=jnp.asarray(leaf_S, jnp.int32),
+            used_token_U=jnp.asarray(used_token_U, jnp.int32),
+            used_rank_N=jnp.asarray(np.concatenate([[0], used_rank]), jnp.int32),
             max_children=int(np.diff(first_child_N1).max()),
             depth=int(tokens_SxT.shape[1]),
         )
