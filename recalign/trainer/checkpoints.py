@@ -1,0 +1,213 @@
+"""Checkpoints of a run: the newest few and the best, checked when they are read.
+
+A checkpoint of step n is the folder `checkpoints/n` with three items: `params`, `rest` (optimizer
+and running sums) and `info` (JSON). It is written beside its place and renamed, so that a killed
+run leaves whole checkpoints only. `info` holds a fingerprint of every array, so that a file that
+was damaged later is recognised even where the file format itself notices nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers
+
+from recalign.errors import UserError
+from recalign.trainer.state import TrainState
+from recalign.trainer.writers import say
+
+FOLDER = "checkpoints"
+DAMAGED_FOLDER = "damaged_checkpoints"
+_METRIC = "selection"
+_Restored = TypeVar("_Restored")
+
+
+class Damaged(Exception):
+    """A checkpoint that cannot be read, or not as it was written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What a run goes on from."""
+
+    state: TrainState
+    first_step: int
+
+
+class Checkpoints:
+    """The checkpoints in MODEL_DIR/checkpoints."""
+
+    def __init__(self, model_dir: epath.Path, keep: int = 1, read_only: bool = False):
+        """Opens the folder, which is made unless `read_only`; `keep` newest ones are kept."""
+        self._folder = model_dir / FOLDER
+        if read_only and not self._folder.exists():
+            raise UserError(f"{model_dir} holds no checkpoints: train first, or check MODEL_DIR")
+        keep_best = checkpoint_managers.BestN(
+            get_metric_fn=lambda metrics: metrics[_METRIC],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        self._open_manager: Callable[[], ocp.CheckpointManager] = lambda: ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                create=not read_only,
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+                # Without it Orbax writes no metrics; what is kept is the policy's affair.
+                best_fn=lambda metrics: metrics[_METRIC],
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [checkpoint_managers.LatestN(keep), keep_best]
+                ),
+            ),
+            item_names=("params", "rest", "info"),
+        )
+        self._manager = self._open_manager()
+
+    def steps(self) -> list[int]:
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, first_step: int, metric: float | None = None) -> None:
+        """Copies the state to host memory and goes on writing in the background.
+
+        Args:
+          state: after a step that was found to be finite.
+          first_step: where fine-tuning began.
+          metric: what the best checkpoint is chosen by; None where nothing was validated.
+        """
+        step = int(state.step)
+        if step in self.steps():
+            return
+        items = {"params": state.params, "rest": state._replace(params={})}
+        info = {
+            "first_step": first_step,
+            "fingerprints": {name: fingerprint(item) for name, item in items.items()},
+        }
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(items["params"]),
+                rest=ocp.args.StandardSave(items["rest"]),
+                info=ocp.args.JsonSave(info),
+            ),
+            metrics=None if metric is None else {_METRIC: metric},
+        )
+
+    def restore_latest(self, shape: TrainState) -> Saved | None:
+        """The newest whole checkpoint; damaged ones are told of and moved out of the way."""
+
+        def read(step: int) -> Saved:
+            shapes = {"params": shape.params, "rest": shape._replace(params={})}
+            params, rest, info = self._read(step, shapes)
+            return Saved(rest._replace(params=params), int(info["first_step"]))
+
+        while steps := self.steps():
+            try:
+                return read(steps[-1])
+            except Damaged as error:
+                self._set_aside(steps[-1], str(error))
+        return None
+
+    def restore_params(self, which: str | int, shape: Any) -> tuple[int, Any]:
+        """(step, parameters) of the "best" or "last" checkpoint, or of that of a step.
+
+        A damaged one is an error where its step was asked for; "last" and "best" are told to
+        fall back on the one that is newest, or best, without it.
+        """
+        skipped: set[int] = set()
+        while True:
+            step = self._choose(which, skipped)
+            try:
+                params, _ = self._read(step, {"params": shape})
+                return step, params
+            except Damaged as error:
+                if isinstance(which, int):
+                    raise UserError(f"{self._folder / str(step)}: {error}") from error
+                say(f"checkpoint {step} is damaged ({error}); looking for another")
+                skipped.add(step)
+
+    def wait(self) -> None:
+        """Until all is written; raises what went wrong in the background."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _choose(self, which: str | int, skipped: set[int]) -> int:
+        steps = [step for step in self.steps() if step not in skipped]
+        if not steps:
+            raise UserError(f"{self._folder} holds no whole checkpoint")
+        if isinstance(which, int):
+            if which not in steps:
+                known = ", ".join(map(str, steps))
+                raise UserError(f"{self._folder} holds no checkpoint of step {which}, but {known}")
+            return which
+        if which == "last":
+            return steps[-1]
+        if which != "best":
+            raise UserError(f"checkpoint {which!r}: 'best', 'last' or a step is expected")
+        scores = {step: self._metric(step) for step in steps}
+        scored = [(score, step) for step, score in scores.items() if score is not None]
+        return max(scored)[1] if scored else steps[-1]
+
+    def _metric(self, step: int) -> float | None:
+        metrics = self._manager.metrics(step)
+        return None if not metrics else float(metrics[_METRIC])
+
+    def _read(self, step: int, shapes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The items, in the order of `shapes`, and the info; Damaged where anything is amiss."""
+        arguments = {name: ocp.args.StandardRestore(shape) for name, shape in shapes.items()}
+        restored = _or_damaged(
+            lambda: self._manager.restore(
+                step, args=ocp.args.Composite(info=ocp.args.JsonRestore(), **arguments)
+            )
+        )
+        expected = _or_damaged(lambda: dict(restored["info"]["fingerprints"]))
+        for name in shapes:
+            if fingerprint(restored[name]) != expected.get(name):
+                raise Damaged(f"its {name} are not what was written")
+        return (*(restored[name] for name in shapes), restored["info"])
+
+    def _set_aside(self, step: int, why: str) -> None:
+        source = self._folder / str(step)
+        target = self._folder.parent / DAMAGED_FOLDER / str(step)
+        say(f"checkpoint {step} is damaged ({why}); it is moved to {target}")
+        self._manager.close()
+        if jax.process_index() == 0:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                target.rmtree()
+            source.rename(target)
+        self._manager = self._open_manager()
+
+
+def _or_damaged(read: Callable[[], _Restored]) -> _Restored:
+    # What Orbax, TensorStore and JSON raise on a damaged file is of many kinds and of no common
+    # one; whatever it is, the checkpoint cannot be used, and the message goes on to the user.
+    try:
+        return read()
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise Damaged(said[0][:200]) from error
+
+
+@jax.jit
+def _bit_sums(tree: Any) -> list[jax.Array]:
+    def bit_sum(leaf: jax.Array) -> jax.Array:
+        width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+        return jnp.sum(jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32))
+
+    return [bit_sum(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def fingerprint(tree: Any) -> str:
+    """The sum of each array's bit patterns, modulo 2^32, in hexadecimal.
+
+    Exact on any device and for any sharding; a flipped bit changes it for certain.
+    """
+    sums = jax.device_get(_bit_sums(tree))
+    return "".join(f"{int(np.uint32(value)):08x}" for value in sums)

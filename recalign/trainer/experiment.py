@@ -1,0 +1,273 @@
+"""An experiment: everything that a run depends on, read from gin files in T5X's macro names."""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from etils import epath
+
+import gin
+import recalign
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.preprocessors.settings import TaskSettings
+from recalign.trainer import gin_files as gin_reader
+from recalign.trainer.loss import NORMALIZERS
+
+_ROOT = Path(recalign.__file__).resolve().parent.parent
+# The working directory first, as gin does; then the repository and the own engine's side of T5X's
+# files. T5X looks for the same names in its own root.
+SEARCH_PATHS = ("", str(_ROOT), "gin/engine", str(_ROOT / "gin" / "engine"))
+
+# Modules and configurables of T5X that shared files bind, and macros of T5X's own run files that
+# change nothing here. Anything else that is unknown is a mistake.
+T5X_ONLY = (
+    "t5x",
+    "adafactor.Adafactor",
+    "eval/utils.DatasetConfig",
+    "models.DecoderParams",
+    "models.EncoderDecoderModel",
+    "network.T5Config",
+    "network.Transformer",
+    "partitioning.PjitPartitioner",
+    "seqio.Evaluator",
+    "seqio.SentencePieceVocabulary",
+    "trainer.Trainer",
+    "utils.CheckpointConfig",
+    "utils.DatasetConfig",
+    "utils.RestoreCheckpointConfig",
+    "utils.SaveCheckpointConfig",
+    "utils.create_learning_rate_scheduler",
+)
+T5X_MACROS = (
+    "EVALUATOR_USE_MEMORY_CACHE",
+    "JSON_WRITE_N_RESULTS",
+    "MODEL",
+    "OPTIMIZER",
+    "USE_CACHED_TASKS",
+    "USE_HARDWARE_RNG",
+    "VOCABULARY",
+)
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a run depends on. Each field is the gin macro of its name in capitals.
+
+    Attributes:
+      mixture_or_task_name: what is trained on and evaluated.
+      task_feature_lengths: {"inputs": tokens, "targets": tokens}, to which examples are padded.
+      train_steps: the step at which training ends, counted as T5X does, pre-training included:
+        1,194,000 fine-tunes FLAN-T5 Base (1,184,000) for 10,000 steps.
+      model_dir: the run's folder.
+      model: sizes of the network.
+      initial_checkpoint_path: start weights; empty for random ones.
+      initial_step: the step at which fine-tuning begins, where the start weights do not say it.
+      batch_size: examples a step, over all devices.
+      microbatches: parts that a batch is computed in, one after the other; None for one.
+      learning_rate: Adafactor's, relative to a parameter's root mean square.
+      warmup_steps: steps of linear warm-up, counted from the start of fine-tuning.
+      dropout_rate: of the network, in training.
+      z_loss: factor of the squared log-normaliser.
+      label_smoothing: 0 for none.
+      loss_normalizing_factor: None (sum over tokens), a number, or a name (`loss.NORMALIZERS`).
+      random_seed: of start weights, dropout and the order of samples; None counts as 0.
+      eval_period: steps between validations; 0 for none.
+      eval_steps: validation batches whose loss is computed; 0 for none.
+      eval_tasks: which tasks validation decodes; None for all that have metrics.
+      evaluator_num_examples: validation examples a task; None for all.
+      eval_batch_size: examples decoded at once; None for batch_size.
+      beam_size: beams of every evaluation.
+      constrained: whether retrieval is decoded along the catalogue's IDs only.
+      test_split: the split evaluated after training; None for none.
+      checkpoint_period: steps between checkpoints; those of validation come besides.
+      keep_checkpoints: how many of the newest are kept, beside the best one.
+      log_period: steps between lines of metrics.
+      num_partitions: devices that share one copy of the parameters.
+      mixture_or_task_module: a module that registers the tasks, imported first.
+      data_dir: where prepared datasets lie; None for SeqIO's own setting.
+    """
+
+    mixture_or_task_name: str
+    task_feature_lengths: Mapping[str, int]
+    train_steps: int
+    model_dir: str
+    model: T5Config
+    initial_checkpoint_path: str | tuple | None = None
+    initial_step: int = 0
+    batch_size: int = 128
+    microbatches: int | None = None
+    learning_rate: float = 0.001
+    warmup_steps: int = 1000
+    dropout_rate: float = 0.1
+    z_loss: float = 1e-4
+    label_smoothing: float = 0.0
+    loss_normalizing_factor: float | str | None = None
+    random_seed: int | None = None
+    eval_period: int = 1000
+    eval_steps: int = 20
+    eval_tasks: tuple | list | None = None
+    evaluator_num_examples: int | None = None
+    eval_batch_size: int | None = None
+    beam_size: int = 20
+    constrained: bool = False
+    test_split: str | None = None
+    checkpoint_period: int = 5000
+    keep_checkpoints: int = 2
+    log_period: int = 100
+    num_partitions: int = 1
+    mixture_or_task_module: str | None = None
+    data_dir: str | None = None
+
+    @property
+    def seed(self) -> int:
+        return self.random_seed or 0
+
+    @property
+    def config(self) -> T5Config:
+        """The network, with the experiment's dropout."""
+        return dataclasses.replace(self.model, dropout_rate=self.dropout_rate)
+
+    @property
+    def directory(self) -> epath.Path:
+        return epath.Path(self.model_dir)
+
+    @property
+    def decode_batch_size(self) -> int:
+        return self.eval_batch_size or self.batch_size
+
+
+def load_experiment(
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str] = (),
+    search_paths: Sequence[str] = (),
+) -> Experiment:
+    """Reads an experiment; raises a UserError that names the file, the line and the binding.
+
+    Args:
+      gin_files: such as ["gin/reat_toys.gin"]; a later file wins.
+      gin_bindings: such as ["MODEL_DIR = 'runs/x'"]; they win over the files.
+      search_paths: further folders in which files and includes are looked up.
+    """
+    provenance = gin_reader.parse(
+        gin_files,
+        gin_bindings,
+        search_paths=[*SEARCH_PATHS, *search_paths],
+        skip_unknown=T5X_ONLY,
+        unread_macros=T5X_MACROS,
+    )
+    try:
+        _check_types(TaskSettings, gin.get_bindings(TaskSettings), provenance)
+        TaskSettings()
+        experiment = Experiment()
+    except UserError as error:
+        raise UserError(_with_place(str(error), provenance)) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(_with_place(str(error), provenance, ", ".join(gin_files))) from error
+    _check(experiment, provenance)
+    return experiment
+
+
+def _with_place(message: str, provenance: gin_reader.Provenance, otherwise: str = "") -> str:
+    """The first line of 'T5Config.emb_dim must be …', after the place that bound EMB_DIM."""
+    said = message.splitlines()[0]
+    name = re.match(r"(?:T5Config|TaskSettings)\.(\w+)", said)
+    place = provenance.of(name[1].upper(), name[0]) if name else otherwise
+    return said if not place or said.startswith(place) else f"{place}: {said}"
+
+
+def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
+    """Types first, then values; each mistake is told with the place of its binding."""
+    _check_types(Experiment, vars(experiment), provenance)
+
+    def require(name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            _refuse(name, getattr(experiment, name), rule, provenance)
+
+    lengths = experiment.task_feature_lengths
+    require(
+        "task_feature_lengths",
+        set(lengths) == {"inputs", "targets"}
+        and all(isinstance(length, int) and length > 0 for length in lengths.values()),
+        "is to give the tokens of 'inputs' and 'targets', such as {'inputs': 512, 'targets': 64}",
+    )
+    for name in ("batch_size", "beam_size", "keep_checkpoints", "log_period", "num_partitions"):
+        require(name, getattr(experiment, name) > 0, "is to be at least 1")
+    for name in ("checkpoint_period", "eval_period", "eval_steps", "warmup_steps", "initial_step"):
+        require(name, getattr(experiment, name) >= 0, "is not to be negative")
+    for name in ("eval_batch_size", "evaluator_num_examples"):
+        value = getattr(experiment, name)
+        require(name, value is None or value > 0, "is to be at least 1, or None")
+    require("dropout_rate", 0 <= experiment.dropout_rate < 1, "is to be at least 0 and below 1")
+    require("learning_rate", experiment.learning_rate > 0, "is to be above 0")
+    require("model_dir", bool(experiment.model_dir), "is to name a folder")
+    require(
+        "test_split",
+        experiment.test_split in (None, "validation", "test"),
+        "is to be 'test', 'validation' or None",
+    )
+    parts = experiment.microbatches or 1
+    require(
+        "microbatches",
+        parts > 0 and experiment.batch_size % parts == 0,
+        f"is to divide BATCH_SIZE = {experiment.batch_size}",
+    )
+    factor = experiment.loss_normalizing_factor
+    require(
+        "loss_normalizing_factor",
+        factor is None or factor in NORMALIZERS or (not isinstance(factor, str) and factor > 0),
+        f"is to be None, a number above 0, {' or '.join(NORMALIZERS)}",
+    )
+
+
+def _check_types(owner: type, values: Mapping[str, Any], provenance: gin_reader.Provenance) -> None:
+    for name, annotation in typing.get_type_hints(owner).items():
+        if name in values and not _is_a(values[name], annotation):
+            rule = f"is to be {_describe(annotation)}"
+            _refuse(name, values[name], rule, provenance, owner.__name__)
+
+
+def _refuse(
+    name: str,
+    value: object,
+    rule: str,
+    provenance: gin_reader.Provenance,
+    owner: str = "Experiment",
+) -> NoReturn:
+    macro = name.upper()
+    bound_as = macro if macro in provenance.locations else f"{owner}.{name}"
+    raise UserError(f"{provenance.of(bound_as)}: {bound_as} = {value!r}: {bound_as} {rule}")
+
+
+def _is_a(value: object, annotation: object) -> bool:
+    if isinstance(annotation, types.UnionType):
+        return any(_is_a(value, option) for option in typing.get_args(annotation))
+    if annotation is type(None):
+        return value is None
+    plain = typing.cast(type, typing.get_origin(annotation) or annotation)
+    if plain in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if plain is float else plain)
+
+
+def _describe(annotation: object) -> str:
+    if isinstance(annotation, types.UnionType):
+        return " or ".join(_describe(option) for option in typing.get_args(annotation))
+    if annotation is type(None):
+        return "None"
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a string in quotes",
+        bool: "True or False",
+        tuple: "a tuple",
+        list: "a list",
+        T5Config: "@T5Config()",
+    }
+    origin = typing.get_origin(annotation) or annotation
+    return names.get(typing.cast(type, origin), "a dictionary")

@@ -1,0 +1,234 @@
+"""Reads gin files so that every mistake ends in one line naming the file, the line and the binding.
+
+The files are walked once before gin parses them. The walk finds what gin would report late, badly
+or not at all: a missing include, a module that cannot be imported, a macro that nothing reads.
+"""
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import logging
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from etils import epath
+
+import gin
+from gin import config as gin_config
+from gin import config_parser
+from recalign.errors import UserError
+
+# gin looks up `importlib.util` as an attribute of `importlib` when an include is missing, and
+# fails with an AttributeError where nobody imported it.
+assert importlib.util
+
+_COMMAND_LINE = "the command line"
+
+
+@dataclass
+class Provenance:
+    """Where each binding was given last, and which macros anything reads."""
+
+    locations: dict[str, str] = field(default_factory=dict)  # "TRAIN_STEPS" -> "gin/x.gin:12"
+    macros: dict[str, str] = field(default_factory=dict)
+    referenced: dict[str, str] = field(default_factory=dict)  # macro -> where it is read
+
+    def of(self, *names: str) -> str:
+        """Where the first of these names that is bound was bound last."""
+        bound = [self.locations[name] for name in names if name in self.locations]
+        return bound[0] if bound else "the experiment"
+
+
+def parse(
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str],
+    *,
+    search_paths: Sequence[str],
+    skip_unknown: Collection[str],
+    unread_macros: Collection[str],
+) -> Provenance:
+    """Replaces gin's configuration by that of these files and bindings.
+
+    Args:
+      gin_files: parsed in order, a later one wins.
+      gin_bindings: such as "TRAIN_STEPS = 5"; they win over the files.
+      search_paths: folders in which files and includes are looked up, in order.
+      skip_unknown: names of another engine's configurables, whose bindings are left out. Imports
+        of their modules are left out too.
+      unread_macros: macros of another engine that may stand unread; any other is a misspelling.
+    """
+    provenance = Provenance()
+    for name in gin_files:
+        _walk_file(name, search_paths, skip_unknown, provenance, included_at=None)
+    for binding in gin_bindings:
+        _walk_text(binding, _COMMAND_LINE, search_paths, skip_unknown, provenance)
+    for macro, location in provenance.referenced.items():
+        if macro not in provenance.macros and macro != "gin.REQUIRED":
+            raise UserError(f"{location}: reads {macro}, which is set nowhere")
+    with _gin_looking_in(search_paths), _one_line_errors():
+        gin.clear_config()
+        gin.parse_config_files_and_bindings(
+            list(gin_files), list(gin_bindings), skip_unknown=list(skip_unknown)
+        )
+    _refuse_unread(provenance, unread_macros)
+    return provenance
+
+
+def _refuse_unread(provenance: Provenance, unread_macros: Collection[str]) -> None:
+    for name, location in provenance.macros.items():
+        if name in provenance.referenced or name in unread_macros:
+            continue
+        near = difflib.get_close_matches(name, list(provenance.referenced), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"{location}: nothing reads {name}{hint}")
+
+
+class _Recorder(config_parser.ParserDelegate):
+    """Notes the macros that values refer to since the last statement."""
+
+    def __init__(self) -> None:
+        self.macros: list[str] = []
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
+        return None
+
+    def macro(self, macro_name: str) -> Any:
+        self.macros.append(macro_name)
+        return None
+
+
+def _walk_file(
+    name: str,
+    search_paths: Sequence[str],
+    skip_unknown: Collection[str],
+    provenance: Provenance,
+    included_at: str | None,
+) -> None:
+    for folder in [""] if os.path.isabs(name) or "://" in name else search_paths:
+        path = epath.Path(os.path.join(folder, name))
+        if path.is_file():
+            _walk_text(path.read_text(), name, search_paths, skip_unknown, provenance)
+            return
+    where = f"{included_at}: " if included_at else ""
+    looked = ", ".join(folder or "the working directory" for folder in search_paths)
+    raise UserError(f"{where}no gin file {name!r}; looked in {looked}")
+
+
+def _walk_text(
+    text: str,
+    name: str,
+    search_paths: Sequence[str],
+    skip_unknown: Collection[str],
+    provenance: Provenance,
+) -> None:
+    def at(line_number: int) -> str:
+        return name if name == _COMMAND_LINE else f"{name}:{line_number}"
+
+    try:
+        recorder = _Recorder()
+        for statement in config_parser.ConfigParser(text, recorder):
+            location = at(statement.location.line_num)
+            # A block is parsed as a whole: its macros count as read where it begins.
+            while recorder.macros:
+                provenance.referenced.setdefault(recorder.macros.pop(), location)
+            match statement:
+                case config_parser.IncludeStatement():
+                    _walk_file(statement.filename, search_paths, skip_unknown, provenance, location)
+                case config_parser.ImportStatement():
+                    _check_import(statement, location, skip_unknown)
+                case config_parser.BindingStatement():
+                    _record(statement, location, provenance)
+    except SyntaxError as error:
+        said = (error.msg or "").strip().splitlines()[0]
+        if said.startswith("malformed node"):
+            said = "a string needs quotes"
+        line = (error.text or "").strip()
+        raise UserError(f"{at(error.lineno or 1)}: {line or text.strip()}: {said}") from error
+
+
+def _record(
+    statement: config_parser.BindingStatement, location: str, provenance: Provenance
+) -> None:
+    if statement.arg_name:
+        provenance.locations[f"{statement.selector}.{statement.arg_name}"] = location
+    else:
+        provenance.locations[statement.selector] = location
+        provenance.macros[statement.selector] = location
+
+
+def _check_import(
+    statement: config_parser.ImportStatement, location: str, skip_unknown: Collection[str]
+) -> None:
+    """With a list of unknown names gin leaves out every import that fails, misspelt ones too."""
+    top = statement.module.split(".")[0]
+    if top in ("__gin__", "__main__") or top in skip_unknown:
+        return
+    try:
+        importlib.import_module(statement.module)
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and _is_attribute(statement):
+            return
+        raise UserError(f"{location}: cannot import {statement.module}: {error}") from error
+
+
+def _is_attribute(statement: config_parser.ImportStatement) -> bool:
+    """`from package import function`, where the last part is no module of its own."""
+    package, _, name = statement.module.rpartition(".")
+    if not (statement.is_from and package):
+        return False
+    try:
+        return hasattr(importlib.import_module(package), name)
+    except ImportError:
+        return False
+
+
+@contextlib.contextmanager
+def _gin_looking_in(search_paths: Sequence[str]) -> Iterator[None]:
+    """gin with these search paths and plain files only, quietly.
+
+    gin would also look in installed packages, before its later search paths: where T5X is
+    installed, T5X's files would win over ours of the same name. And search paths can only be
+    added to, so that a second experiment in one process would see the first one's.
+    """
+    prefixes, readers = list(gin_config._LOCATION_PREFIXES), list(gin_config._FILE_READERS)
+    quiet = logging.root.manager.disable
+    gin_config._LOCATION_PREFIXES[:] = search_paths
+    gin_config._FILE_READERS[:] = [(_open_text, lambda name: epath.Path(name).is_file())]
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        gin_config._LOCATION_PREFIXES[:] = prefixes
+        gin_config._FILE_READERS[:] = readers
+        logging.disable(quiet)
+
+
+def _open_text(name: str) -> Any:
+    return epath.Path(name).open("r")
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, TypeError, NameError, AttributeError, OSError) as error:
+        raise UserError(_in_one_line(str(error))) from error
+
+
+def _in_one_line(message: str) -> str:
+    """gin's message and its innermost location, as 'FILE:LINE: message (the line)'."""
+    said, *_ = message.split("\n")
+    if required := re.match(r"(\S+?)(/macro\.value)? set to `%gin.REQUIRED`", said):
+        name = required[1]
+        return f"{name} is not set: set it in the experiment's file, or by --gin.{name}=…"
+    if where := re.search(r'In file "(.+?)", line (\d+)\n\s*(.+)', message):
+        return f"{where[1]}:{where[2]}: {said} ({where[3].strip()})"
+    if where := re.search(r"In bindings string line \d+\n\s*(.+)", message):
+        return f"{_COMMAND_LINE}: {said} ({where[1].strip()})"
+    return said

@@ -1,0 +1,164 @@
+"""T5X's Adafactor and its learning rate, as Optax gradient transformations.
+
+Optax has an Adafactor of its own. It cannot be used here, because it treats a stack of scanned
+layers as one tensor: it would factor over the layer axis, and share one scale and one clipping
+threshold among all layers. T5X's unstacked layers are updated each by itself, and so are ours.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+IsStacked = Callable[[tuple[str, ...]], bool]
+
+# T5X never lets the rate reach zero (`create_learning_rate_scheduler`).
+_SMALLEST_LEARNING_RATE = 1e-8
+
+
+class AdafactorState(NamedTuple):
+    """Second moments: `v_row` and `v_col` where a tensor is factored, else `v`.
+
+    What a tensor does not use is a placeholder of shape (1,), as in T5X's train state.
+    """
+
+    step: Int[Array, ""]
+    v_row: Any
+    v_col: Any
+    v: Any
+
+
+def warm_up_then_constant(learning_rate: float, warmup_steps: int, first_step: int = 0) -> Schedule:
+    """The paper's schedule: linear over `warmup_steps` from `first_step`, then constant.
+
+    T5X: `factors = 'constant * linear_warmup'`, `step_offset = first_step`. The first step of
+    fine-tuning has a rate of (almost) zero there and here.
+    """
+
+    def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
+        steps_done = jnp.maximum(step - first_step, 0).astype(jnp.float32)
+        warmth = jnp.minimum(1.0, steps_done / warmup_steps) if warmup_steps > 0 else 1.0
+        return jnp.maximum(learning_rate * warmth, _SMALLEST_LEARNING_RATE)
+
+    return schedule
+
+
+def factored_axes(shape: tuple[int, ...], min_dim_size_to_factor: int) -> tuple[int, int] | None:
+    """The axes of the second largest and the largest dimension, or None: too small to factor.
+
+    >>> factored_axes((512, 1024), 128), factored_axes((512,), 128), factored_axes((32, 6), 128)
+    ((0, 1), None, None)
+    """
+    if len(shape) < 2:
+        return None
+    by_size = np.argsort(shape)
+    if shape[by_size[-2]] < min_dim_size_to_factor:
+        return None
+    return int(by_size[-2]), int(by_size[-1])
+
+
+def adafactor(
+    learning_rate: Schedule,
+    *,
+    decay_rate: float = 0.8,
+    step_offset: int = 0,
+    clipping_threshold: float = 1.0,
+    min_dim_size_to_factor: int = 128,
+    epsilon1: float = 1e-30,
+    epsilon2: float = 1e-3,
+    is_stacked: IsStacked = lambda path: False,
+) -> optax.GradientTransformation:
+    """Adafactor (https://arxiv.org/abs/1804.04235) with T5X's choices: no momentum, no decay.
+
+    Args:
+      learning_rate: step -> rate, relative to a parameter's root mean square.
+      decay_rate: the second moments decay with `1 - (step - step_offset + 1) ** -decay_rate`.
+      step_offset: the step at which fine-tuning began, so that the moments start afresh there.
+      clipping_threshold: an update's root mean square is brought down to this.
+      min_dim_size_to_factor: tensors with two dimensions of at least this size are factored.
+      epsilon1: added to squared gradients.
+      epsilon2: the least root mean square that a parameter is taken to have.
+      is_stacked: path of a parameter -> whether its first axis counts layers.
+    """
+
+    def layer_init(parameter: Array) -> tuple[Array, Array, Array]:
+        unused = jnp.zeros((1,), jnp.float32)
+        axes = factored_axes(parameter.shape, min_dim_size_to_factor)
+        if axes is None:
+            return unused, unused, jnp.zeros(parameter.shape, jnp.float32)
+        row_axis, column_axis = axes
+        row_shape = np.delete(parameter.shape, column_axis)
+        column_shape = np.delete(parameter.shape, row_axis)
+        return jnp.zeros(row_shape, jnp.float32), jnp.zeros(column_shape, jnp.float32), unused
+
+    def layer_update(
+        step: Array, gradient: Array, parameter: Array, v_row: Array, v_col: Array, v: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        gradient = gradient.astype(jnp.float32)
+        age = jnp.asarray(step - step_offset, jnp.float32) + 1.0
+        decay = 1.0 - age**-decay_rate
+        squared = gradient * gradient + epsilon1
+        axes = factored_axes(parameter.shape, min_dim_size_to_factor)
+        if axes is None:
+            v = decay * v + (1.0 - decay) * squared
+            update = gradient * v**-0.5
+        else:
+            row_axis, column_axis = axes
+            v_row = decay * v_row + (1.0 - decay) * jnp.mean(squared, axis=column_axis)
+            v_col = decay * v_col + (1.0 - decay) * jnp.mean(squared, axis=row_axis)
+            row_axis_in_v_row = row_axis - (column_axis < row_axis)
+            row_mean = jnp.mean(v_row, axis=row_axis_in_v_row, keepdims=True)
+            row_factor = jnp.expand_dims((v_row / row_mean) ** -0.5, column_axis)
+            column_factor = jnp.expand_dims(v_col**-0.5, row_axis)
+            update = gradient * row_factor * column_factor
+        update /= jnp.maximum(1.0, _root_mean_square(update) / clipping_threshold)
+        scale = jnp.maximum(_root_mean_square(parameter), epsilon2)
+        update = -(learning_rate(step) * scale) * update
+        return update.astype(parameter.dtype), v_row, v_col, v
+
+    def init(params: optax.Params) -> AdafactorState:
+        paths, leaves, treedef = _with_paths(params)
+        states = [
+            (jax.vmap(layer_init) if is_stacked(path) else layer_init)(leaf)
+            for path, leaf in zip(paths, leaves, strict=True)
+        ]
+        v_row, v_col, v = (
+            jax.tree.unflatten(treedef, [state[part] for state in states]) for part in range(3)
+        )
+        return AdafactorState(jnp.zeros((), jnp.int32), v_row, v_col, v)
+
+    def update(
+        gradients: optax.Updates, state: AdafactorState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AdafactorState]:
+        if params is None:
+            raise ValueError("Adafactor scales its updates by the parameters: pass params")
+        paths, leaves, treedef = _with_paths(params)
+        columns = [jax.tree.leaves(tree) for tree in (gradients, *state[1:])]
+        outcomes = []
+        for path, leaf, gradient, *moments in zip(paths, leaves, *columns, strict=True):
+            rule = layer_update
+            if is_stacked(path):
+                rule = jax.vmap(layer_update, in_axes=(None, 0, 0, 0, 0, 0))
+            outcomes.append(rule(state.step, gradient, leaf, *moments))
+        updates, v_row, v_col, v = (
+            jax.tree.unflatten(treedef, [outcome[part] for outcome in outcomes])
+            for part in range(4)
+        )
+        return updates, AdafactorState(state.step + 1, v_row, v_col, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _root_mean_square(tensor: Array) -> Array:
+    return jnp.sqrt(jnp.mean(tensor * tensor))
+
+
+def _with_paths(params: optax.Params) -> tuple[list[tuple[str, ...]], list[Array], Any]:
+    leaves_with_path, treedef = jax.tree_util.tree_flatten_with_path(params)
+    paths = [tuple(str(getattr(key, "key", key)) for key in path) for path, _ in leaves_with_path]
+    return paths, [leaf for _, leaf in leaves_with_path], treedef

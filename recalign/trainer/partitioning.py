@@ -1,0 +1,102 @@
+"""Where arrays live: the mesh of devices and the one table of sharding rules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from recalign.errors import UserError
+
+DATA, MODEL = "data", "model"
+
+# The last names of a parameter's path -> how its axes are spread over the mesh, the layer axis of
+# a stack left out. Heads, hidden units and the vocabulary go over MODEL; the rest is replicated.
+_RULES: tuple[tuple[tuple[str, ...], P], ...] = (
+    (("query", "kernel"), P(None, MODEL)),
+    (("key", "kernel"), P(None, MODEL)),
+    (("value", "kernel"), P(None, MODEL)),
+    (("out", "kernel"), P(MODEL, None)),
+    (("wi_0", "kernel"), P(None, MODEL)),
+    (("wi_1", "kernel"), P(None, MODEL)),
+    (("wo", "kernel"), P(MODEL, None)),
+    (("logits_dense", "kernel"), P(None, MODEL)),
+    (("token_embedder", "embedding"), P(MODEL, None)),
+    (("rel_embedding",), P(MODEL, None)),
+)
+
+
+def make_mesh(num_partitions: int = 1) -> Mesh:
+    """All devices as DATA x MODEL, with `num_partitions` devices to a copy of the parameters."""
+    devices = np.asarray(jax.devices())
+    if devices.size % num_partitions:
+        raise UserError(
+            f"NUM_PARTITIONS = {num_partitions} does not divide the {devices.size} devices"
+        )
+    return Mesh(devices.reshape(-1, num_partitions), (DATA, MODEL))
+
+
+def is_stacked(path: tuple[str, ...]) -> bool:
+    """Whether a parameter's first axis counts the layers of a stack."""
+    return "layers" in path
+
+
+def state_shardings(mesh: Mesh, state: Any) -> Any:
+    """For a tree of parameters, or of a train state with such trees in it: a sharding a leaf."""
+
+    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        names = tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+        return NamedSharding(mesh, _spec(mesh, names, tuple(leaf.shape)))
+
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
+
+
+def _spec(mesh: Mesh, names: tuple[str, ...], shape: tuple[int, ...]) -> P:
+    for suffix, spec in _RULES:
+        if names[-len(suffix) :] != suffix:
+            continue
+        axes = (None, *spec) if is_stacked(names) else tuple(spec)
+        # Factored moments have an axis less than their parameter: small, and replicated.
+        if len(axes) == len(shape) and all(
+            axis is None or size % mesh.shape[axis] == 0
+            for axis, size in zip(axes, shape, strict=True)
+        ):
+            return P(*axes)
+    return P()
+
+
+def rows_of_this_process(batch_size: int) -> slice:
+    """The part of a global batch that this process reads."""
+    share = batch_size // jax.process_count()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def check_batch_size(name: str, batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+    copies = mesh.shape[DATA]
+    if batch_size % (copies * microbatches):
+        parts = f"{microbatches} microbatches on " if microbatches > 1 else ""
+        raise UserError(f"{name} = {batch_size} cannot be shared out to {parts}{copies} devices")
+
+
+def shard_local(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This process's rows of a batch -> the global batch, spread over DATA."""
+    sharding = NamedSharding(mesh, P(DATA))
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }
+
+
+def shard_whole(mesh: Mesh, array: np.ndarray) -> jax.Array:
+    """An array that every process holds whole -> the same, spread over DATA."""
+    sharding = NamedSharding(mesh, P(DATA))
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def to_host(tree: Any) -> Any:
+    """Device arrays -> NumPy arrays that every process holds whole."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.device_get(tree)

@@ -1,0 +1,41 @@
+"""What comes before anything else of a run: its tasks registered, its vocabulary checked."""
+
+import importlib
+import logging
+from collections.abc import Sequence
+
+import seqio
+
+import tasks
+from recalign.errors import UserError
+from recalign.trainer.experiment import Experiment
+
+
+def prepare(experiment: Experiment) -> None:
+    """Registers the experiment's tasks.
+
+    Raises:
+      UserError: its module cannot be imported, its dataset is not prepared, or there is no such
+        mixture or task.
+    """
+    # Orbax and SeqIO log every checkpoint and every dataset; a run says what it does itself.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if experiment.data_dir is not None:
+        seqio.set_tfds_data_dir_override(experiment.data_dir)
+    if module := experiment.mixture_or_task_module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"MIXTURE_OR_TASK_MODULE = {module!r}: {error}") from error
+    tasks.ensure_registered(experiment.mixture_or_task_name)
+
+
+def check_vocabulary(experiment: Experiment, among: Sequence[seqio.Task]) -> None:
+    """Refuses a model whose embedding is too small for the tasks' token ids."""
+    for task in among:
+        needed = task.output_features["inputs"].vocabulary.vocab_size
+        if needed > experiment.model.vocab_size:
+            raise UserError(
+                f"VOCAB_SIZE = {experiment.model.vocab_size} is too small for {task.name}, whose "
+                f"vocabulary has {needed} tokens"
+            )

@@ -1,0 +1,87 @@
+"""Where a run's numbers go: metrics.jsonl, TensorBoard and the line on the terminal."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from etils import epath
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends to MODEL_DIR/metrics.jsonl and to TensorBoard's event files.
+
+    Lines past the step that a run goes on from are taken away first, so that a resumed run leaves
+    neither gaps nor repeats: what it trains again it also writes again.
+    """
+
+    def __init__(self, directory: epath.Path, first_step: int, enabled: bool = True):
+        self._path = directory / METRICS_FILE
+        self._enabled = enabled
+        if not enabled:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        _keep_lines_until(self._path, first_step)
+        self._board = tf.summary.create_file_writer(os.fspath(directory))
+
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """Writes a line {"step", "time", "kind", **values}; nested dictionaries are allowed."""
+        if not self._enabled:
+            return
+        record = {"step": step, "time": round(time.time(), 3), "kind": kind, **values}
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        with self._board.as_default():
+            for name, value in _flat(values):
+                tf.summary.scalar(f"{kind}/{name}", value, step=step)
+        self._board.flush()
+
+
+def _keep_lines_until(path: epath.Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except ValueError:
+            continue  # half a line: the run was killed while it wrote it
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(kept))
+    part.replace(path)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    pairs = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)):
+            pairs.append((prefix + name, float(value)))
+    return pairs
+
+
+def say(message: str) -> None:
+    """One line on the terminal, at once."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def progress_line(
+    step: int, last_step: int, loss: float, steps_per_second: float, tokens_per_second: float
+) -> str:
+    """
+    >>> progress_line(1200, 3000, 2.34567, 12.5, 45678.9)
+    'step 1,200 of 3,000 | loss 2.3457 | 12.5 steps/s | 45,679 tokens/s | 0:02:24 to go'
+    """
+    seconds = round((last_step - step) / max(steps_per_second, 1e-9))
+    to_go = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return (
+        f"step {step:,} of {last_step:,} | loss {loss:.4f} | {steps_per_second:.3g} steps/s | "
+        f"{tokens_per_second:,.0f} tokens/s | {to_go} to go"
+    )
