@@ -67,7 +67,11 @@ def prepare(
     """
     check_settings(name, seed, k_core, item_ids)
     vocabulary = _read_vocabulary(sentencepiece_model)
-    sequences, raw_ids, notes = _sequences(log, k_core, item_ids, seed)
+    notes: list[str] = []
+    kept = _kept(log, k_core, notes)
+    sequences, raw_ids = _sequences(log, kept, item_ids, seed)
+    if item_ids == "sequential":
+        notes.append(SEQUENTIAL_WARNING)
     catalogue, catalogue_notes = build_catalogue(
         raw_ids, items, train_counts(sequences, len(raw_ids))
     )
@@ -85,6 +89,7 @@ def prepare(
         * (1 - len(sequences.items) / (len(sequences.users) * len(catalogue))),
         "sequence_length_mean": float(sequences.lengths.mean()),
         "sequence_length_std": float(sequences.lengths.std()),
+        "tied_last_fraction": _tied_last_fraction(log, kept, sequences),
         "sources": list(sources),
         "notes": notes + catalogue_notes,
         "fingerprint": _fingerprint(sequences, catalogue, vocabulary, extra_files or {}),
@@ -127,11 +132,8 @@ def _read_vocabulary(path: str | os.PathLike | None) -> bytes | None:
         raise UserError(f"{os.fspath(path)}: {error.strerror or error}") from error
 
 
-def _sequences(
-    log: Interactions, least: int, item_ids: str, seed: int
-) -> tuple[Sequences, list[str], list[str]]:
-    """The sequences in catalogue indices, the raw ids in index order, and notes."""
-    notes = []
+def _kept(log: Interactions, least: int, notes: list[str]) -> np.ndarray:
+    """Positions of the log that stay, user by user in time order; adds to the notes."""
     order = time_order(log)
     distinct = first_interactions(log, order)
     if len(distinct) < len(order):
@@ -145,22 +147,35 @@ def _sequences(
             f"nothing is left of {len(log):,} interactions after the {least}-core and the minimum"
             f" of {MINIMUM_LENGTH} items a user: give a larger log or a smaller --k_core"
         )
-    user, item = log.user[kept], log.item[kept]
-    users, row_of_each = np.unique(user, return_inverse=True)
-    present, item_code = np.unique(item, return_inverse=True)
-    raw_ids = [log.item_ids[code] for code in present.tolist()]
-    in_index_order = item_order(item_ids, raw_ids, item_code, seed)
-    if item_ids == "sequential":
-        notes.append(SEQUENTIAL_WARNING)
+    return kept
+
+
+def _sequences(
+    log: Interactions, kept: np.ndarray, item_ids: str, seed: int
+) -> tuple[Sequences, list[str]]:
+    """The sequences in catalogue indices, and the raw ids in index order."""
+    users, row = np.unique(log.user[kept], return_inverse=True)
+    items, code = np.unique(log.item[kept], return_inverse=True)
+    raw_ids = [log.item_ids[item] for item in items.tolist()]
+    in_index_order = item_order(item_ids, raw_ids, code, seed)
     index_of_code = np.empty(len(raw_ids), np.int32)
     index_of_code[in_index_order] = np.arange(len(raw_ids), dtype=np.int32)
     sequences = Sequences(
-        users=[log.user_ids[code] for code in users.tolist()],
-        items=index_of_code[item_code],
+        users=[log.user_ids[user] for user in users.tolist()],
+        items=index_of_code[code],
         ratings=None if log.rating is None else log.rating[kept].astype(np.float32),
-        row_splits=np.concatenate([[0], np.cumsum(np.bincount(row_of_each))]).astype(np.int64),
+        row_splits=np.concatenate([[0], np.cumsum(np.bincount(row))]).astype(np.int64),
     )
-    return sequences, [raw_ids[code] for code in in_index_order.tolist()], notes
+    return sequences, [raw_ids[code] for code in in_index_order.tolist()]
+
+
+def _tied_last_fraction(log: Interactions, kept: np.ndarray, sequences: Sequences) -> float | None:
+    """The fraction of users whose last two items share a timestamp; None without timestamps."""
+    if log.timestamp is None:
+        return None
+    time = log.timestamp[kept]
+    ends = sequences.row_splits[1:]
+    return float((time[ends - 1] == time[ends - 2]).mean())
 
 
 def _filter(log: Interactions, order: np.ndarray, least: int, notes: list[str]) -> np.ndarray:

@@ -1,0 +1,178 @@
+"""Does the dataset give its answers away? Measured on the test targets, a verdict for each way."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from recalign.data.prepared import PreparedDataset, UserSequences
+
+NEIGHBOURHOODS = (1, 3)
+"""How far from the last item's number the target's is looked for."""
+
+_Z = 5.0
+"""Standard errors above chance from which a difference is no accident."""
+
+_LIFT = 3.0
+"""Times chance from which it is worth a warning."""
+
+_LEAST = 0.01
+"""Below this fraction of the users even a certain leak changes no result."""
+
+_DUPLICATED_FRACTION = 0.01
+
+_TIED_FRACTION = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """One way in which the answer may be given away.
+
+    Attributes:
+        name: what was looked at.
+        measured: the fraction of test users for whom it holds.
+        chance: the fraction that would be expected by chance; 0 where none would.
+        users: the number of users looked at.
+        leaks: the verdict.
+        explanation: a line for a person, with the figures.
+    """
+
+    name: str
+    measured: float
+    chance: float
+    users: int
+    leaks: bool
+    explanation: str
+
+
+def leak_report(dataset: PreparedDataset) -> list[Leak]:
+    """Looks at numeric neighbourhood of ids, titles, duplicated users, and ties in time.
+
+    Chance is what the same targets give with the last items of other users: popularity and the
+    catalogue are the same, the user is not. Items that belong together (volumes of a series) may
+    rightly share words in their titles; so a title counts only where it holds the target's whole.
+
+    Raises:
+        UserError: damaged files.
+    """
+    test = dataset.sequences("test")
+    target = test.items[test.row_splits[1:] - 1].astype(np.int64)
+    last = test.items[test.row_splits[1:] - 2].astype(np.int64)
+    numbers = _numbers(dataset.catalogue.ids)
+    leaks = []
+    if numbers is not None:
+        leaks += [_numbers_leak(numbers, last, target, width) for width in NEIGHBOURHOODS]
+    leaks.append(_titles_leak(dataset.catalogue.titles, last, target))
+    leaks.append(_duplicates_leak(test))
+    tied = dataset.info.get("tied_last_fraction")
+    if tied is not None:
+        leaks.append(_ties_leak(tied, len(test)))
+    return leaks
+
+
+def format_leaks(leaks: list[Leak]) -> str:
+    """A verdict a line."""
+    return "\n".join(
+        f"{'LEAK' if leak.leaks else 'ok  '}  {leak.name}: {leak.explanation}" for leak in leaks
+    )
+
+
+def _numbers(ids: tuple[str, ...]) -> Int64[np.ndarray, " items"] | None:
+    """The numbers in ids like "I123"; None where they are built otherwise."""
+    digits = [id_.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") for id_ in ids]
+    return np.asarray(digits, np.int64) if all(map(str.isdecimal, digits)) else None
+
+
+def _numbers_leak(
+    numbers: Int64[np.ndarray, " items"],
+    last: Int64[np.ndarray, " users"],
+    target: Int64[np.ndarray, " users"],
+    width: int,
+) -> Leak:
+    def is_near(history: Int64[np.ndarray, " users"]) -> Float64[np.ndarray, " users"]:
+        distance = np.abs(numbers[target] - numbers[history])
+        return ((distance > 0) & (distance <= width)).astype(np.float64)
+
+    return _against_chance(
+        f"ids within ±{width}",
+        f"the test item's number is within ±{width} of the last item's",
+        is_near,
+        last,
+    )
+
+
+def _titles_leak(
+    titles: tuple[str, ...],
+    last: Int64[np.ndarray, " users"],
+    target: Int64[np.ndarray, " users"],
+) -> Leak:
+    words = [f" {title.casefold()} " for title in titles]
+
+    def is_contained(history: Int64[np.ndarray, " users"]) -> Float64[np.ndarray, " users"]:
+        pairs = zip(target.tolist(), history.tolist(), strict=True)
+        return np.asarray(
+            [answer != shown and words[answer] in words[shown] for answer, shown in pairs],
+            np.float64,
+        )
+
+    return _against_chance(
+        "titles", "the last item's title contains the test item's whole title", is_contained, last
+    )
+
+
+def _against_chance(
+    name: str,
+    what: str,
+    holds: Callable[[Int64[np.ndarray, " users"]], Float64[np.ndarray, " users"]],
+    last: Int64[np.ndarray, " users"],
+) -> Leak:
+    """Compares users' own last items with those of other users, by rotating the users."""
+    users = len(last)
+    measured = holds(last).mean()
+    # An item is never its own user's answer, so chance does not count it for other users either.
+    rotations = sorted({int(rotation) for rotation in np.linspace(1, max(1, users - 1), 10)})
+    by_chance = [holds(np.roll(last, rotation)).mean() for rotation in rotations]
+    chance = float(np.mean(by_chance))
+    # One user's worth of chance, so that a rate that chance never showed can be exceeded.
+    floor = max(chance, 1 / users)
+    error = np.sqrt(floor * (1 - min(floor, 0.5)) / users)
+    leaks = bool(measured >= _LEAST and measured > max(_LIFT * floor, floor + _Z * error))
+    return Leak(
+        name,
+        float(measured),
+        chance,
+        users,
+        leaks,
+        f"{what} for {measured:.2%} of {users:,} users ({chance:.2%} by chance)",
+    )
+
+
+def _duplicates_leak(test: UserSequences) -> Leak:
+    """Users whose whole sequence is another user's: the one's training shows the other's answer."""
+    sequences = [part.tobytes() for part in np.split(test.items, test.row_splits[1:-1])]
+    users = len(sequences)
+    fraction = (users - len(set(sequences))) / users
+    return Leak(
+        "duplicated users",
+        fraction,
+        0.0,
+        users,
+        fraction > _DUPLICATED_FRACTION,
+        f"{fraction:.2%} of {users:,} users have another user's whole sequence"
+        f" (more than {_DUPLICATED_FRACTION:.0%} leaks)",
+    )
+
+
+def _ties_leak(fraction: float, users: int) -> Leak:
+    """Users whose last two items have one timestamp: the file's order chose the test item, and a
+    file sorted by item would let a model learn that order."""
+    return Leak(
+        "ties in time",
+        fraction,
+        0.0,
+        users,
+        fraction > _TIED_FRACTION,
+        f"the last two items of {fraction:.2%} of {users:,} users have the same timestamp, so that"
+        f" the order of the file decides (more than {_TIED_FRACTION:.0%} leaks)",
+    )

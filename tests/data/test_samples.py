@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recalign.data.samples import samples_per_user
+from recalign.errors import UserError
+
+
+def count(task, length, split="train", history_length=3):
+    return samples_per_user(task, np.asarray([length]), split, history_length).tolist()[0]
+
+
+@pytest.mark.parametrize("task", ["retrieval", "ranking", "rating", "bpr"])
+def test_a_window_and_the_item_after_it(task):
+    # Of 5 items with windows of 3: 0 1 2 -> 3 and 1 2 3 -> 4.
+    assert [count(task, length) for length in range(7)] == [0, 0, 1, 1, 1, 2, 3]
+
+
+def test_windows_of_items():
+    # Of 5 items with windows of 3: 0 1 2, 1 2 3 and 2 3 4.
+    assert [count("mim", length) for length in range(7)] == [0, 1, 1, 1, 2, 3, 4]
+    assert [count("mlm", length) for length in range(7)] == [0, 0, 1, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_evaluation_asks_every_user_once_and_only_to_recommend(split):
+    for task in ("retrieval", "ranking", "rating"):
+        assert count(task, 9, split) == 1
+    for task in ("mim", "mlm", "bpr"):
+        assert count(task, 9, split) == 0
+
+
+@given(st.integers(0, 60), st.integers(1, 25))
+def test_any_count_is_that_of_enumerated_windows(length, window):
+    items = list(range(length))
+    pairs = {(tuple(items[max(0, e - window) : e]), items[e]) for e in range(window, length)}
+    if 2 <= length <= window:
+        pairs = {(tuple(items[:-1]), items[-1])}
+    assert count("retrieval", length, history_length=window) == len(pairs)
+    windows = {tuple(items[s : s + window]) for s in range(max(1, length - window + 1))} - {()}
+    assert count("mim", length, history_length=window) == len(windows)
+
+
+def test_what_cannot_be_counted():
+    with pytest.raises(UserError, match="history_length 0"):
+        count("retrieval", 5, history_length=0)
+    with pytest.raises(KeyError):
+        count("retrival", 5)
+    with pytest.raises(KeyError):
+        count("retrieval", 5, "dev")
