@@ -1,0 +1,321 @@
+"""Hit ratio, NDCG and AUC: plain functions of numpy arrays, and SeqIO metrics that read beams."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import flax
+import numpy as np
+import seqio
+from jaxtyping import Float, Int
+from seqio.metrics import ModelOutputType
+
+from recalign.data.prepared import open_dataset
+
+ALPHA = 0.6
+"""The exponent of the length penalty in T5X's beam search."""
+
+_UNFILLED = -1e6
+"""Below it a score is no beam's but the place of one that the search never filled."""
+
+Results = dict[str, float]
+
+
+# Functions ----------------------------------------------------------------------------------------
+
+
+def hit_ratio(ranks: Float[np.ndarray, " n"], k: int) -> float:
+    """HR@k: the share of targets among the first k; ranks count from 0, infinity is a miss."""
+    return float(np.mean(np.asarray(ranks) < k)) if len(ranks) else float("nan")
+
+
+def ndcg(ranks: Float[np.ndarray, " n"], k: int) -> float:
+    """NDCG@k of one relevant item each: the mean of 1 / log2(rank + 2) over ranks below k."""
+    ranks = np.asarray(ranks, np.float64)
+    if not len(ranks):
+        return float("nan")
+    return float(np.mean(np.where(ranks < k, 1.0 / np.log2(np.minimum(ranks, k) + 2.0), 0.0)))
+
+
+def auc_roc(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """The chance that a positive's score is above a negative's; ties count half.
+
+    NaN where the labels are all the same.
+    """
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels).astype(bool)
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if not positives or not negatives:
+        return float("nan")
+    distinct, place = np.unique(scores, return_inverse=True)
+    counts = np.bincount(place, minlength=len(distinct))
+    mean_rank = np.cumsum(counts) - (counts - 1) / 2.0
+    rank_sum = mean_rank[place][labels].sum()
+    return float((rank_sum - positives * (positives + 1) / 2.0) / (positives * negatives))
+
+
+def rank_in(target: str, beams: Sequence[str]) -> float:
+    """The target's rank among the beams, best first, repeats dropped; infinity where it is absent.
+
+    >>> rank_in("I7", ["I2", "I2", "I7"])
+    1.0
+    """
+    distinct = list(dict.fromkeys(beams))
+    return float(distinct.index(target)) if target in distinct else float("inf")
+
+
+def retrieval_results(ranks: Float[np.ndarray, " n"]) -> Results:
+    """HR and NDCG at 5 and 10."""
+    return _ranks_results(ranks, (5, 10))
+
+
+def ranking_results(ranks: Float[np.ndarray, " n"]) -> Results:
+    """HR at 1, 5 and 10, NDCG at 5 and 10."""
+    return {"hr@1": hit_ratio(ranks, 1)} | _ranks_results(ranks, (5, 10))
+
+
+def rating_results(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Results:
+    """AUC-ROC."""
+    return {"auc_roc": auc_roc(scores, labels), "num_examples": float(len(labels))}
+
+
+def _ranks_results(ranks: Float[np.ndarray, " n"], cutoffs: Sequence[int]) -> Results:
+    results = {f"hr@{k}": hit_ratio(ranks, k) for k in cutoffs}
+    results |= {f"ndcg@{k}": ndcg(ranks, k) for k in cutoffs}
+    return results | {"num_examples": float(len(ranks))}
+
+
+# Beams --------------------------------------------------------------------------------------------
+
+
+def without_length_penalty(
+    scores: Float[np.ndarray, "*beams"], lengths: Int[np.ndarray, "*beams"], alpha: float = ALPHA
+) -> Float[np.ndarray, "*beams"]:
+    """Log-probabilities from T5X's scores, which are divided by ((5 + length) / 6)^alpha.
+
+    Args:
+        scores: of finished beams.
+        lengths: their tokens, the end of sequence included.
+        alpha: the exponent that the search used.
+    """
+    return np.asarray(scores) * ((5.0 + np.asarray(lengths)) / 6.0) ** alpha
+
+
+def yes_no_score(answers: Sequence[str], log_probs: Float[np.ndarray, " beams"]) -> float:
+    """log P(yes) - log P(no) over an example's beams.
+
+    An answer that is in no beam is at most as likely as the least likely beam, so that beam's
+    log-probability stands for it.
+    """
+    log_probs = np.asarray(log_probs, np.float64)
+    filled = log_probs > _UNFILLED
+    if not filled.any():
+        return 0.0
+    bound = float(log_probs[filled].min())
+    best = {"yes": -np.inf, "no": -np.inf}
+    for answer, log_prob in zip(answers, log_probs, strict=True):
+        if answer in best:
+            best[answer] = max(best[answer], float(log_prob))
+    yes, no = (value if value > _UNFILLED else bound for value in (best["yes"], best["no"]))
+    return yes - no
+
+
+class _Decoder:
+    """Token ids to text; beams of one evaluation repeat a lot, so each is decoded once."""
+
+    def __init__(self, vocabulary: seqio.Vocabulary):
+        self._vocabulary = vocabulary
+        self._eos = vocabulary.eos_id
+        self._texts: dict[bytes, str] = {}
+
+    def __call__(self, tokens_T: np.ndarray) -> str:
+        tokens_T = np.asarray(tokens_T, np.int64)
+        ends = np.flatnonzero((tokens_T == self._eos) | (tokens_T == 0))
+        tokens_T = tokens_T[: ends[0]] if len(ends) else tokens_T
+        key = tokens_T.tobytes()
+        if key not in self._texts:
+            self._texts[key] = self._vocabulary.decode(tokens_T.tolist()).strip()
+        return self._texts[key]
+
+
+def _beams(model_output: tuple[np.ndarray, Mapping[str, Any]]) -> tuple[np.ndarray, Any]:
+    """Tokens as [N, K, T] (K = 1 where there is one decode), and the auxiliary values."""
+    tokens, values = model_output
+    tokens = np.asarray(tokens)
+    return (tokens[:, np.newaxis] if tokens.ndim == 2 else tokens), values
+
+
+def _log_probs(tokens_NxKxT: np.ndarray, values: Mapping[str, Any]) -> np.ndarray:
+    shape = tokens_NxKxT.shape[:2]
+    if "log_probs" in values:
+        return np.asarray(values["log_probs"], np.float64).reshape(shape)
+    lengths_NxK = (tokens_NxKxT != 0).sum(axis=2)
+    scores_NxK = np.asarray(values["scores"], np.float64).reshape(shape)
+    return np.where(
+        scores_NxK > _UNFILLED, without_length_penalty(scores_NxK, lengths_NxK), scores_NxK
+    )
+
+
+# SeqIO metrics ------------------------------------------------------------------------------------
+
+
+@flax.struct.dataclass
+class _Ranks(seqio.metrics.Metric):
+    """Ranks of targets among beams, and how many beams were something that may be answered."""
+
+    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
+    ranks: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
+    valid: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def empty(cls) -> "_Ranks":
+        return cls()
+
+    @classmethod
+    def valid_answers(cls) -> Callable[[Mapping[str, Any]], frozenset[str]]:
+        """Gives, for an example, the texts that may answer it."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_model_output(
+        cls,
+        inputs: Iterable[Mapping[str, Any]],
+        model_output: tuple[np.ndarray, Mapping[str, Any]],
+        features: Mapping[str, seqio.Feature],
+        target_field_name: str = "targets",
+        mask: np.ndarray | None = None,
+        indices_2d: np.ndarray | None = None,
+    ) -> "_Ranks":
+        """Reads beams: tokens [N, K, T] ascending, best last, and {"scores": [N, K]}."""
+        del indices_2d
+        decode = _Decoder(features[target_field_name].vocabulary)
+        tokens_NxKxT, _ = _beams(model_output)
+        valid_answers = cls.valid_answers()
+        ranks, valid = [], []
+        for number, (example, beams_KxT) in enumerate(zip(inputs, tokens_NxKxT, strict=False)):
+            if mask is not None and not mask[number]:
+                continue
+            beams = [decode(beam_T) for beam_T in beams_KxT[::-1]]
+            allowed = valid_answers(example)
+            ranks.append(rank_in(decode(example[target_field_name]), beams))
+            valid.append(np.mean([beam in allowed for beam in beams]))
+        return cls(ranks=np.array(ranks, np.float64), valid=np.array(valid, np.float64))
+
+    def merge(self, other: "_Ranks") -> "_Ranks":
+        return self.replace(
+            ranks=np.concatenate([self.ranks, other.ranks]),
+            valid=np.concatenate([self.valid, other.valid]),
+        )
+
+    def _valid_rate(self) -> float:
+        return float(np.mean(self.valid)) if len(self.valid) else float("nan")
+
+
+def retrieval_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:
+    """A SeqIO metric of retrieval: HR and NDCG at 5 and 10, and how many beams are items.
+
+    Args:
+        ids: gives the catalogue's IDs; called when the metric is computed.
+    """
+
+    @flax.struct.dataclass
+    class Retrieval(_Ranks):
+        @classmethod
+        def valid_answers(cls) -> Callable[[Mapping[str, Any]], frozenset[str]]:
+            catalogue = frozenset(ids())
+            return lambda example: catalogue
+
+        def compute(self) -> Results:
+            return retrieval_results(self.ranks) | {"valid_id_rate": self._valid_rate()}
+
+    return Retrieval
+
+
+def ranking_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:
+    """A SeqIO metric of ranking: HR at 1, 5 and 10, NDCG at 5 and 10, beams that are candidates.
+
+    Args:
+        ids: gives the catalogue's IDs; called when the metric is computed.
+    """
+
+    @flax.struct.dataclass
+    class Ranking(_Ranks):
+        @classmethod
+        def valid_answers(cls) -> Callable[[Mapping[str, Any]], frozenset[str]]:
+            catalogue = ids()
+            return lambda example: frozenset(catalogue[item] for item in example["candidates"])
+
+        def compute(self) -> Results:
+            return ranking_results(self.ranks) | {"valid_candidate_rate": self._valid_rate()}
+
+    return Ranking
+
+
+@flax.struct.dataclass
+class Rating(seqio.metrics.Metric):
+    """AUC-ROC of log P(yes) - log P(no), read from beams.
+
+    Takes `log_probs` beside `scores` where the decoder gives them; T5X's scores alone have their
+    length penalty undone.
+    """
+
+    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
+    scores: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
+    labels: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def empty(cls) -> "Rating":
+        return cls()
+
+    @classmethod
+    def from_model_output(
+        cls,
+        inputs: Iterable[Mapping[str, Any]],
+        model_output: tuple[np.ndarray, Mapping[str, Any]],
+        features: Mapping[str, seqio.Feature],
+        target_field_name: str = "targets",
+        mask: np.ndarray | None = None,
+        indices_2d: np.ndarray | None = None,
+    ) -> "Rating":
+        """Reads beams: tokens [N, K, T] and {"scores": [N, K], optionally "log_probs": [N, K]}."""
+        del indices_2d
+        decode = _Decoder(features[target_field_name].vocabulary)
+        tokens_NxKxT, values = _beams(model_output)
+        log_probs_NxK = _log_probs(tokens_NxKxT, values)
+        scores, labels = [], []
+        for number, (example, beams_KxT) in enumerate(zip(inputs, tokens_NxKxT, strict=False)):
+            if mask is not None and not mask[number]:
+                continue
+            answers = [decode(beam_T) for beam_T in beams_KxT]
+            scores.append(yes_no_score(answers, log_probs_NxK[number]))
+            labels.append(int(example["label"]))
+        return cls(scores=np.array(scores, np.float64), labels=np.array(labels, np.int64))
+
+    def merge(self, other: "Rating") -> "Rating":
+        return self.replace(
+            scores=np.concatenate([self.scores, other.scores]),
+            labels=np.concatenate([self.labels, other.labels]),
+        )
+
+    def compute(self) -> Results:
+        return rating_results(self.scores, self.labels)
+
+
+def metrics_of(
+    kind: str, dataset: str, data_dir: Callable[[], str | os.PathLike]
+) -> list[seqio.metrics.Metric]:
+    """The metrics of a kind of task on a dataset; none for tasks that are only trained on.
+
+    Args:
+        kind: "retrieval", "ranking", "rating" or any other.
+        dataset: name of the prepared dataset, opened when the metric is computed.
+        data_dir: gives the data directory then.
+    """
+
+    def ids() -> Sequence[str]:
+        return open_dataset(dataset, data_dir()).catalogue.ids
+
+    if kind == "retrieval":
+        return [retrieval_metric(ids)()]
+    if kind == "ranking":
+        return [ranking_metric(ids)()]
+    return [Rating()] if kind == "rating" else []

@@ -1,0 +1,1 @@
+"""From a prepared dataset to SeqIO examples: windows, negatives, masks, token joining, fitting."""

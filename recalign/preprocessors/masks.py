@@ -1,0 +1,155 @@
+"""Masked items (MIM) and corrupted spans of tokens (MLM)."""
+
+import math
+
+import seqio
+import tensorflow as tf
+
+from recalign.preprocessors.draws import Draws
+
+_BEYOND = 2**30
+
+
+def choose_masked(present_BxW: tf.Tensor, ratio: float, draws: Draws) -> tf.Tensor:
+    """bool [B, w]: a random `ratio` of the items that are there, rounded, at least one.
+
+    [[False, True, True, True, True, True]] with 0.2 masks one of the five.
+    """
+    width = present_BxW.shape[1]
+    present = tf.cast(tf.reduce_sum(tf.cast(present_BxW, tf.int32), axis=1), tf.float64)
+    count_B = tf.maximum(1, tf.cast(tf.floor(present * ratio + 0.5), tf.int32))
+    order_BxW = draws.order("masked items", width)
+    order_BxW = tf.where(present_BxW, order_BxW, tf.int64.max)
+    rank_BxW = tf.reduce_sum(
+        tf.cast(order_BxW[:, tf.newaxis, :] < order_BxW[:, :, tf.newaxis], tf.int32), axis=2
+    )
+    return present_BxW & (rank_BxW < count_B[:, tf.newaxis])
+
+
+def sentinels(vocabulary: seqio.SentencePieceVocabulary) -> tuple[int, int]:
+    """The token id of the first sentinel, and how many there are; their ids count down.
+
+    T5's own file holds its sentinels as pieces; to others SeqIO adds them (extra_ids=100).
+    """
+    tokenizer = vocabulary.tokenizer
+    first = tokenizer.PieceToId("▁<extra_id_0>")
+    count = 0
+    while first - count >= 0 and tokenizer.IdToPiece(first - count) == f"▁<extra_id_{count}>":
+        count += 1
+    return first, count
+
+
+def span_counts(
+    length: int, ratio: float, mean_span_length: float, most_spans: int
+) -> tuple[int, int]:
+    """How many of `length` tokens are corrupted, and in how many spans; at least one of each.
+
+    >>> span_counts(60, 0.2, 3.0, 100)
+    (12, 4)
+    """
+    noise = min(max(math.floor(length * ratio + 0.5), 1), length - 1)
+    spans = max(math.floor(noise / mean_span_length + 0.5), 1)
+    return noise, min(spans, noise, length - noise, most_spans)
+
+
+def longest_that_fits(
+    inputs: int | None, targets: int | None, ratio: float, mean_span_length: float, most_spans: int
+) -> int | None:
+    """The largest length up to which every corrupted text fits both budgets, EOS included."""
+    if inputs is None and targets is None:
+        return None
+    length = 1
+    while True:
+        noise, spans = span_counts(length + 1, ratio, mean_span_length, most_spans)
+        if inputs is not None and length + 1 - noise + spans + 1 > inputs:
+            return length
+        if targets is not None and noise + spans + 1 > targets:
+            return length
+        length += 1
+
+
+def corrupt_spans(
+    tokens: tf.RaggedTensor,
+    draws: Draws,
+    *,
+    ratio: float,
+    mean_span_length: float,
+    first_sentinel: int,
+    most_spans: int,
+) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    """Span corruption as in T5 (Raffel et al., 2020, section 3.1.4).
+
+    [[a, b, c, d, e, EOS]] -> [[a, b, S0, e, EOS]] and [[S0, c, d, EOS]]: the first sentinel S0 has
+    the number `first_sentinel`, the following ones count down. A row starts with an uncorrupted
+    span and ends with a corrupted one, as T5's do, so every span has a neighbour on its left; where
+    the spans lie is otherwise uniform among all divisions into as many spans.
+
+    Args:
+        tokens: int32 [B, (n + 1)], each row ending with EOS and at least 2 tokens long before it.
+        draws: the randomness.
+        ratio: share of the tokens that is corrupted, rounded, at least one token.
+        mean_span_length: of the corrupted spans.
+        first_sentinel: token id of the first sentinel.
+        most_spans: number of sentinels that the vocabulary has.
+
+    Returns:
+        inputs and targets, both ending with EOS.
+    """
+    length_B = tf.cast(tokens.row_lengths(), tf.int32) - 1
+    tokens_BxL = tokens.to_tensor()
+    noise_B = _rounded(tf.cast(length_B, tf.float64) * ratio)
+    noise_B = tf.minimum(tf.maximum(noise_B, 1), length_B - 1)
+    spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / mean_span_length), 1)
+    spans_B = tf.reduce_min(tf.stack([spans_B, noise_B, length_B - noise_B]), axis=0)
+    spans_B = tf.minimum(spans_B, most_spans)
+    most = tf.reduce_max(spans_B)
+    kept_ends_BxS = _random_ends(length_B - noise_B, spans_B, most, draws, "kept spans")
+    noise_ends_BxS = _random_ends(noise_B, spans_B, most, draws, "corrupted spans")
+    noise_before_BxS = tf.pad(noise_ends_BxS[:, :-1], [[0, 0], [1, 0]])
+    real_BxS = tf.range(most) < spans_B[:, tf.newaxis]
+    begin_BxS = tf.where(real_BxS, kept_ends_BxS + noise_before_BxS, _BEYOND)
+    end_BxS = tf.where(real_BxS, kept_ends_BxS + noise_ends_BxS, _BEYOND)
+
+    batch, width = tf.unstack(tf.shape(tokens_BxL))
+    place_BxL = tf.tile(tf.range(width)[tf.newaxis], [batch, 1])
+    begun_BxL = tf.searchsorted(begin_BxS, place_BxL, side="right")
+    ended_BxL = tf.searchsorted(end_BxS, place_BxL, side="right")
+    is_noise_BxL = begun_BxL > ended_BxL
+    before_BxL = tf.pad(begun_BxL[:, :-1], [[0, 0], [1, 0]])
+    is_first_BxL = begun_BxL > before_BxL
+    sentinel_BxL = first_sentinel + 1 - begun_BxL
+    is_eos_BxL = tf.equal(place_BxL, length_B[:, tf.newaxis])
+    is_text_BxL = place_BxL < length_B[:, tf.newaxis]
+
+    keep_BxL = (is_text_BxL & (tf.logical_not(is_noise_BxL) | is_first_BxL)) | is_eos_BxL
+    shown_BxL = tf.where(is_first_BxL, sentinel_BxL, tokens_BxL)
+    inputs = tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(shown_BxL, keep_BxL), length_B - noise_B + spans_B + 1, validate=False
+    )
+    pair_BxLx2 = tf.stack([sentinel_BxL, tokens_BxL], axis=2)
+    keep_BxLx2 = tf.stack([is_first_BxL, is_noise_BxL | is_eos_BxL], axis=2)
+    targets = tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(pair_BxLx2, keep_BxLx2), noise_B + spans_B + 1, validate=False
+    )
+    return inputs, targets
+
+
+def _rounded(value: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.floor(value + 0.5), tf.int32)
+
+
+def _random_ends(
+    total_B: tf.Tensor, parts_B: tf.Tensor, most: tf.Tensor, draws: Draws, purpose: str
+) -> tf.Tensor:
+    """int32 [B, most]: where the parts end when `total` is divided at random, none of them empty.
+
+    A total of 7 in 3 parts may give [2, 3, 7]; all divisions are equally likely. Columns after the
+    last part repeat the total.
+    """
+    width = tf.reduce_max(total_B)
+    order_BxT = draws.order(purpose, width)
+    inner_BxT = tf.range(1, width + 1) < total_B[:, tf.newaxis]
+    order_BxT = tf.where(inner_BxT, order_BxT, -1)
+    cuts_BxS = tf.math.top_k(order_BxT, tf.minimum(most, width)).indices + 1
+    chosen_BxS = tf.range(tf.shape(cuts_BxS)[1]) < parts_B[:, tf.newaxis] - 1
+    return tf.sort(tf.where(chosen_BxS, cuts_BxS, total_B[:, tf.newaxis]), axis=1)

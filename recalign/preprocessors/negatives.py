@@ -1,0 +1,201 @@
+"""Negatives by train popularity: without replacement, and never from the user's own sequence."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from recalign.data.prepared import PreparedDataset, UserSequences
+from recalign.errors import UserError
+from recalign.preprocessors.draws import Draws
+from recalign.preprocessors.memo import once_per_dataset
+
+_NEVER = -1e30
+_CHOSEN = 1e30
+_UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular item is left
+
+
+@dataclasses.dataclass(frozen=True)
+class _Popularity:
+    cumulative: tf.Tensor  # int64 [items]
+    log_weight: tf.Tensor  # float32 [items]
+    owned: tf.Tensor  # int64 [pairs], record * items + item, ascending
+    owned_splits: tf.Tensor  # int64 [records + 1]
+
+
+@once_per_dataset
+def _popularity(dataset: PreparedDataset, split: str) -> _Popularity:
+    counts = dataset.catalogue.train_counts
+    owned = _owned_pairs(dataset.sequences(split), len(counts))
+    records = len(dataset.sequences(split))
+    splits = np.searchsorted(owned, np.arange(records + 1, dtype=np.int64) * len(counts))
+    with tf.init_scope():
+        return _Popularity(
+            cumulative=tf.constant(np.cumsum(counts), tf.int64),
+            log_weight=tf.constant(
+                np.where(counts > 0, np.log(np.maximum(counts, 1)), _UNPOPULAR), tf.float32
+            ),
+            owned=tf.constant(owned, tf.int64),
+            owned_splits=tf.constant(splits, tf.int64),
+        )
+
+
+def _owned_pairs(sequences: UserSequences, items: int) -> np.ndarray:
+    """Every (record, item) of the users' whole sequences as record * items + item, ascending."""
+    records = np.arange(len(sequences), dtype=np.int64)
+    return np.unique(
+        np.concatenate(
+            [
+                np.repeat(records, np.diff(sequences.row_splits)) * items + sequences.items,
+                np.repeat(records, np.diff(sequences.unseen_splits)) * items + sequences.unseen,
+            ]
+        )
+    )
+
+
+class NegativeSampler:
+    """Draws `count` negatives for each record of a split.
+
+    Successive sampling without replacement: each negative is drawn by popularity from the items
+    that are neither the user's nor drawn before. Independent draws with the repeats and the user's
+    own thrown away have exactly that law, and are nearly always enough; where they are not, the
+    rest is drawn by the Gumbel top-k method over all items that are left, which has that law too.
+    Items that never occur in training come last of all.
+    """
+
+    def __init__(self, dataset: PreparedDataset, split: str, count: int):
+        counts = dataset.catalogue.train_counts
+        owned = _owned_pairs(dataset.sequences(split), len(counts))
+        largest = int(np.bincount(owned // len(counts)).max(initial=0))
+        if len(counts) - largest < count:
+            raise UserError(
+                f"dataset {dataset.name!r}: {count} negatives are asked for, but a user of "
+                f"{split!r} has {largest} of the catalogue's {len(counts)} items, so "
+                f"{len(counts) - largest} are left: lower TaskSettings.candidate_pool to at most "
+                f"{len(counts) - largest + 1}"
+            )
+        self._count = count
+        self._items = len(counts)
+        self._total = int(counts.sum())
+        self._tries = _tries(counts, owned, count)
+        self._popularity = _popularity(dataset, split)
+
+    def __call__(self, record_B: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """int32 [B, count], in the order in which they were drawn.
+
+        With train counts {A: 6, B: 3, C: 1, D: 0} and the user's own B, count = 2 mostly gives
+        [A, C], sometimes [C, A]; count = 3 gives D last.
+        """
+        drawn_BxT = self._draw(draws)
+        fresh_BxT = tf.logical_not(self._is_owned(record_B, drawn_BxT) | _is_repeat(drawn_BxT))
+        number_BxT = tf.cumsum(tf.cast(fresh_BxT, tf.int32), axis=1)
+        chosen_BxT = fresh_BxT & (number_BxT <= self._count)
+        batch = tf.shape(drawn_BxT, tf.int64)[0]
+        where = tf.where(chosen_BxT)
+        place = tf.cast(tf.boolean_mask(number_BxT, chosen_BxT) - 1, tf.int64)
+        negatives_BxN = tf.scatter_nd(
+            tf.stack([where[:, 0], place], axis=1),
+            tf.boolean_mask(drawn_BxT, chosen_BxT),
+            tf.stack([batch, self._count]),
+        )
+        lacking = tf.where(number_BxT[:, -1] < self._count)[:, 0]
+        return tf.cond(
+            tf.size(lacking) > 0,
+            lambda: tf.tensor_scatter_nd_update(
+                negatives_BxN,
+                lacking[:, tf.newaxis],
+                self._complete(
+                    tf.gather(record_B, lacking),
+                    tf.gather(negatives_BxN, lacking),
+                    tf.gather(number_BxT[:, -1], lacking),
+                    draws.of_rows(lacking),
+                ),
+            ),
+            lambda: negatives_BxN,
+        )
+
+    def _draw(self, draws: Draws) -> tf.Tensor:
+        """int32 [B, tries], independent draws by popularity."""
+        point_BxT = draws.uniform("negatives", self._tries) * float(self._total)
+        flat = tf.reshape(tf.cast(point_BxT, tf.int64), [-1])
+        items = tf.searchsorted(self._popularity.cumulative, flat, side="right")
+        return tf.reshape(items, tf.shape(point_BxT))
+
+    def _is_owned(self, record_B: tf.Tensor, item_BxT: tf.Tensor) -> tf.Tensor:
+        """bool [B, tries], True for items of the user's whole sequence."""
+        owned = self._popularity.owned
+        pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(item_BxT, tf.int64)
+        flat = tf.reshape(pair_BxT, [-1])
+        place = tf.minimum(tf.searchsorted(owned, flat), tf.size(owned) - 1)
+        return tf.reshape(tf.equal(tf.gather(owned, place), flat), tf.shape(item_BxT))
+
+    def _complete(
+        self, record_B: tf.Tensor, begun_BxN: tf.Tensor, begun_B: tf.Tensor, draws: Draws
+    ) -> tf.Tensor:
+        """int32 [B, count]: the first `begun_B` of `begun_BxN` are kept, the rest drawn exactly."""
+        uniform_BxI = draws.uniform("gumbel", self._items)
+        gumbel_BxI = -tf.math.log(-tf.math.log(uniform_BxI + 2.0**-54))
+        # Unpopular items differ by their Gumbel numbers alone, in the order of float64.
+        score_BxI = tf.cast(self._popularity.log_weight, tf.float64) + gumbel_BxI
+        owned_splits = self._popularity.owned_splits
+        own = tf.RaggedTensor.from_row_lengths(
+            tf.gather(
+                self._popularity.owned,
+                tf.ragged.range(
+                    tf.gather(owned_splits, record_B), tf.gather(owned_splits, record_B + 1)
+                ).flat_values,
+            ),
+            tf.gather(owned_splits, record_B + 1) - tf.gather(owned_splits, record_B),
+        )
+        own_items = own.flat_values % self._items
+        score_BxI = tf.tensor_scatter_nd_update(
+            score_BxI,
+            tf.stack([own.value_rowids(), own_items], axis=1),
+            tf.fill(tf.shape(own_items), tf.constant(_NEVER, tf.float64)),
+        )
+        kept = tf.where(tf.range(self._count) < begun_B[:, tf.newaxis])
+        kept_items = tf.cast(tf.gather_nd(begun_BxN, kept), tf.int64)
+        score_BxI = tf.tensor_scatter_nd_update(
+            score_BxI,
+            tf.stack([kept[:, 0], kept_items], axis=1),
+            _CHOSEN / tf.cast(kept[:, 1] + 1, tf.float64),
+        )
+        return tf.math.top_k(score_BxI, self._count).indices
+
+
+def _is_repeat(item_BxT: tf.Tensor) -> tf.Tensor:
+    """bool [B, T], True where the item stands in an earlier column.
+
+    [[5, 8, 5, 5]] -> [[False, False, True, True]]
+    """
+    batch, tries = tf.shape(item_BxT, tf.int64)[0], item_BxT.shape[1]
+    key_BxT = tf.cast(item_BxT, tf.int64) * tries + tf.range(tries, dtype=tf.int64)
+    sorted_BxT = tf.sort(key_BxT, axis=1)
+    same_BxS = tf.equal(sorted_BxT[:, 1:] // tries, sorted_BxT[:, :-1] // tries)
+    where = tf.where(same_BxS)
+    column = tf.boolean_mask(sorted_BxT[:, 1:], same_BxS) % tries
+    return tf.scatter_nd(
+        tf.stack([where[:, 0], column], axis=1),
+        tf.ones_like(column, tf.bool),
+        tf.stack([batch, tries]),
+    )
+
+
+def _tries(counts: np.ndarray, owned: np.ndarray, count: int) -> int:
+    """How many independent draws nearly always hold `count` distinct items that are not owned.
+
+    For a user who owns more of the popularity than 95 % of the others do: the smallest number,
+    growing by a quarter, whose expected yield is four standard deviations above `count`. At most
+    eight for each negative: beyond, the exact completion is cheaper.
+    """
+    share = counts / max(1, counts.sum())
+    records = owned // len(counts)
+    mass = np.bincount(records, weights=share[owned % len(counts)])
+    free = 1.0 - (np.quantile(mass, 0.95) if len(mass) else 0.0)
+    tries = count + 4
+    while tries < 8 * count:
+        expected = float(np.sum(1.0 - (1.0 - share) ** tries)) * free
+        if expected - 4.0 * np.sqrt(expected) * np.sqrt(1.0 - expected / tries) >= count:
+            break
+        tries = tries + max(1, tries // 8)
+    return tries

@@ -1,0 +1,36 @@
+"""What a run may set about the samples, by gin, read when a dataset is built."""
+
+import dataclasses
+
+import gin
+from recalign.errors import UserError
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class TaskSettings:
+    """Sizes of the paper's samples (section 4.1); in gin: `TaskSettings.history_length = 5`.
+
+    Attributes:
+        history_length: w, the number of items of a window.
+        candidate_pool: size of a ranking pool, the target included.
+        masking_ratio: share of the items (MIM) or tokens (MLM) that are masked.
+        mean_span_length: mean length in tokens of a corrupted span (MLM).
+        like_threshold: a rating above it is a like.
+    """
+
+    history_length: int = 20
+    candidate_pool: int = 100
+    masking_ratio: float = 0.2
+    mean_span_length: float = 3.0
+    like_threshold: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name, valid, needed in (
+            ("history_length", self.history_length >= 1, "at least 1"),
+            ("candidate_pool", self.candidate_pool >= 2, "at least 2"),
+            ("masking_ratio", 0 < self.masking_ratio < 1, "between 0 and 1"),
+            ("mean_span_length", self.mean_span_length >= 1, "at least 1"),
+        ):
+            if not valid:
+                raise UserError(f"TaskSettings.{name} = {getattr(self, name)}: {needed} is needed")

@@ -1,0 +1,30 @@
+"""Tasks and mixtures: importing this module registers those of the known datasets with SeqIO.
+
+Nothing is read from disk before a task is used. A dataset of one's own is one more call, in any
+module: `tasks.register_dataset("mine", products="films")`, and a mixture one more:
+`tasks.register_mixture("mine_mix", ["retrieval_mine", "mim_mine"])`.
+"""
+
+from tasks.registration import (
+    MIXTURES,
+    ensure_registered,
+    register_dataset,
+    register_mixture,
+    register_task,
+)
+
+__all__ = [
+    "MIXTURES",
+    "ensure_registered",
+    "register_dataset",
+    "register_mixture",
+    "register_task",
+]
+
+# Amazon Toys & Games, Beauty, Sports & Outdoors: the paper's datasets.
+register_dataset("toys", products="Amazon products")
+register_dataset("beauty", products="Amazon products")
+register_dataset("sports", products="Amazon products")
+
+# The synthetic corpus of the demo.
+register_dataset("demo", products="products")

@@ -1,0 +1,121 @@
+"""Datasets times tasks, and mixtures: what is registered for a dataset, a line each."""
+
+import difflib
+import functools
+from collections.abc import Mapping, Sequence
+
+import seqio
+from etils import epath
+
+from recalign import metrics
+from recalign.data.prepared import INFO_FILE, dataset_path
+from recalign.errors import UserError
+from recalign.preprocessors.task import RecommendationTask, data_directory
+from tasks.rates import rate
+from tasks.vocabulary import DatasetVocabulary
+
+KINDS: Sequence[str] = ("retrieval", "ranking", "rating", "mim", "mlm", "bpr", "ie")
+"""The tasks of every dataset, `<kind>_<dataset>`."""
+
+MIXTURES: Mapping[str, Sequence[str]] = {
+    "reat": ("retrieval", "mim", "mlm"),
+    "raat": ("ranking", "mim", "mlm", "bpr"),
+    "rpat": ("rating", "mim", "mlm"),
+    "ut": ("retrieval", "ranking", "rating"),
+    "ut_at": ("retrieval", "ranking", "rating", "mim", "mlm"),
+    "ut_ie": ("retrieval", "ranking", "rating", "ie"),
+    # The ablations of Tables 4 to 6.
+    "retrieval_mlm": ("retrieval", "mlm"),
+    "ranking_mlm": ("ranking", "mlm"),
+    "ranking_mlm_mim": ("ranking", "mlm", "mim"),
+    "rating_mlm": ("rating", "mlm"),
+}
+"""The mixtures of every dataset, `<mixture>_<dataset>`."""
+
+
+def register_dataset(name: str, *, products: str = "products") -> None:
+    """Registers all tasks and mixtures of a dataset; it need not be prepared yet.
+
+    Args:
+        name: of the prepared dataset.
+        products: the noun for what users buy: "A user has purchased the following {products}".
+    """
+    if f"{KINDS[0]}_{name}" in seqio.TaskRegistry.names():
+        raise UserError(f"dataset {name!r} is registered already")
+    vocabulary = DatasetVocabulary(name)
+    for kind in KINDS:
+        register_task(
+            RecommendationTask(
+                f"{kind}_{name}",
+                dataset=name,
+                kind=kind,
+                vocabulary=vocabulary,
+                products=products,
+                metric_objs=metrics.metrics_of(kind, name, data_directory),
+            )
+        )
+    for mixture, kinds in MIXTURES.items():
+        register_mixture(f"{mixture}_{name}", [f"{kind}_{name}" for kind in kinds])
+
+
+def register_task(task: seqio.Task) -> seqio.Task:
+    """Registers a task of one's own, such as a `RecommendationTask` with another prompt."""
+    seqio.TaskRegistry.add_provider(task.name, task)
+    return task
+
+
+def register_mixture(name: str, task_names: Sequence[str]) -> seqio.Mixture:
+    """Registers a mixture; its rates are gin's (`mixture_rates`), equal by default."""
+    return seqio.MixtureRegistry.add(
+        name, [(task_name, functools.partial(rate, name)) for task_name in task_names]
+    )
+
+
+def ensure_registered(name: str, data_dir: str | None = None) -> None:
+    """Makes sure that a task or mixture is registered, if need be with a dataset's defaults.
+
+    A name that no module registered is looked up among the prepared datasets: `reat_mine` is the
+    mixture `reat` of `mine`.
+
+    Args:
+        name: of a task or mixture.
+        data_dir: where prepared datasets are; None for the data directory that is set.
+
+    Raises:
+        UserError: there is no such task, mixture or prepared dataset.
+    """
+    if _is_registered(name):
+        return
+    directory = data_directory() if data_dir is None else data_dir
+    for kind in sorted([*KINDS, *MIXTURES], key=len, reverse=True):
+        dataset = name.removeprefix(f"{kind}_")
+        if dataset == name or f"{KINDS[0]}_{dataset}" in seqio.TaskRegistry.names():
+            continue
+        if (dataset_path(dataset, directory) / INFO_FILE).exists():
+            register_dataset(dataset)
+            return
+    raise UserError(_unknown(name, directory))
+
+
+def _is_registered(name: str) -> bool:
+    return name in seqio.TaskRegistry.names() or name in seqio.MixtureRegistry.names()
+
+
+def _unknown(name: str, directory: str) -> str:
+    known = [*seqio.MixtureRegistry.names(), *seqio.TaskRegistry.names()]
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(MIXTURES)}"
+    prepared = _prepared_datasets(directory)
+    return (
+        f"no task or mixture {name!r} (names are <task or mixture>_<dataset>): {hint} Prepared in "
+        f"{directory}: {', '.join(prepared) or 'no dataset'}"
+    )
+
+
+def _prepared_datasets(directory: str) -> list[str]:
+    root = epath.Path(directory)
+    if not root.exists():
+        return []
+    return sorted(
+        path.name for path in root.iterdir() if (dataset_path(path.name, root) / INFO_FILE).exists()
+    )
