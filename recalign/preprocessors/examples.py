@@ -407,7 +407,9 @@ class ItemContent(Samples):
             "targets": self._answer(value_B),
             "row": tf.fill(tf.shape(sample_B), tf.constant(-1, tf.int64)),
             "split": tf.zeros_like(sample_B),
-            "history": tf.zeros([tf.size(sample_B), 0], tf.int32),
+            "history": tf.RaggedTensor.from_row_lengths(
+                tf.zeros([0], tf.int32), tf.zeros_like(sample_B)
+            ),
         }
 
     def _answer(self, value_B: tf.Tensor) -> tf.RaggedTensor:

@@ -268,7 +268,10 @@ def _dense(features: Features, only: Collection[str] | None) -> dict[str, tf.Ten
         if only is not None and name not in only:
             continue
         if isinstance(value, tf.RaggedTensor):
-            dense[name] = value.to_tensor()
+            padded = value.to_tensor()
+            # Unbatching a matrix without columns ends the process (TensorFlow 2.21).
+            columns = tf.shape(padded)[1]
+            dense[name] = tf.pad(padded, [[0, 0], [0, tf.maximum(0, 1 - columns)]])
             dense[name + _LENGTH] = value.row_lengths()
         else:
             dense[name] = value
