@@ -6,7 +6,6 @@ import re
 import socket
 from collections.abc import Iterator
 
-import tensorflow as tf
 from etils import epath
 
 from recalign.errors import UserError
@@ -40,10 +39,7 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
                 if leftover.exists():
                     leftover.rmtree()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write {final}: {reason}; nothing was changed") from error
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
+        reason = (error.strerror or str(error)).splitlines()[0]
         raise UserError(f"cannot write {final}: {reason}; nothing was changed") from error
 
 

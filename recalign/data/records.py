@@ -59,7 +59,11 @@ class UserSequences:
 
 
 def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: int) -> None:
-    """Writes the three splits and TFDS's metadata into an existing, empty directory."""
+    """Writes the three splits and TFDS's metadata into an existing, empty directory.
+
+    Raises:
+        OSError: the disk is full or the directory cannot be written.
+    """
     info = tfds.core.DatasetInfo(
         builder=tfds.core.dataset_info.DatasetIdentity(
             name=name,
@@ -72,11 +76,11 @@ def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: 
         disable_shuffling=True,
     )
     info.set_file_format(tfds.core.FileFormat.TFRECORD)
-    info.set_splits(
-        tfds.core.SplitDict(
-            [_write_split(sequences, directory, name, split, seed) for split in SPLITS]
-        )
-    )
+    try:
+        splits = [_write_split(sequences, directory, name, split, seed) for split in SPLITS]
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+    info.set_splits(tfds.core.SplitDict(splits))
     info.write_to_directory(directory)
 
 

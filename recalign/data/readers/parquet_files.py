@@ -23,7 +23,7 @@ def column_names(path: str) -> list[str]:
     with open_file(path) as file:
         try:
             return list(pq.ParquetFile(file).schema_arrow.names)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
 
 
@@ -48,7 +48,7 @@ def rows(
                 for values in zip(*(values_of[name] for name in names), strict=True):
                     number += 1
                     yield number, values
-        except (pa.ArrowException, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from recalign.data.readers.lines import text_lines
 from recalign.data.readers.tally import Tally
+from recalign.errors import UserError
 
 UNIT = "line"
 OPEN = True
@@ -16,9 +17,19 @@ _LOOKED_AT = 1_000
 
 
 def column_names(path: str) -> list[str]:
-    """The keys of the first records, in order of first appearance."""
-    records = itertools.islice(_dicts(path, Tally(path)), _LOOKED_AT)
-    return list(dict.fromkeys(str(key) for _, record in records for key in record))
+    """The keys of the first records, in order of first appearance.
+
+    Raises:
+        UserError: no line among the first ones is good.
+    """
+    tally = Tally(path)
+    first_lines = itertools.islice(text_lines(path, tally), _LOOKED_AT)
+    names = list(
+        dict.fromkeys(str(key) for _, record in _dicts(first_lines, tally) for key in record)
+    )
+    if not names and tally.samples:
+        raise UserError(tally.samples[0])
+    return names
 
 
 def rows(
@@ -28,12 +39,12 @@ def rows(
 
     A line that is anything but literals (a call, a name, an operator) is a bad line.
     """
-    for number, record in _dicts(path, tally):
+    for number, record in _dicts(text_lines(path, tally), tally):
         yield number, tuple(None if name is None else record.get(name) for name in names)
 
 
-def _dicts(path: str, tally: Tally) -> Iterator[tuple[int, dict]]:
-    for number, text in text_lines(path, tally):
+def _dicts(lines: Iterator[tuple[int, str]], tally: Tally) -> Iterator[tuple[int, dict]]:
+    for number, text in lines:
         try:
             with warnings.catch_warnings():
                 # Titles hold backslashes that Python would warn about.

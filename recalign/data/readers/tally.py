@@ -45,7 +45,10 @@ class Tally:
         if len(self.samples) < _SAMPLES:
             self.samples.append(f"{self.path}, {self.unit} {line}: {reason}: {shown(value)}")
         if self.rejected >= _HOPELESS and self.rejected > self.accepted:
-            self.check(0.0)
+            raise UserError(
+                f"{self.samples[0]} ({self.rejected:,} of the first"
+                f" {self.accepted + self.rejected:,} {self.unit}s are bad)"
+            )
 
     def check(self, max_bad_fraction: float) -> None:
         """Ends the run where too much was bad.

@@ -1,0 +1,133 @@
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+from etils import epath
+
+from recalign.data import atomic
+from recalign.data.atomic import atomic_directory
+from recalign.data.prepare import prepare
+from recalign.errors import UserError
+
+
+@pytest.fixture
+def final(tmp_path):
+    return epath.Path(tmp_path) / "name" / "1.0.0"
+
+
+def names(final):
+    return sorted(path.name for path in final.parent.iterdir())
+
+
+def fill(directory, content):
+    (directory / "file").write_text(content)
+
+
+def test_the_directory_appears_whole(final):
+    with atomic_directory(final) as directory:
+        fill(directory, "one")
+        assert not final.exists()
+    assert (final / "file").read_text() == "one"
+    assert names(final) == ["1.0.0"]
+
+
+def test_what_was_there_is_replaced(final):
+    for content in ("one", "two"):
+        with atomic_directory(final) as directory:
+            fill(directory, content)
+    assert (final / "file").read_text() == "two"
+    assert names(final) == ["1.0.0"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_changes_nothing(final, error):
+    with atomic_directory(final) as directory:
+        fill(directory, "one")
+    with pytest.raises(error), atomic_directory(final) as directory:
+        fill(directory, "two")
+        raise error
+    assert (final / "file").read_text() == "one"
+    assert names(final) == ["1.0.0"]
+
+
+def test_a_killed_process_leaves_nothing_that_counts(final):
+    code = (
+        "import os, sys; from etils import epath\n"
+        "from recalign.data.atomic import atomic_directory\n"
+        "with atomic_directory(epath.Path(sys.argv[1])) as directory:\n"
+        "    (directory / 'file').write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(final)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not final.exists()
+    assert len(names(final)) == 1
+    with atomic_directory(final) as directory:
+        fill(directory, "whole")
+    assert names(final) == ["1.0.0"]
+
+
+def of_a_dead_process(final, what):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return final.parent / f".1.0.0.{what}-{atomic._host()}-{ended.pid}"
+
+
+def test_what_a_killed_process_had_moved_away_comes_back(final):
+    moved = of_a_dead_process(final, "replaced")
+    moved.mkdir(parents=True)
+    fill(moved, "old")
+    with pytest.raises(ValueError), atomic_directory(final):
+        raise ValueError
+    assert (final / "file").read_text() == "old"
+
+
+def test_the_work_of_a_living_process_stays(final):
+    other = final.parent / f".1.0.0.incomplete-{atomic._host()}-{os.getppid()}"
+    other.mkdir(parents=True)
+    with atomic_directory(final) as directory:
+        fill(directory, "mine")
+    assert names(final) == sorted(["1.0.0", other.name])
+
+
+def test_a_path_through_a_file(tmp_path):
+    (tmp_path / "name").write_text("a file")
+    with (
+        pytest.raises(UserError, match="cannot write .*nothing was changed"),
+        atomic_directory(epath.Path(tmp_path) / "name" / "1.0.0"),
+    ):
+        pass
+
+
+def test_a_read_only_directory(small_log, small_items):
+    # /proc refuses new directories even to root.
+    with pytest.raises(UserError, match="cannot write /proc/self/d/1.0.0"):
+        prepare(small_log, small_items, name="d", data_dir="/proc/self", k_core=0)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Every write beyond `size` bytes fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 2_000])
+def test_a_full_disk_changes_nothing(small_log, small_items, tmp_path, size):
+    before = prepare(small_log, small_items, name="d", data_dir=tmp_path, k_core=0)
+    with (
+        files_of_at_most(size),
+        pytest.raises(UserError, match="cannot write .*nothing was changed") as error,
+    ):
+        prepare(small_log, small_items, name="d", data_dir=tmp_path, k_core=0, seed=1)
+    assert "\n" not in str(error.value)
+    assert before.sequences("test").rows.tolist() == [0, 1, 2]
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["1.0.0"]
