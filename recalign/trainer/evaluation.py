@@ -144,11 +144,7 @@ def load(
 def catalogue_trie(task: RecommendationTask) -> Trie:
     """The IDs of a task's catalogue, in index order, as token sequences."""
     vocabulary = task.output_features["targets"].vocabulary
-    return _trie(vocabulary, task.source.open().catalogue.ids)
-
-
-@functools.lru_cache(maxsize=8)
-def _trie(vocabulary: seqio.Vocabulary, ids: tuple[str, ...]) -> Trie:
+    ids = task.source.open().catalogue.ids
     return Trie.from_sequences([vocabulary.encode(item) for item in ids], vocabulary.eos_id)
 
 
