@@ -87,7 +87,8 @@ class Attention(nn.Module):
         x_BxQxD: Float[Array, "B Q D"],
         key_BxSxHxC: Float[Array, "B S H C"],
         value_BxSxHxC: Float[Array, "B S H C"],
-        bias: Float[Array, "#B #H #Q S"],
+        position_bias: Float[Array, "1 H Q S"] | None,
+        key_bias: Float[Array, "#B 1 #Q S"] | None,
         *,
         deterministic: bool = True,
     ) -> Float[Array, "B Q D"]:
@@ -96,7 +97,13 @@ class Attention(nn.Module):
             query_BxQxHxC = query_BxQxHxC.astype(jnp.float32)
             key_BxSxHxC = key_BxSxHxC.astype(jnp.float32)
         scores_BxHxQxS = jnp.einsum("bqhc,bshc->bhqs", query_BxQxHxC, key_BxSxHxC)
-        weights_BxHxQxS = jax.nn.softmax(scores_BxHxQxS + bias.astype(scores_BxHxQxS.dtype))
+        if position_bias is not None:
+            scores_BxHxQxS = _add_position_bias(
+                scores_BxHxQxS, position_bias.astype(scores_BxHxQxS.dtype)
+            )
+        if key_bias is not None:
+            scores_BxHxQxS += key_bias.astype(scores_BxHxQxS.dtype)
+        weights_BxHxQxS = jax.nn.softmax(scores_BxHxQxS)
         weights_BxHxQxS = weights_BxHxQxS.astype(self.config.activation_dtype)
         weights_BxHxQxS = self._drop_keys(weights_BxHxQxS, deterministic)
         mixed_BxQxHxC = jnp.einsum("bhqs,bshc->bqhc", weights_BxHxQxS, value_BxSxHxC)
@@ -106,12 +113,20 @@ class Attention(nn.Module):
         self,
         x_BxQxD: Float[Array, "B Q D"],
         memory_BxSxD: Float[Array, "B S D"],
-        bias: Float[Array, "#B #H #Q S"],
+        position_bias: Float[Array, "1 H Q S"] | None,
+        key_bias: Float[Array, "#B 1 #Q S"] | None,
         *,
         deterministic: bool,
     ) -> Float[Array, "B Q D"]:
         key_BxSxHxC, value_BxSxHxC = self.keys_values(memory_BxSxD)
-        return self.attend(x_BxQxD, key_BxSxHxC, value_BxSxHxC, bias, deterministic=deterministic)
+        return self.attend(
+            x_BxQxD,
+            key_BxSxHxC,
+            value_BxSxHxC,
+            position_bias,
+            key_bias,
+            deterministic=deterministic,
+        )
 
     def _split_heads(self, x_BxSxE: Float[Array, "B S E"]) -> Float[Array, "B S H C"]:
         return x_BxSxE.reshape(*x_BxSxE.shape[:2], self.config.num_heads, self.config.head_dim)
@@ -129,6 +144,31 @@ class Attention(nn.Module):
             keep.astype(weights_BxHxQxS.dtype)
             / jnp.asarray(keep_probability, weights_BxHxQxS.dtype)
         )
+
+
+@jax.custom_vjp
+def _add_position_bias(
+    scores_BxHxQxS: Float[Array, "B H Q S"], bias_1xHxQxS: Float[Array, "1 H Q S"]
+) -> Float[Array, "B H Q S"]:
+    """A plain sum whose gradient adds up the batch by a matrix product.
+
+    XLA's CPU code for that sum over the leading axis takes a third of the time of a small model's
+    attention, forward and backward.
+    """
+    return scores_BxHxQxS + bias_1xHxQxS
+
+
+def _add_position_bias_forward(scores: Array, bias: Array) -> tuple[Array, None]:
+    return scores + bias, None
+
+
+def _add_position_bias_backward(_: None, gradient_BxHxQxS: Array) -> tuple[Array, Array]:
+    B, *shape = gradient_BxHxQxS.shape
+    ones_1xB = jnp.ones((1, B), gradient_BxHxQxS.dtype)
+    return gradient_BxHxQxS, (ones_1xB @ gradient_BxHxQxS.reshape(B, -1)).reshape(1, *shape)
+
+
+_add_position_bias.defvjp(_add_position_bias_forward, _add_position_bias_backward)
 
 
 class GatedMlp(nn.Module):

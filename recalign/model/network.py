@@ -44,10 +44,9 @@ class EncoderLayer(nn.Module):
         dropout = length_dropout(config)
 
         normed = RMSNorm(dtype, name="pre_attention_layer_norm")(x_BxLxD)
-        # The two biases are added here, not once above, so that XLA fuses the sum into the
-        # softmax instead of keeping a [B, H, L, L] array.
+        # The two biases stay apart: their sum would be an array of the size of all scores.
         attended = Attention(config, name="attention")(
-            normed, normed, relpos_1xHxLxL + padding_Bx1x1xL, deterministic=deterministic
+            normed, normed, relpos_1xHxLxL, padding_Bx1x1xL, deterministic=deterministic
         )
         x_BxLxD = x_BxLxD + dropout(attended, deterministic=deterministic)
 
@@ -80,12 +79,12 @@ class DecoderLayer(nn.Module):
         deterministic: bool,
     ) -> tuple[Float[Array, "B T D"], None]:
         normed = self.pre_self_attention_layer_norm(x_BxTxD)
-        attended = self.self_attention(normed, normed, self_bias, deterministic=deterministic)
+        attended = self.self_attention(normed, normed, self_bias, None, deterministic=deterministic)
         x_BxTxD = x_BxTxD + self.dropout(attended, deterministic=deterministic)
 
         normed = self.pre_cross_attention_layer_norm(x_BxTxD)
         attended = self.encoder_decoder_attention(
-            normed, encoded_BxLxD, cross_bias, deterministic=deterministic
+            normed, encoded_BxLxD, None, cross_bias, deterministic=deterministic
         )
         x_BxTxD = x_BxTxD + self.dropout(attended, deterministic=deterministic)
 
@@ -122,13 +121,13 @@ class DecoderLayer(nn.Module):
         )
         key, value = (cache.reshape(B * K, *cache.shape[2:]) for cache in cached_BxKxTxHxC)
         attended = self.self_attention.attend(
-            normed.reshape(B * K, 1, D), key, value, self_bias_1xHx1xT
+            normed.reshape(B * K, 1, D), key, value, self_bias_1xHx1xT, None
         )
         x_BxKxD = x_BxKxD + attended.reshape(B, K, D)
 
         normed = self.pre_cross_attention_layer_norm(x_BxKxD)
         x_BxKxD = x_BxKxD + self.encoder_decoder_attention.attend(
-            normed, *cross_BxLxHxC, cross_bias
+            normed, *cross_BxLxHxC, None, cross_bias
         )
         normed = self.pre_mlp_layer_norm(x_BxKxD)
         return x_BxKxD + self.mlp(normed, deterministic=True), cached_BxKxTxHxC
@@ -143,11 +142,11 @@ class DecoderLayer(nn.Module):
         """C whole target sequences an example; the encoder's keys and values are shared."""
         B, C, T, D = x_BxCxTxD.shape
         normed = self.pre_self_attention_layer_norm(x_BxCxTxD).reshape(B * C, T, D)
-        attended = self.self_attention(normed, normed, self_bias_1xHxTxT, deterministic=True)
+        attended = self.self_attention(normed, normed, self_bias_1xHxTxT, None, deterministic=True)
         x_BxCxTxD = x_BxCxTxD + attended.reshape(B, C, T, D)
 
         normed = self.pre_cross_attention_layer_norm(x_BxCxTxD).reshape(B, C * T, D)
-        attended = self.encoder_decoder_attention.attend(normed, *cross_kv, cross_bias)
+        attended = self.encoder_decoder_attention.attend(normed, *cross_kv, None, cross_bias)
         x_BxCxTxD = x_BxCxTxD + attended.reshape(B, C, T, D)
 
         normed = self.pre_mlp_layer_norm(x_BxCxTxD).reshape(B, C * T, D)
