@@ -64,8 +64,9 @@ def download(
             except UserError:
                 part.unlink()
                 raise
+            finally:
+                _validator_file(part).unlink(missing_ok=True)
             part.replace(destination)
-            _validator_file(part).unlink(missing_ok=True)
         else:
             _check(destination, url, _expected(destination, sha256))
         _record(destination, url)

@@ -1,0 +1,105 @@
+import json
+
+import numpy as np
+import pytest
+
+from recalign.data.interactions import Interactions, ItemTable
+from recalign.data.prepare import prepare
+from recalign.data.statistics import (
+    PAPER_TABLE_7,
+    PAPER_TABLE_10,
+    dataset_statistics,
+    format_statistics,
+)
+from recalign.errors import UserError
+
+NO_ITEMS = ItemTable([], [], [], [], [], [])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Users of 3, 5 and 8 items, with ratings."""
+    user = np.repeat([0, 1, 2], [3, 5, 8]).astype(np.int32)
+    item = np.concatenate([np.arange(3), np.arange(5), np.arange(8)]).astype(np.int32)
+    log = Interactions(
+        list("uvw"),
+        [f"i{i}" for i in range(8)],
+        user,
+        item,
+        None,
+        np.ones(16, np.float32),
+    )
+    return prepare(log, NO_ITEMS, name="d", data_dir=tmp_path_factory.mktemp("data"), k_core=0)
+
+
+def test_the_shape_and_the_figures_of_stats(dataset):
+    statistics = dataset_statistics(dataset, history_length=2)
+    # Training parts of 1, 3 and 6 items with windows of 2: 0 + 1 + 4 pairs, 1 + 2 + 5 windows.
+    assert json.loads(json.dumps(statistics)) == {
+        "users": 3,
+        "items": 8,
+        "interactions": 16,
+        "sparsity_percent": pytest.approx(100 * (1 - 16 / 24)),
+        "sequence_length_mean": pytest.approx(16 / 3),
+        "sequence_length_std": pytest.approx(np.std([3, 5, 8])),
+        "samples": {
+            "retrieval": {"train": 5, "validation": 3, "test": 3},
+            "ranking": {"train": 5, "validation": 3, "test": 3},
+            "rating": {"train": 5, "validation": 3, "test": 3},
+            "mim": {"train": 8, "validation": 0, "test": 0},
+            "mlm": {"train": 7, "validation": 0, "test": 0},
+            "bpr": {"train": 5, "validation": 0, "test": 0},
+        },
+    }
+
+
+def test_without_ratings_there_is_no_rating_task_and_a_reason(make_log, tmp_path):
+    log = make_log([("u", item) for item in "abc"])
+    bare = prepare(log, NO_ITEMS, name="bare", data_dir=tmp_path, k_core=0)
+    statistics = dataset_statistics(bare)
+    assert "rating" not in statistics["samples"]
+    assert statistics["omitted"] == {"rating": "the log has no ratings"}
+    assert "no rating task: the log has no ratings" in format_statistics("bare", statistics)
+
+
+def test_the_text_holds_both_tables(dataset):
+    text = format_statistics("d", dataset_statistics(dataset, 2))
+    assert text.splitlines() == [
+        "dataset  users  items  interactions  sparsity %  sequence length",
+        "d            3      8            16       33.33      5.33 ± 2.05",
+        "",
+        "samples    train  validation  test",
+        "retrieval      5           3     3",
+        "ranking        5           3     3",
+        "rating         5           3     3",
+        "mim            8           0     0",
+        "mlm            7           0     0",
+        "bpr            5           0     0",
+    ]
+
+
+def test_the_papers_figures_stand_beside_those_of_its_datasets(dataset):
+    lines = format_statistics("toys", dataset_statistics(dataset, 2)).splitlines()
+    assert lines[2].split() == [
+        "toys,",
+        "paper",
+        "19,412",
+        "11,924",
+        "167,597",
+        "99.93",
+        "8.63",
+        "±",
+        "8.51",
+    ]
+    assert lines[5].split() == ["retrieval", "5", "3", "3", "30,761", "3,000", "19,412"]
+    assert lines[8].split() == ["mim", "8", "0", "0", "DS", "0", "0"]
+
+
+def test_the_papers_two_tables_agree():
+    for name, samples in PAPER_TABLE_10.items():
+        assert samples["test"] == PAPER_TABLE_7[name]["users"]
+
+
+def test_a_history_without_items(dataset):
+    with pytest.raises(UserError, match="history_length 0"):
+        dataset_statistics(dataset, history_length=0)
