@@ -31,7 +31,7 @@ from recalign.trainer.state import (
 from recalign.trainer.stream import Stream
 from recalign.trainer.validation import Validation
 from recalign.trainer.weights import start_weights
-from recalign.trainer.writers import MetricsWriter, progress_line, say
+from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, progress_line, say
 
 # Steps whose metrics are not fetched yet. With one the device never waits for the host, which
 # prepares the next batch meanwhile; and a loss that is not finite is found one step later.
@@ -224,9 +224,9 @@ def _describe_start(
 
 def _write_config(directory: epath.Path) -> None:
     """All of the run's settings in one file, from which `recommend` reads them again."""
-    part = directory / "config.gin.part"
+    part = directory / f"{CONFIG_FILE}.part"
     part.write_text(gin.config_str())
-    part.replace(directory / "config.gin")
+    part.replace(directory / CONFIG_FILE)
 
 
 @contextlib.contextmanager

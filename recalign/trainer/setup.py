@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 import seqio
+import tensorflow as tf
 
 import tasks
 from recalign.errors import UserError
@@ -18,6 +19,8 @@ def prepare(experiment: Experiment) -> None:
       UserError: its module cannot be imported, its dataset is not prepared, or there is no such
         mixture or task.
     """
+    if tf.config.get_visible_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")  # its memory is JAX's
     # Orbax and SeqIO log every checkpoint and every dataset; a run says what it does itself.
     logging.getLogger("absl").setLevel(logging.ERROR)
     if experiment.data_dir is not None:

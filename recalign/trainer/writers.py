@@ -11,6 +11,7 @@ import tensorflow as tf
 from etils import epath
 
 METRICS_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.gin"
 
 
 class MetricsWriter:
