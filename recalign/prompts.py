@@ -18,7 +18,8 @@ Where the paper disagrees with itself, one reading is taken everywhere:
 * An empty list takes its sentence with it: a user without dislikes has no "The user dislikes …".
   The first sentence that is left speaks of "A user", the following one of "The user" (the paper
   shows no such case).
-* Item content (Figure 3) asks "What's the brand of I1014?" with a plain apostrophe.
+* Item content (Figure 3) asks "What's the brand of I1014?" with a plain apostrophe; categories,
+  which it does not show, are asked for in the plural.
 """
 
 import dataclasses
@@ -78,9 +79,14 @@ CANDIDATES_END = "."
 MASKED_ITEM = "[masked item];"
 ANSWERS = ("no", "yes")  # indexed by the label: 1 = like
 SUBJECTS = ("A user", "The user")
-FIELD_QUESTION = "What's the {field} of"
+FIELD_QUESTIONS: Mapping[str, str] = {
+    "title": "What's the title of",
+    "categories": "What are the categories of",
+    "brand": "What's the brand of",
+    "price": "What's the price of",
+    "description": "What's the description of",
+}
 ASKED_ID_END = "?"
-FIELDS = ("title", "categories", "brand", "price", "description")
 
 _HISTORY = Section(
     "A user has purchased the following {products} "
@@ -214,7 +220,7 @@ def render(
         Slot.TARGET_ITEM: [] if target is None else [f"{target}{ITEM_END}"],
         Slot.MASKED: [f"{history[n]}{ITEM_END}" for n in sorted(hidden)],
         Slot.ANSWER: [] if liked is None else [ANSWERS[int(liked)]],
-        Slot.FIELD: [] if field is None else [FIELD_QUESTION.format(field=field)],
+        Slot.FIELD: [] if field is None else [FIELD_QUESTIONS[field]],
         Slot.ASKED_ID: [] if target is None else [f"{target.id}{ASKED_ID_END}"],
         Slot.VALUE: [] if value is None else [value],
     }

@@ -373,16 +373,14 @@ class ItemContent(Samples):
         self._check_lengths()
         known = [
             (number, item)
-            for number, field in enumerate(prompts.FIELDS)
+            for number, field in enumerate(prompts.FIELD_QUESTIONS)
             for item, value in enumerate(item_values(request.dataset, field))
             if value
         ]
         pairs = np.array(sorted(known, key=lambda pair: pair[::-1]), np.int32).reshape(-1, 2)
         self._size = len(pairs)
-        questions = [
-            self.table.word(prompts.FIELD_QUESTION.format(field=field)) for field in prompts.FIELDS
-        ]
-        values = [self.table.first(("value", field)) for field in prompts.FIELDS]
+        questions = [self.table.word(text) for text in prompts.FIELD_QUESTIONS.values()]
+        values = [self.table.first(("value", field)) for field in prompts.FIELD_QUESTIONS]
         with tf.init_scope():
             self._field, self._item = tf.constant(pairs[:, 0]), tf.constant(pairs[:, 1])
             self._questions, self._values = tf.constant(questions), tf.constant(values)

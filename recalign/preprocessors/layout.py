@@ -22,7 +22,7 @@ _BLOCKS: Mapping[Slot, tuple[Block, ...]] = {
     Slot.TARGET_ITEM: ("item;",),
     Slot.MASKED: ("item;",),
     Slot.ASKED_ID: ("id?",),
-    Slot.VALUE: tuple(("value", field) for field in prompts.FIELDS),
+    Slot.VALUE: tuple(("value", field) for field in prompts.FIELD_QUESTIONS),
 }
 
 
@@ -53,7 +53,7 @@ class Layout:
             for first in (True, False)
         ]
         words += [prompts.MASKED_ITEM, *prompts.ANSWERS]
-        words += [prompts.FIELD_QUESTION.format(field=field) for field in prompts.FIELDS]
+        words += list(prompts.FIELD_QUESTIONS.values())
         blocks = [block for slot in Slot for block in _BLOCKS.get(slot, ()) if slot in prompt.slots]
         self.table = PhraseTable(dataset, vocabulary, words, blocks)
 
@@ -161,7 +161,7 @@ class Layout:
         if slot == Slot.ANSWER:
             return max(int(table.lengths[table.word(answer)]) for answer in prompts.ANSWERS)
         if slot == Slot.FIELD:
-            questions = (prompts.FIELD_QUESTION.format(field=field) for field in prompts.FIELDS)
+            questions = prompts.FIELD_QUESTIONS.values()
             return max(int(table.lengths[table.word(question)]) for question in questions)
         if slot == Slot.VALUE:
             return 1

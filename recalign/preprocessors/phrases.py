@@ -62,9 +62,10 @@ class Encoded:
         ids = tokenizer.EncodeAsIds(list(texts)) if texts else []
         lengths = np.array([len(i) for i in ids], np.int32)
         tokens = np.fromiter((t for i in ids for t in i), np.int32, int(lengths.sum()))
+        used, piece = np.unique(tokens, return_inverse=True)
         starts_word = np.array(
-            [tokenizer.IdToPiece(i).startswith(_SPACE) for i in range(tokenizer.GetPieceSize())]
-        )[tokens]
+            [tokenizer.IdToPiece(int(i)).startswith(_SPACE) for i in used], bool
+        )[piece]
         starts = np.cumsum(lengths) - lengths
         place = np.arange(len(tokens)) - np.repeat(starts, lengths)
         starts_word |= place == 0
