@@ -36,7 +36,7 @@ if ((seed)); then data=data/seed$seed; else data=data; fi
 bash launch/setup.sh
 started=$SECONDS
 recalign() { PYTHONUNBUFFERED=1 .venv/bin/python -m recalign "$@"; }
-export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu} TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2}
+export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 
 say "1 of 4: the demo's corpus (seed $seed)"
 recalign prepare demo --seed "$seed" --data_dir "$data"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recalign.report.run import Results, parse_results
+from etils import epath
+
+from recalign.report.run import Results, parse_results, read_run
 
 MISSING = "—"
 OPTIMUM = "optimum"
 # Shown first, in this order; what else a run has been compared with follows by name.
 _KNOWN_SYSTEMS = ("popularity", OPTIMUM)
 # The figure that speaks for a task, the first that the task has.
-_HEADLINES = ("hr@1_candidates", "hr@10", "auc_roc")
+HEADLINES = ("hr@1_candidates", "hr@10", "auc_roc")
 _SHARED_SCALE = ("hr@", "ndcg@", "auc_roc")
 
 
@@ -38,7 +41,7 @@ class TaskComparison:
     def headline(self) -> Row | None:
         """The row that speaks for the task."""
         by_metric = {row.metric: row for row in self.rows}
-        return next((by_metric[name] for name in _HEADLINES if name in by_metric), None)
+        return next((by_metric[name] for name in HEADLINES if name in by_metric), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,7 @@ def _row(metric: str, ours: float, results: Results, task: str, systems: tuple[s
 
 def share_of_optimum(metric: str, ours: float, optimum: float | None) -> float | None:
     """How much of what can be reached was reached; an AUC counts from 0.5, which guessing gives."""
-    if optimum is None or not metric.startswith(_SHARED_SCALE):
+    if optimum is None or not metric.startswith(_SHARED_SCALE) or math.isnan(ours + optimum):
         return None
     floor = 0.5 if metric.startswith("auc_roc") else 0.0
     return None if optimum <= floor else (ours - floor) / (optimum - floor)
@@ -92,7 +95,7 @@ def share_of_optimum(metric: str, ours: float, optimum: float | None) -> float |
 
 def figure(value: float | None) -> str:
     """A metric as tables show it: four digits, or a dash where it was not measured."""
-    return MISSING if value is None else f"{value:.4f}"
+    return MISSING if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def percent(share: float | None) -> str:
@@ -102,7 +105,20 @@ def percent(share: float | None) -> str:
 
 def format_results(results: Mapping[str, Any]) -> str:
     """A results.json (parsed) as plain tables for a terminal, a table a task."""
-    parsed = parse_results(results)
+    return _as_text(parse_results(results))
+
+
+def format_runs(run_dirs: Sequence[epath.PathLike]) -> str:
+    """The results of runs as plain tables, one run after the other; gaps are named."""
+    blocks = []
+    for run in map(read_run, run_dirs):
+        name = [f"== {run.name}"] if len(run_dirs) > 1 else []
+        results = [_as_text(run.results)] if run.results else []
+        blocks.append("\n".join([*name, *run.gaps, *results]))
+    return "\n\n".join(blocks)
+
+
+def _as_text(parsed: Results) -> str:
     comparison = compare(parsed)
     blocks = [heading(parsed)]
     for task in comparison.tasks:

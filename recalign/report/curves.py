@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 
+from recalign.report.comparison import HEADLINES
 from recalign.report.run import Record
 
 # The page colours the lines (style.css), so that they follow light and dark; Matplotlib draws with
@@ -21,7 +22,6 @@ _VARIABLES = {
 }
 # Also told apart without colour.
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_METRICS = ("hr@10", "hr@1_candidates", "auc_roc")
 _LOSS = "loss"
 
 Points = Sequence[tuple[int, float]]
@@ -47,13 +47,19 @@ def loss_chart(records: Sequence[Record]) -> Chart | None:
 
 
 def metrics_chart(records: Sequence[Record]) -> Chart | None:
-    """One metric a task over the validation split."""
-    names = sorted({name for record in records if record.kind == "eval" for name in record.values})
-    series = {
-        name.replace("/", " "): _points(records, "eval", name)
-        for name in names
-        if name.rsplit("/", 1)[-1] in _METRICS
-    }
+    """The metric that speaks for each task, over the validation split."""
+    measured = {name for record in records if record.kind == "eval" for name in record.values}
+    of_task: dict[str, set[str]] = {}
+    for name in measured:
+        task, _, metric = name.removeprefix("tasks/").rpartition("/")
+        of_task.setdefault(task, set()).add(metric)
+    series = {}
+    for task in sorted(of_task):
+        headline = next((metric for metric in HEADLINES if metric in of_task[task]), None)
+        if headline is not None:
+            name = f"{task}/{headline}" if task else headline
+            recorded = name if name in measured else f"tasks/{name}"
+            series[name.replace("/", " ")] = _points(records, "eval", recorded)
     return _chart("Validation", series)
 
 

@@ -100,7 +100,11 @@ def parse_results(raw: object, source: str = "results") -> Results:
 def _metrics_of_tasks(tasks: object, source: str) -> dict[str, dict[str, float]]:
     if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
         raise UserError(f"{source}: expected an object of metrics for every task")
-    return {str(name): _numbers(metrics) for name, metrics in tasks.items()}
+    # null: a metric that could not be computed, such as an AUC of one class.
+    return {
+        str(name): _numbers({m: math.nan if v is None else v for m, v in metrics.items()})
+        for name, metrics in tasks.items()
+    }
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

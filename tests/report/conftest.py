@@ -85,10 +85,15 @@ def write_run(directory: pathlib.Path) -> pathlib.Path:
                 "time": 1000.5 + step / 10,
                 "kind": "eval",
                 "loss": 1.4 + 4.2 * math.exp(-step / 700),
-                "retrieval_demo/hr@10": 0.56 * (1 - math.exp(-step / 1200)),
-                "retrieval_demo/ndcg@10": 0.36 * (1 - math.exp(-step / 1200)),
-                "ranking_demo": {"hr@1_candidates": 0.36 * (1 - math.exp(-step / 1500))},
-                "rating_demo/auc_roc": 0.5 + 0.25 * (1 - math.exp(-step / 1500)),
+                "tasks": {
+                    "retrieval_demo": {
+                        "hr@10": 0.56 * (1 - math.exp(-step / 1200)),
+                        "ndcg@10": 0.36 * (1 - math.exp(-step / 1200)),
+                    },
+                    "ranking_demo": {"hr@1_candidates": 0.36 * (1 - math.exp(-step / 1500))},
+                    "rating_demo": {"auc_roc": 0.5 + 0.25 * (1 - math.exp(-step / 1500))},
+                },
+                "seconds": 2.0,
             }
         )
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,0 +1,262 @@
+"""What each verb does: one function of a room, called with what the command line says.
+
+Rooms are imported inside the functions, because TensorFlow and JAX take seconds to load and
+`--help` should not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recalign.errors import UserError
+
+if TYPE_CHECKING:
+    from recalign.data.prepared import PreparedDataset
+    from recalign.trainer.experiment import Experiment
+
+SPLITS = ("train", "validation", "test")
+# The columns of a table that can be named; recalign.data.readers says what each is for.
+COLUMN_ROLES = (
+    "user", "item", "time", "rating", "title", "brand", "price", "categories", "description",
+)  # fmt: skip
+_PREPARATION = (
+    "format", "interactions", "items", "max_bad_fraction",
+    "item_ids", "seed", "k_core", "sentencepiece_model",
+)  # fmt: skip
+_DEFAULT_DATA_DIR = "data"
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Raw log -> prepared dataset; prints what was noticed and the dataset's row of Table 7."""
+    from recalign.data import statistics
+
+    given = {name: value for name in _PREPARATION if (value := getattr(options, name)) is not None}
+    columns = {
+        role: column
+        for role in COLUMN_ROLES
+        if (column := getattr(options, f"{role}_column")) is not None
+    }
+    if options.name == "demo":
+        dataset, notices = _prepare_demo(options, given, columns)
+    else:
+        from recalign.data import from_files
+
+        dataset, notices = from_files.prepare_from_files(
+            options.name, data_dir=_data_dir(options), columns=columns, **given
+        )
+    for line in notices:
+        print(line, file=sys.stderr)
+    print("\n".join(statistics.table_7(options.name, dataset.info)))
+    print(f"prepared in {dataset.directory}", file=sys.stderr)
+
+
+def _prepare_demo(
+    options: argparse.Namespace, given: Mapping[str, Any], columns: Mapping[str, str]
+) -> tuple[PreparedDataset, list[str]]:
+    from recalign.data import synthetic
+
+    foreign = [*(set(given) - {"item_ids", "seed"}), *(f"{role}_column" for role in columns)]
+    if foreign:
+        raise UserError(f"demo makes its own log: --{min(foreign)} does not go with it")
+    dataset = synthetic.prepare_demo(_data_dir(options), **given)
+    return dataset, dataset.info["notes"]
+
+
+def stats(options: argparse.Namespace) -> None:
+    """Tables 7 and 10 of a prepared dataset."""
+    from recalign.data import leaks, prepared, statistics
+
+    dataset = prepared.open_dataset(options.name, _data_dir(options))
+    figures = statistics.dataset_statistics(dataset, options.history_length)
+    found = leaks.leak_report(dataset) if options.leaks else []
+    if options.json:
+        if options.leaks:
+            figures["leaks"] = [dataclasses.asdict(leak) for leak in found]
+        print(json.dumps(figures, indent=2))
+        return
+    print(statistics.format_statistics(options.name, figures))
+    if options.leaks:
+        print(f"\n{leaks.format_leaks(found)}")
+
+
+def show(options: argparse.Namespace) -> None:
+    """Rendered samples of a task, with token counts."""
+    from recalign import show as samples
+
+    experiment = _settings(options, options.task)
+    lengths = experiment.task_feature_lengths if experiment else None
+    blocks = samples.show_task(
+        options.task, options.split, options.n, sequence_length=lengths, seed=options.seed
+    )
+    for block in blocks:
+        print(block)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Fine-tunes, resumes, and evaluates where the experiment asks for it.
+
+    Raises:
+      KeyboardInterrupt: the run was told to stop before its end, so whatever follows it in a script
+        must not take it for done.
+    """
+    from recalign.trainer import loop
+
+    experiment = _experiment(options, options.gin_bindings)
+    results = loop.train(experiment)
+    if results is not None:
+        _print_results(results)
+    elif experiment.test_split is not None:
+        raise KeyboardInterrupt
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Evaluates a checkpoint; the trainer writes results.json."""
+    from recalign.trainer import evaluation
+
+    checkpoint = options.checkpoint
+    _print_results(
+        evaluation.evaluate(
+            _experiment(options, options.gin_bindings),
+            options.split,
+            int(checkpoint) if checkpoint.isdecimal() else checkpoint,
+            options.max_examples,
+        )
+    )
+
+
+def recommend(options: argparse.Namespace) -> None:
+    """The next items after a history."""
+    from recalign.trainer import recommend as recommender
+
+    _use_data_dir(options)
+    answers = recommender.recommend(options.model_dir, options.history, options.k, options.only)
+    print(answers)
+
+
+def baselines(options: argparse.Namespace) -> None:
+    """References on a split, in the shape of results.json."""
+    import seqio
+
+    import tasks
+    from recalign.baselines import references
+    from recalign.data import prepared
+
+    _settings(options, f"retrieval_{options.name}")
+    dataset = prepared.open_dataset(options.name, _data_dir(options))
+    tasks.ensure_registered(f"retrieval_{options.name}", _data_dir(options))
+    kinds = ("retrieval", "ranking", "rating") if dataset.has_ratings else ("retrieval", "ranking")
+    systems = references.references(
+        dataset,
+        [seqio.TaskRegistry.get(f"{kind}_{options.name}") for kind in kinds],
+        options.split,
+        options.max_examples,
+    )
+    for model in options.models:
+        if model not in systems:
+            raise UserError(f"{options.name} has no model {model!r}: it has {', '.join(systems)}")
+    results = {
+        "dataset": options.name,
+        "split": options.split,
+        "references": {model: systems[model] for model in options.models},
+    }
+    _write(json.dumps(results, indent=2), options.out)
+
+
+def report(options: argparse.Namespace) -> None:
+    """One page, or plain tables."""
+    from recalign.report import format_runs, write_report
+
+    if (options.format or ("html" if options.out else "txt")) == "txt":
+        _write(format_runs(options.runs), options.out)
+    elif options.out is None:
+        raise UserError("a page goes into a file: give --out FILE")
+    else:
+        write_report(options.runs, options.out)
+        print(options.out, file=sys.stderr)
+
+
+# What verbs share ---------------------------------------------------------------------------------
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its greeting.
+
+    Its C++ side writes half a page about missing accelerators to standard error when it is loaded,
+    whatever its log level: nobody would find the line that matters. A failure shows all of it.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as greeting:
+        standard_error = os.dup(2)
+        os.dup2(greeting.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            greeting.seek(0)
+            os.write(standard_error, greeting.read())
+            raise
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+
+
+def _data_dir(options: argparse.Namespace) -> str:
+    return options.data_dir or _DEFAULT_DATA_DIR
+
+
+def _use_data_dir(options: argparse.Namespace) -> None:
+    """Makes --data_dir what SeqIO's tasks read from."""
+    if options.data_dir is not None:
+        import seqio
+
+        seqio.set_tfds_data_dir_override(options.data_dir)
+
+
+def _experiment(options: argparse.Namespace, bindings: Sequence[str]) -> Experiment:
+    from recalign.trainer import experiment
+
+    _use_data_dir(options)
+    data_dir = [] if options.data_dir is None else [f"DATA_DIR = {options.data_dir!r}"]
+    return experiment.load_experiment(
+        options.gin_files, [*bindings, *data_dir], options.gin_search_paths
+    )
+
+
+def _settings(options: argparse.Namespace, task: str) -> Experiment | None:
+    """The experiment that gives the sizes of histories, pools and prompts, where one is given.
+
+    It is not run: what it lacks for that does not matter here.
+    """
+    _use_data_dir(options)
+    if options.gin_files:
+        unused = [f"MIXTURE_OR_TASK_NAME = {task!r}", "MODEL_DIR = 'unused'"]
+        return _experiment(options, [*unused, *options.gin_bindings])
+    if options.gin_bindings:
+        raise UserError("--gin.… without --gin_file: give the experiment that it changes")
+    return None
+
+
+def _print_results(results: Mapping[str, Any]) -> None:
+    from recalign.report import format_results
+
+    print(format_results(results))
+
+
+def _write(text: str, out: str | None) -> None:
+    """Prints, or writes a file whole or not at all."""
+    if out is None:
+        print(text)
+        return
+    path = pathlib.Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)

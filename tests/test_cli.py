@@ -1,0 +1,250 @@
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from recalign import cli, verbs
+from recalign.errors import UserError
+
+VERBS = ("prepare", "stats", "show", "train", "eval", "recommend", "baselines", "report")
+
+
+def recalign(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "recalign", *arguments],
+        cwd=cwd,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without TensorFlow: for what happens before any room is entered."""
+    monkeypatch.setattr(verbs, "load_tensorflow", lambda: None)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        cli.main([verb, "--help"])
+    assert leaving.value.code == 0
+    text = capsys.readouterr().out
+    assert f"example:\n  recalign {verb} " in text
+
+
+def test_the_help_names_the_verbs_and_promises_no_other(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {verb}" in text for verb in VERBS)
+    for later in ("plan", "convert"):
+        with pytest.raises(SystemExit) as leaving:
+            cli.main([later])
+        assert leaving.value.code == 2
+
+
+def test_examples_in_the_help_are_commands_that_parse(quick, capsys):
+    seen = []
+    for name in (
+        "prepare",
+        "stats",
+        "show",
+        "train",
+        "evaluate",
+        "recommend",
+        "baselines",
+        "report",
+    ):
+        quick.setattr(verbs, name, seen.append)
+    for verb in VERBS:
+        with pytest.raises(SystemExit):
+            cli.main([verb, "--help"])
+        example = capsys.readouterr().out.split("example:\n")[1].strip()
+        assert cli.main(shlex.split(example)[1:]) == 0
+    assert [options.verb for options in seen] == list(VERBS)
+
+
+def test_help_waits_for_no_heavy_library():
+    script = (
+        "import sys; from recalign import cli; cli.build_parser();"
+        "print({'tensorflow', 'jax', 'seqio', 'numpy', 'matplotlib'} & set(sys.modules))"
+    )
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert outcome.stdout == "set()\n", outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["stats"],
+        ["stats", "demo", "--jsn"],
+        ["stats", "demo", "--history_length", "0"],
+        ["stats", "demo", "--gin.TRAIN_STEPS=5"],
+        ["show", "retrieval_demo", "--split", "tests"],
+        ["show", "retrieval_demo", "--n", "many"],
+        ["train"],
+        ["train", "--gin_file=x.gin", "--gin.TRAIN_STEPS", "5"],
+        ["train", "--gin_file=x.gin", "--gin.=5"],
+        ["train", "--gin_file=x.gin", "--gin.MODEL_DIR"],
+        ["eval", "--gin_file=x.gin", "--checkpoint", "newest"],
+        ["eval", "--gin_file=x.gin", "--split", "train"],
+        ["prepare", "demo", "--max_bad_fraction", "2"],
+        ["prepare", "demo", "--seed", "-1"],
+        ["prepare", "demo", "--item_ids", "alphabetical"],
+        ["recommend", "--model_dir", "runs/x", "--history", " , "],
+        ["report"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_parsed_ends_with_status_2(arguments, quick, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(arguments)
+    assert leaving.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_gin_flags_reach_the_experiment_as_bindings(quick):
+    seen = []
+    quick.setattr(verbs, "train", seen.append)
+    status = cli.main(
+        [
+            "train",
+            "--gin_file=a.gin",
+            "--gin.MODEL_DIR='runs/x = y'",
+            "--gin_file",
+            "b.gin",
+            "--gin.train/utils.DatasetConfig.seed=3",
+            "--gin_search_paths=one,two",
+            "--tfds_data_dir=d",
+        ]
+    )
+    assert status == 0
+    (options,) = seen
+    assert options.gin_files == ["a.gin", "b.gin"]
+    assert options.gin_bindings == [
+        "MODEL_DIR = 'runs/x = y'",
+        "train/utils.DatasetConfig.seed = 3",
+    ]
+    assert options.gin_search_paths == ["one", "two"]
+    assert options.data_dir == "d"
+
+
+def test_two_commands_in_one_process_share_no_bindings(quick):
+    seen = []
+    quick.setattr(verbs, "train", seen.append)
+    cli.main(["train", "--gin_file=a.gin", "--gin.X=1"])
+    cli.main(["train", "--gin_file=a.gin"])
+    assert [options.gin_bindings for options in seen] == [["X = 1"], []]
+
+
+def test_bad_input_is_one_line_and_status_2(quick, capsys):
+    def refuse(options):
+        raise UserError("ratings.csv, line 3: no user\nin 'x'")
+
+    quick.setattr(verbs, "stats", refuse)
+    assert cli.main(["stats", "demo"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "recalign: error: ratings.csv, line 3: no user in 'x'\n"
+    assert captured.out == ""
+
+
+def test_an_interrupt_is_status_130(quick, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    quick.setattr(verbs, "stats", interrupt)
+    assert cli.main(["stats", "demo"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_keeps_its_traceback(quick):
+    def fail(options):
+        raise ZeroDivisionError
+
+    quick.setattr(verbs, "stats", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["stats", "demo"])
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    (tmp_path / "run").mkdir()
+    tasks = {f"retrieval_{number}": {"hr@10": 0.5} for number in range(20_000)}
+    (tmp_path / "run" / "results.json").write_text(json.dumps({"tasks": tasks}))
+    outcome = subprocess.run(
+        f"{sys.executable} -m recalign report {tmp_path}/run | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.stdout.count("\n") == 1
+    assert "Traceback" not in outcome.stderr
+    assert "BrokenPipe" not in outcome.stderr
+
+
+def test_a_dataset_that_is_not_prepared_is_one_line(tmp_path):
+    outcome = recalign("stats", "absent", "--data_dir", str(tmp_path))
+    assert outcome.returncode == 2
+    assert outcome.stdout == ""
+    assert outcome.stderr.startswith("recalign: error: dataset 'absent' is not prepared")
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_from_a_csv_to_statistics_and_samples(tmp_path):
+    lines = ["customer,sku,stars"]
+    for user in range(12):
+        lines += [f"u{user},item{(user + step) % 8},{1 + (user + step) % 5}" for step in range(7)]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    titles = ["sku,name", *(f"item{number},Thing {number}" for number in range(8))]
+    (tmp_path / "things.csv").write_text("\n".join(titles) + "\n")
+    log = ["--interactions", str(tmp_path / "log.csv"), "--items", str(tmp_path / "things.csv")]
+    data = ["--data_dir", str(tmp_path / "data")]
+
+    outcome = recalign("prepare", "shop", *log, "--user_column", "customer", *data, "--k_core", "3")
+    assert outcome.returncode == 0, outcome.stderr
+    header, row = outcome.stdout.splitlines()
+    assert header.split()[:4] == ["dataset", "users", "items", "interactions"]
+    assert row.split()[:4] == ["shop", "12", "8", "84"]
+    assert "guessed" in outcome.stderr
+
+    outcome = recalign("stats", "shop", *data, "--json", "--history_length", "4", "--leaks")
+    statistics = json.loads(outcome.stdout)
+    assert (statistics["users"], statistics["items"]) == (12, 8)
+    assert statistics["samples"]["retrieval"] == {"train": 12, "validation": 12, "test": 12}
+    assert statistics["leaks"]
+    assert outcome.stderr == ""
+
+    missing = recalign("prepare", "shop", *log, "--user_column", "client", *data)
+    assert missing.returncode == 2
+    assert "client" in missing.stderr and missing.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--interactions", "--title_column", "--k_core"])
+def test_the_demo_takes_no_log(flag, tmp_path, capsys):
+    assert cli.main(["prepare", "demo", "--data_dir", str(tmp_path), flag, "3"]) == 2
+    assert f"{flag} does not go with it" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_prints_tables_or_writes_a_page(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "results.json").write_text(json.dumps({"tasks": {"retrieval_x": {"hr@10": 0.25}}}))
+    assert cli.main(["report", str(run)]) == 0
+    assert "0.2500" in capsys.readouterr().out
+    assert cli.main(["report", str(run), "--out", str(run / "report.html")]) == 0
+    assert "0.2500" in (run / "report.html").read_text()
+    assert cli.main(["report", str(run), "--format", "txt", "--out", str(run / "r.txt")]) == 0
+    assert "0.2500" in (run / "r.txt").read_text()
+    assert cli.main(["report", str(run), "--format", "html"]) == 2
+    assert cli.main(["report", str(tmp_path / "absent")]) == 2
