@@ -214,7 +214,8 @@ def _fingerprint(
     for column in (sequences.items, sequences.row_splits, sequences.ratings):
         digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
     digest.update("\n".join(sequences.users).encode())
-    digest.update(json.dumps(catalogue.table.to_pylist()).encode())
+    for batch in catalogue.table.to_batches(max_chunksize=10_000):
+        digest.update(json.dumps(batch.to_pylist()).encode())
     digest.update(vocabulary or b"")
     for file_name in sorted(extra_files):
         digest.update(file_name.encode() + extra_files[file_name])

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+import tqdm
 from etils import epath
 
 from recalign.data.readers.tally import Tally
@@ -15,6 +16,9 @@ from recalign.errors import UserError
 
 MAXIMUM_LINE = 64 * 2**20
 """Bytes. A longer line is no line: JSON in one piece, or a binary file."""
+
+_PROGRESS = 10_000
+"""Lines from one sign of progress to the next."""
 
 _GZIP = b"\x1f\x8b"
 _UNREADABLE = {
@@ -63,9 +67,14 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
         stream: IO[bytes] = file
         if start.startswith(_GZIP):
             stream = io.BufferedReader(gzip.GzipFile(fileobj=file), 2**20)  # type: ignore[type-var]
+        progress = tqdm.tqdm(
+            desc=os.path.basename(path), unit=" lines", unit_scale=True, delay=2, disable=None
+        )
         try:
             while line := stream.readline(MAXIMUM_LINE):
                 number += 1
+                if number % _PROGRESS == 0:
+                    progress.update(_PROGRESS)
                 if len(line) == MAXIMUM_LINE:
                     raise UserError(
                         f"{os.fspath(path)}, line {number}: longer than {MAXIMUM_LINE:,} bytes:"
@@ -79,6 +88,8 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
                 f"{os.fspath(path)}, line {number + 1}: the gzip file is truncated or damaged"
                 f" ({error}): copy or download it again"
             ) from error
+        finally:
+            progress.close()
     if not number:
         raise UserError(f"{os.fspath(path)}: the file is empty")
 
