@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -144,7 +145,12 @@ def _fetch_with_retries(
                     f"{url}: {reason} ({attempts} attempts in a row brought nothing;"
                     f" {_size(part):,} bytes are kept, and the next run goes on from there)"
                 ) from error
-            time.sleep(pause * 2**vain)
+            wait = pause * 2**vain
+            tqdm.tqdm.write(
+                f"{url}: {getattr(error, 'reason', None) or error}; again in {wait:g} s",
+                file=sys.stderr,
+            )
+            time.sleep(wait)
 
 
 def _is_of_network(error: OSError) -> bool:
