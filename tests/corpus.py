@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import string
 import tempfile
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.vocabulary import train_vocabulary
-from recalign.prompts import Item, render
+from recalign.prompts import FIELD_QUESTIONS, Item, render
 
 WORDS = ["red", "blue", "wooden", "toy", "train", "robot", "kite", "puzzle", "castle", "dragon"]
 
@@ -68,6 +69,8 @@ def vocabulary_file() -> str:
         render("rating", history=[item] * 2, likes=[True, False], target=item, liked=True),
         render("bpr", history=[item], choices=[item, item], target=item),
         render("retrieval", history=[item], target=item),
+        *(render("ie", target=item, field=field, value="$3.50") for field in FIELD_QUESTIONS),
+        render("ie", target=item, field="title", value=f"{string.ascii_letters} Toys, Games Acme"),
     ]
     texts = titles(1, 200) + [f"I{n}, I{n}. I{n};" for n in range(200)]
     texts += [f"{prompt.inputs} {prompt.targets}" for prompt in prompts] * 20

@@ -68,7 +68,7 @@ class Layout:
         """int32 [B, (tokens)]: the sections as token ids, EOS included where `end`."""
         columns, spots = self._columns(sections, shown)
         if end:
-            columns.append(tf.fill(tf.shape(columns[0]), self.table.eos))
+            columns.append(tf.fill([tf.shape(columns[0])[0], 1], self.table.eos))
         phrase_BxP = tf.concat(columns, axis=1) if len(columns) > 1 else columns[0]
         length_BxP = shorten_titles(self.table, phrase_BxP, spots, budget)
         return self.table.join(phrase_BxP, length_BxP)
