@@ -174,7 +174,7 @@ def test_slurm_is_asked_to_warn_the_steps_and_to_allow_a_requeue():
     assert lines[1 : len(directives) + 1] == directives
 
 
-# One process of a run ------------------------------------------------------------------------------
+# One process of a run ----------------------------------------------------------------------------
 
 STOPS = """#!/usr/bin/env bash
 trap 'echo saved >>"$CALLS"; exit "$LEAVES_WITH"' TERM
