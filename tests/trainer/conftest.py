@@ -1,0 +1,72 @@
+"""A tiny dataset, a tiny experiment, and compiled programs that the tests share."""
+
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import pytest
+import seqio
+
+from recalign.trainer.experiment import Experiment, load_experiment
+from tests.corpus import make_corpus
+
+TINY = {
+    "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
+    "TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 24},
+    "VOCAB_SIZE": 640,
+    "EMB_DIM": 16,
+    "NUM_HEADS": 2,
+    "NUM_ENCODER_LAYERS": 1,
+    "NUM_DECODER_LAYERS": 1,
+    "HEAD_DIM": 8,
+    "MLP_DIM": 32,
+    "BATCH_SIZE": 8,
+    "TRAIN_STEPS": 12,
+    "WARMUP_STEPS": 4,
+    "HISTORY_LENGTH": 3,
+    "CANDIDATE_POOL": 5,
+    "BEAM_SIZE": 4,
+    "EVAL_PERIOD": 0,
+    "EVAL_STEPS": 1,
+    "EVALUATOR_NUM_EXAMPLES": 8,
+    "CHECKPOINT_PERIOD": 4,
+    "LOG_PERIOD": 2,
+    "TEST_SPLIT": None,
+}
+FILES = ["gin/models/tiny.gin", "gin/runs/finetune.gin"]
+
+
+def bindings(**macros: Any) -> list[str]:
+    """The tiny experiment's gin bindings with these macros changed."""
+    return [f"{name} = {value!r}" for name, value in {**TINY, **macros}.items()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What one test compiled the next one reads."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data directory with the dataset `tiny`: 60 users, 50 items, ratings."""
+    directory = tmp_path_factory.mktemp("data")
+    make_corpus("tiny", directory)
+    return str(directory)
+
+
+@pytest.fixture
+def experiment(data_dir: str, tmp_path: pathlib.Path) -> Iterator[Callable[..., Experiment]]:
+    """Makes tiny experiments; MODEL_DIR is a folder of the test's own unless it is given."""
+
+    def make(**macros: Any) -> Experiment:
+        given = {"MODEL_DIR": str(tmp_path / "run"), "DATA_DIR": data_dir, **macros}
+        return load_experiment(FILES, bindings(**given))
+
+    yield make
+    seqio.set_tfds_data_dir_override(None)

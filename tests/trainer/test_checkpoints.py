@@ -1,0 +1,148 @@
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.trainer import partitioning
+from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints, fingerprint
+from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
+
+CONFIG = T5Config(
+    vocab_size=16,
+    emb_dim=8,
+    num_heads=2,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    head_dim=4,
+    mlp_dim=8,
+)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return partitioning.make_mesh()
+
+
+@pytest.fixture(scope="module")
+def states(mesh):
+    """States of the steps 1, 2, 3 with other parameters each."""
+    optimizer = make_optimizer(0.001, 10, 0)
+    return [
+        new_state(random_params(CONFIG, seed, mesh), optimizer, seed, mesh) for seed in (1, 2, 3)
+    ]
+
+
+@pytest.fixture
+def shape(mesh):
+    return state_shape(CONFIG, make_optimizer(0.001, 10, 0), mesh)
+
+
+def save(directory, states, metrics=(None, None, None), keep=3):
+    checkpoints = Checkpoints(directory, keep=keep)
+    for state, metric in zip(states, metrics, strict=True):
+        checkpoints.save(state, first_step=0, metric=metric)
+        checkpoints.wait()
+    return checkpoints
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_newest_comes_back_bit_for_bit(tmp_path, states, shape):
+    save(epath.Path(tmp_path), states).close()
+    saved = Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
+    assert_equal(saved.state, states[2])
+    assert saved.first_step == 0
+
+
+def test_nothing_saved(tmp_path, shape):
+    assert Checkpoints(epath.Path(tmp_path)).restore_latest(shape) is None
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path, states, shape):
+    checkpoints = save(epath.Path(tmp_path), states, metrics=(0.5, 0.2, None), keep=1)
+    assert checkpoints.steps() == [1, 3]
+    assert checkpoints.restore_params("best", shape.params)[0] == 1
+    assert checkpoints.restore_params("last", shape.params)[0] == 3
+    with pytest.raises(UserError, match="no checkpoint of step 2, but 1, 3"):
+        checkpoints.restore_params(2, shape.params)
+
+
+def data_files(step: pathlib.Path) -> list[pathlib.Path]:
+    return [path for path in (step / "params").rglob("d/*") if path.is_file()]
+
+
+def flip_a_bit(step: pathlib.Path) -> None:
+    for path in data_files(step):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+
+
+def change_a_fingerprint(step: pathlib.Path) -> None:
+    """As if a bit of the parameters had changed that no checksum of the format covers."""
+    (path,) = (step / "info").rglob("metadata")
+    info = json.loads(path.read_text())
+    print_ = info["fingerprints"]["params"]
+    info["fingerprints"]["params"] = ("1" if print_[0] == "0" else "0") + print_[1:]
+    path.write_text(json.dumps(info))
+
+
+def truncate(step: pathlib.Path) -> None:
+    for path in data_files(step):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(step: pathlib.Path) -> None:
+    for path in sorted(step.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+
+
+def lose_the_info(step: pathlib.Path) -> None:
+    for path in (step / "info").rglob("*"):
+        path.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_a_bit, change_a_fingerprint, truncate, empty, lose_the_info]
+)
+def test_a_damaged_newest_one_is_told_of_and_passed_over(tmp_path, states, shape, damage, capfd):
+    save(epath.Path(tmp_path), states).close()
+    damage(tmp_path / FOLDER / "3")
+    checkpoints = Checkpoints(epath.Path(tmp_path), keep=3)
+    assert_equal(checkpoints.restore_latest(shape).state, states[1])
+    assert "checkpoint 3 is damaged" in capfd.readouterr().err
+    assert (tmp_path / DAMAGED_FOLDER / "3").is_dir()
+    # The step is free again for the run that trains it anew.
+    checkpoints.save(states[2], first_step=0)
+    checkpoints.wait()
+    assert_equal(checkpoints.restore_latest(shape).state, states[2])
+
+
+def test_a_damaged_one_is_an_error_where_it_is_asked_for(tmp_path, states, shape):
+    save(epath.Path(tmp_path), states).close()
+    truncate(tmp_path / FOLDER / "2")
+    checkpoints = Checkpoints(epath.Path(tmp_path), read_only=True)
+    with pytest.raises(UserError, match="2"):
+        checkpoints.restore_params(2, shape.params)
+    assert checkpoints.restore_params("last", shape.params)[0] == 3
+
+
+def test_no_run_there(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoints"):
+        Checkpoints(epath.Path(tmp_path) / "nowhere", read_only=True)
+
+
+def test_fingerprint_sees_every_bit():
+    array = np.array([1.0, -0.0, np.nan, 3.5], np.float32)
+    flipped = array.copy()
+    flipped.view(np.uint32)[2] ^= 1
+    assert fingerprint({"a": array}) == fingerprint({"a": array.copy()})
+    assert fingerprint({"a": array}) != fingerprint({"a": flipped})
+    assert fingerprint({"a": array}) != fingerprint({"a": np.where(array == 0, 0.0, array)})

@@ -1,0 +1,96 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow as tf
+
+from recalign.trainer import setup
+from recalign.trainer.stream import Stream
+
+LENGTHS = {"inputs": 96, "targets": 24}
+BATCH = 8
+ALL = slice(0, BATCH)
+
+
+@pytest.fixture
+def stream(experiment):
+    setup.prepare(experiment())
+    return Stream.of("ut_at_tiny", seed=3)
+
+
+def read(stream, first_position, count, rows=ALL):
+    batches = stream.batches(first_position, LENGTHS, BATCH, rows).take(count)
+    return list(batches.as_numpy_iterator())
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+# Positions 4096 and on are in the second block of choices.
+@pytest.mark.parametrize("start", [BATCH, 5 * BATCH, 4096, 4096 + 3 * BATCH])
+def test_goes_on_anywhere_as_the_undisturbed_stream(stream, start):
+    first = start - BATCH
+    assert_same(read(stream, first, 3)[1:], read(stream, start, 2))
+
+
+def test_hosts_read_their_rows_of_one_stream(stream):
+    whole = read(stream, 0, 3)
+    parts = [read(stream, 0, 3, rows) for rows in (slice(0, 2), slice(2, 8))]
+    for number, batch in enumerate(whole):
+        for name, value in batch.items():
+            joined = np.concatenate([part[number][name] for part in parts])
+            np.testing.assert_array_equal(value, joined)
+
+
+def test_counts_are_what_comes(stream):
+    batches = read(stream, 0, 12)
+    tasks = np.concatenate([batch["task"] for batch in batches])
+    counts = np.bincount(tasks, minlength=5)
+    np.testing.assert_array_equal(stream.counts(0, 96), counts)
+    np.testing.assert_array_equal(stream.counts(16, 96), np.bincount(tasks[16:], minlength=5))
+    assert stream.counts(5000, 5000).sum() == 0
+    assert stream.counts(100, 9000).sum() == 8900
+
+
+def test_rates(stream):
+    uneven = dataclasses.replace(stream, rates=(5.0, 1.0, 1.0, 1.0, 2.0))
+    shares = uneven.counts(0, 40_000) / 40_000
+    np.testing.assert_allclose(shares, np.array([5, 1, 1, 1, 2]) / 10, atol=0.01)
+
+
+def test_another_seed_is_another_stream(stream):
+    other = dataclasses.replace(stream, seed=4)
+    assert not np.array_equal(read(stream, 0, 1)[0]["inputs"], read(other, 0, 1)[0]["inputs"])
+
+
+def test_other_seqio_tasks_join_in(stream):
+    vocabulary = seqio.PassThroughVocabulary(100)
+    texts = [{"inputs": [2 + n, 1], "targets": [50 + n, 1]} for n in range(10)]
+    plain = seqio.Task(
+        "plain",
+        source=seqio.FunctionDataSource(
+            lambda split, shuffle_files, seed=None: tf.data.Dataset.from_generator(
+                lambda: iter(texts),
+                output_signature={
+                    name: tf.TensorSpec([None], tf.int32) for name in ("inputs", "targets")
+                },
+            ),
+            splits=["train"],
+        ),
+        output_features={
+            name: seqio.Feature(vocabulary, add_eos=False) for name in ("inputs", "targets")
+        },
+        preprocessors=[],
+    )
+    mixed = Stream((stream.tasks[0], plain), (1.0, 1.0), seed=0)
+    whole = read(mixed, 0, 4)
+    assert_same(whole[2:], read(mixed, 2 * BATCH, 2))
+    shares = [read(mixed, 0, 4, rows) for rows in (slice(0, 4), slice(4, 8))]
+    joined = np.concatenate([shares[0][3]["inputs"], shares[1][3]["inputs"]])
+    np.testing.assert_array_equal(whole[3]["inputs"], joined)
+    assert {50 <= token < 60 for b in whole for token in b["targets"][b["task"] == 1, 0]} == {True}
