@@ -1,7 +1,7 @@
 """A synthetic catalogue and log with planted structure: the demo corpus.
 
 The log is drawn from a `Law` (see law.py), so the best possible result on it is known. Titles are
-made of a quality word, a theme word and a product word, each shared by many items.
+made of a theme word, a product word and a quality word, each shared by many items.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PRODUCTS = (
     "costume", "lamp", "marble", "yoyo",
 )  # fmt: skip
 # The word in a title that names an item's quality, and what it adds to a like, in logits.
-QUALITIES = {"superb": 2.2, "solid": 0.8, "plain": -0.8, "flimsy": -2.2}
+QUALITIES = {"deluxe": 2.2, "classic": 0.8, "basic": -0.8, "budget": -2.2}
 # Pieces at most; 10 x 10 items need some 500.
 VOCABULARY_SIZE = 600
 
@@ -164,7 +164,7 @@ def _item_table(law: Law) -> ItemTable:
     titles = []
     for raw_id, quality in zip(raw_ids, law.quality, strict=True):
         theme, product = raw_id.split("-")
-        titles.append(f"{word[quality]} {theme} {product}")
+        titles.append(f"{theme} {product} {word[quality]}")
     return ItemTable(
         raw_ids=raw_ids,
         titles=titles,
