@@ -20,8 +20,10 @@ tastes, computed here exactly. It is the demo's optimum.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -55,7 +57,8 @@ class Law:
     def num_themes(self) -> int:
         return int(self.theme.max()) + 1
 
-    def theme_popularity_KxN(self) -> Float[np.ndarray, "K N"]:
+    @functools.cached_property
+    def by_taste_KxN(self) -> Float[np.ndarray, "K N"]:
         """P(item | taste) by taste alone: a row a taste, rows sum to 1."""
         in_theme = np.arange(self.num_themes)[:, None] == self.theme[None, :]
         weights = in_theme * self.popularity
@@ -63,11 +66,11 @@ class Law:
 
     def next_item_given_taste(self, history: Sequence[int]) -> Float[np.ndarray, "K N"]:
         """P(next item | history, taste) for every taste; rows sum to 1, seen items are 0."""
-        mixture = self.popularity_weight * self.popularity + self.taste_weight * self._by_taste
+        mixture = self.popularity_weight * self.popularity + self.taste_weight * self.by_taste_KxN
         if len(history):
             mixture[:, self.sequel[history[-1]]] += self.sequel_weight
         else:
-            mixture += self.sequel_weight * self._by_taste
+            mixture += self.sequel_weight * self.by_taste_KxN
         mixture[:, list(history)] = 0.0
         return mixture / mixture.sum(axis=1, keepdims=True)
 
@@ -121,9 +124,8 @@ class Law:
     def from_bytes(cls, content: bytes) -> Law:
         """Reads what `to_bytes` gave."""
         with np.load(io.BytesIO(content)) as arrays:
-            fields = {f.name: arrays[f.name] for f in dataclasses.fields(cls)}
-        return cls(**{k: float(v) if v.ndim == 0 else v for k, v in fields.items()})
-
-    def __post_init__(self) -> None:
-        # Computed once: the mixture of every history starts from it.
-        object.__setattr__(self, "_by_taste", self.theme_popularity_KxN())
+            fields: dict[str, Any] = {f.name: arrays[f.name] for f in dataclasses.fields(cls)}
+        for name, value in fields.items():
+            if value.ndim == 0:
+                fields[name] = float(value)
+        return cls(**fields)
