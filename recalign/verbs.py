@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import sys
@@ -137,8 +138,13 @@ def recommend(options: argparse.Namespace) -> None:
     from recalign.trainer import recommend as recommender
 
     _use_data_dir(options)
-    answers = recommender.recommend(options.model_dir, options.history, options.k, options.only)
-    print(answers)
+    found = recommender.recommend(options.model_dir, options.history, options.k, options.only)
+    if options.json:
+        print(json.dumps([item._asdict() for item in found], indent=2, ensure_ascii=False))
+        return
+    width = max((len(item.id) for item in found), default=0)
+    for item in found:
+        print(f"{math.exp(item.log_prob):.4f}  {item.id:<{width}}  {item.title}")
 
 
 def baselines(options: argparse.Namespace) -> None:

@@ -15,6 +15,8 @@ MISSING = "—"
 OPTIMUM = "optimum"
 # Shown first, in this order; what else a run has been compared with follows by name.
 _KNOWN_SYSTEMS = ("popularity", OPTIMUM)
+# The paper's order; what else there is follows by name.
+_KINDS = ("retrieval", "ranking", "rating")
 # The figure that speaks for a task, the first that the task has.
 HEADLINES = ("hr@1_candidates", "hr@10", "auc_roc")
 _SHARED_SCALE = ("hr@", "ndcg@", "auc_roc")
@@ -63,7 +65,8 @@ def compare(results: Results) -> Comparison:
         + sorted(set(results.references) - set(_KNOWN_SYSTEMS))
     )
     tasks = []
-    for task, metrics in results.tasks.items():
+    for task in sorted(results.tasks, key=place_of_task):
+        metrics = results.tasks[task]
         num_examples = metrics.get("num_examples")
         tasks.append(
             TaskComparison(
@@ -77,6 +80,12 @@ def compare(results: Results) -> Comparison:
             )
         )
     return Comparison(systems, tuple(tasks))
+
+
+def place_of_task(task: str) -> tuple[int, str]:
+    """Sorts tasks, and what is named after them, as the paper does."""
+    kind = task.split("_", 1)[0]
+    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS), task)
 
 
 def _row(metric: str, ours: float, results: Results, task: str, systems: tuple[str, ...]) -> Row:
@@ -100,7 +109,7 @@ def figure(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """A share of the optimum as tables show it."""
-    return MISSING if share is None else f"{100 * share:.0f} %"
+    return MISSING if share is None else f"{100 * share:.0f} %".replace("-", "−")
 
 
 def format_results(results: Mapping[str, Any]) -> str:

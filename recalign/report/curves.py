@@ -60,7 +60,7 @@ def metrics_chart(records: Sequence[Record]) -> Chart | None:
             name = f"{task}/{headline}" if task else headline
             recorded = name if name in measured else f"tasks/{name}"
             series[name.replace("/", " ")] = _points(records, "eval", recorded)
-    return _chart("Validation", series)
+    return _chart("Validation", series, from_zero=True)
 
 
 def _points(records: Sequence[Record], kind: str, name: str) -> list[tuple[int, float]]:
@@ -71,7 +71,7 @@ def _points(records: Sequence[Record], kind: str, name: str) -> list[tuple[int, 
     ]
 
 
-def _chart(title: str, series: Mapping[str, Points]) -> Chart | None:
+def _chart(title: str, series: Mapping[str, Points], *, from_zero: bool = False) -> Chart | None:
     if not series:
         return None
     summary = "; ".join(
@@ -79,10 +79,10 @@ def _chart(title: str, series: Mapping[str, Points]) -> Chart | None:
         + (f", {points[-1][1]:.4g} at step {points[-1][0]:,}" if len(points) > 1 else "")
         for label, points in series.items()
     )
-    return Chart(title, _draw(title, series), f"{title} by training step. {summary}.")
+    return Chart(title, _draw(title, series, from_zero), f"{title} by training step. {summary}.")
 
 
-def _draw(title: str, series: Mapping[str, Points]) -> str:
+def _draw(title: str, series: Mapping[str, Points], from_zero: bool) -> str:
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -112,6 +112,9 @@ def _draw(title: str, series: Mapping[str, Points]) -> str:
                 marker="o" if len(points) < 2 else None,
                 markersize=4,
             )
+        if from_zero:
+            highest = max(value for points in series.values() for _, value in points)
+            axes.set_ylim(0, 1.05 * highest or 1)
         axes.grid(axis="y", color=_GRID, linewidth=0.7)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)

@@ -109,21 +109,15 @@ def _view(number: int, run: Run) -> RunView:
         charts=tuple(chart for chart in charts if chart is not None),
         samples={
             name: tuple(_sample(example) for example in examples)
-            for name, examples in _in_order_of_results(run)
+            for name, examples in _in_order_of_tables(run)
         },
         facts=_facts(run),
     )
 
 
-def _in_order_of_results(run: Run) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """The predictions' files, the tasks in the order of the results' tables."""
-    tasks = list(run.results.tasks) if run.results else []
-
-    def position(name: str) -> tuple[int, str]:
-        task = name.rsplit("-", 1)[0]
-        return (tasks.index(task) if task in tasks else len(tasks), name)
-
-    return sorted(run.predictions.items(), key=lambda pair: position(pair[0]))
+def _in_order_of_tables(run: Run) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """The predictions' files, named `<task>-<split>`, in the order of the tables."""
+    return sorted(run.predictions.items(), key=lambda pair: comparison.place_of_task(pair[0]))
 
 
 def _sample(example: Mapping[str, Any]) -> Sample:

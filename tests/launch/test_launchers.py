@@ -82,8 +82,9 @@ def test_continuous_integration_runs_the_readmes_test_command():
     assert "bash launch/test.sh" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("script", [*sorted(ROOT.glob("launch/*.sh")), ROOT / ".ci" / "run"])
-def test_scripts_parse_and_are_strict(script):
+@pytest.mark.parametrize("name", ["launch/setup.sh", "launch/demo.sh", "launch/test.sh", ".ci/run"])
+def test_scripts_parse_and_are_strict(name):
+    script = ROOT / name
     assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
     assert "set -euo pipefail" in script.read_text()
     assert script.stat().st_mode & 0o111

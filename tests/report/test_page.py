@@ -106,6 +106,14 @@ def test_beams_show_probabilities_and_mark_the_answer(run_directory, tmp_path):
     assert "Restricted to the candidates: I5, I2, I1; the answer was number 2" in page
 
 
+def test_an_answer_without_text_is_named(run_directory, tmp_path):
+    (run_directory / "predictions" / "retrieval_demo-test.jsonl").write_text(
+        json.dumps({"prompt": "p", "target": "I1", "beams": [""], "log_probs": [-1.0]}) + "\n"
+    )
+    page = report_of(run_directory, out=tmp_path / "report.html")
+    assert re.search(r"<td><em[^>]*>empty</em></td><td>0.3679</td>", page)
+
+
 def test_several_runs_stand_side_by_side(run_directory, other_run_directory, tmp_path):
     results = json.loads((other_run_directory / "results.json").read_text())
     results["tasks"]["retrieval_demo"]["hr@10"] = 0.6543
