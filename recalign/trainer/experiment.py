@@ -177,7 +177,7 @@ def _with_place(message: str, provenance: gin_reader.Provenance, otherwise: str 
     """The first line of 'T5Config.emb_dim must be …', after the place that bound EMB_DIM."""
     said = message.splitlines()[0]
     name = re.match(r"(?:T5Config|TaskSettings)\.(\w+)", said)
-    place = provenance.of(name[1].upper(), name[0]) if name else otherwise
+    place = provenance.latest(name[1].upper(), name[0])[1] if name else otherwise
     return said if not place or said.startswith(place) else f"{place}: {said}"
 
 
@@ -239,9 +239,8 @@ def _refuse(
     provenance: gin_reader.Provenance,
     owner: str = "Experiment",
 ) -> NoReturn:
-    macro = name.upper()
-    bound_as = macro if macro in provenance.locations else f"{owner}.{name}"
-    raise UserError(f"{provenance.of(bound_as)}: {bound_as} = {value!r}: {bound_as} {rule}")
+    bound_as, place = provenance.latest(name.upper(), f"{owner}.{name}")
+    raise UserError(f"{place}: {bound_as} = {value!r}: {bound_as} {rule}")
 
 
 def _is_a(value: object, annotation: object) -> bool:

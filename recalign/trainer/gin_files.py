@@ -31,16 +31,18 @@ _COMMAND_LINE = "the command line"
 
 @dataclass
 class Provenance:
-    """Where each binding was given last, and which macros anything reads."""
+    """Where each binding was given last, the latest last, and which macros anything reads."""
 
     locations: dict[str, str] = field(default_factory=dict)  # "TRAIN_STEPS" -> "gin/x.gin:12"
     macros: dict[str, str] = field(default_factory=dict)
     referenced: dict[str, str] = field(default_factory=dict)  # macro -> where it is read
 
-    def of(self, *names: str) -> str:
-        """Where the first of these names that is bound was bound last."""
-        bound = [self.locations[name] for name in names if name in self.locations]
-        return bound[0] if bound else "the experiment"
+    def latest(self, *names: str) -> tuple[str, str]:
+        """Which of these names was bound last, and where."""
+        for name in reversed(self.locations):
+            if name in names:
+                return name, self.locations[name]
+        return names[0], "the experiment"
 
 
 def parse(
@@ -153,11 +155,13 @@ def _walk_text(
 def _record(
     statement: config_parser.BindingStatement, location: str, provenance: Provenance
 ) -> None:
+    name = statement.selector
     if statement.arg_name:
-        provenance.locations[f"{statement.selector}.{statement.arg_name}"] = location
+        name = f"{name}.{statement.arg_name}"
     else:
-        provenance.locations[statement.selector] = location
-        provenance.macros[statement.selector] = location
+        provenance.macros[name] = location
+    provenance.locations.pop(name, None)
+    provenance.locations[name] = location
 
 
 def _check_import(

@@ -1,0 +1,94 @@
+"""The experiment files: each resolves, says what it should reach, and holds macros alone."""
+
+import pathlib
+import re
+
+import pytest
+
+from recalign.trainer.experiment import load_experiment
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXPERIMENTS = sorted(ROOT.glob("gin/*.gin"))
+PAPER = [p for p in EXPERIMENTS if p.stem.rpartition("_")[2] in ("toys", "beauty", "sports")]
+
+
+def load(path):
+    bindings = ["MODEL_DIR = 'runs/x'"]
+    if path.stem == "own":
+        bindings.append("MIXTURE_OR_TASK_NAME = 'ut_at_mine'")
+    return load_experiment([f"gin/{path.name}"], bindings)
+
+
+def test_the_set_is_whole():
+    expected = {
+        f"{method}_{dataset}"
+        for method in ("reat", "raat", "rpat", "ut", "ut_at", "ut_ie")
+        for dataset in ("toys", "beauty", "sports")
+    }
+    assert expected <= {path.stem for path in EXPERIMENTS}
+    assert {"ut_at_demo", "own"} <= {path.stem for path in EXPERIMENTS}
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_resolves_and_says_what_it_is_for(path):
+    experiment = load(path)
+    if path.stem != "own":
+        assert experiment.mixture_or_task_name == path.stem
+    head = path.read_text().partition("\ninclude")[0]
+    assert "To reach" in head
+    assert "Hardware: " in head
+    assert f"recalign train --gin_file=gin/{path.name}" in head
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_holds_macros_and_includes_alone(path):
+    statement = re.compile(r"[A-Z][A-Z0-9_]* = .+|include '.+'|#.*|")
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        continued = line.startswith((" ", "}", ")"))
+        assert continued or statement.fullmatch(line), f"{path.name}:{number}: {line}"
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_the_papers_settings(path):
+    experiment = load(path)
+    assert experiment.train_steps - experiment.initial_step == 70_000
+    assert (experiment.batch_size, experiment.beam_size) == (16, 20)
+    assert (experiment.learning_rate, experiment.warmup_steps) == (0.001, 1000)
+    assert (experiment.dropout_rate, experiment.z_loss) == (0.1, 1e-4)
+    assert (experiment.model.emb_dim, experiment.model.num_encoder_layers) == (2048, 24)
+    assert experiment.initial_checkpoint_path.endswith(f"checkpoint_{experiment.initial_step}")
+    assert experiment.test_split == "test"
+
+
+# Width, heads, layers, hidden units; T5 1.1's and FLAN-T5's.
+SIZES = {
+    "small": (512, 6, 8, 1024, 1_198_000),
+    "base": (768, 12, 12, 2048, 1_184_000),
+    "large": (1024, 16, 24, 2816, 1_164_000),
+    "xl": (2048, 32, 24, 5120, 1_138_000),
+    "xxl": (4096, 64, 24, 10240, 1_114_000),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_models(size):
+    experiment = load_experiment(
+        [f"gin/models/flan_t5_{size}.gin", "gin/runs/finetune.gin"],
+        [
+            "MODEL_DIR = 'x'",
+            "MIXTURE_OR_TASK_NAME = 'x'",
+            "TRAIN_STEPS = 2_000_000",
+            "TASK_FEATURE_LENGTHS = {'inputs': 8, 'targets': 8}",
+        ],
+    )
+    model = experiment.model
+    layers = {model.num_encoder_layers, model.num_decoder_layers}
+    assert (model.emb_dim, model.num_heads, *layers, model.mlp_dim, experiment.initial_step) == (
+        SIZES[size]
+    )
+    assert (model.head_dim, model.vocab_size, model.dtype) == (64, 32128, "bfloat16")
+
+
+def test_the_folder_is_no_package():
+    """A package of this name at the root would hide the gin-config package from `python -m`."""
+    assert not list((ROOT / "gin").rglob("__init__.py"))
