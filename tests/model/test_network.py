@@ -1,0 +1,125 @@
+"""What must not change the model's answer, and what must."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from recalign.errors import UserError
+from recalign.model.network import Transformer
+
+from .conftest import ragged, tiny_config
+
+DECODER_TOKENS = jnp.asarray(np.pad(ragged(3, 5, [5, 3, 4], seed=2), ((0, 0), (1, 0))))
+
+
+def _apply(config, params, inputs, **kwargs):
+    model = Transformer(config)
+    return jax.jit(lambda p, e: model.apply({"params": p}, e, DECODER_TOKENS, **kwargs))(
+        params, inputs
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unroll_layers": True},
+        {"remat": True},
+        {"remat": "dots_saveable"},
+        {"remat": True, "unroll_layers": True},
+    ],
+)
+def test_how_layers_are_compiled_changes_nothing(config, params, inputs_BxL, change):
+    other = dataclasses.replace(config, **change)
+
+    def gradient(config):
+        model = Transformer(config)
+        return jax.jit(
+            jax.grad(
+                lambda p: jnp.mean(
+                    model.apply(
+                        {"params": p},
+                        inputs_BxL,
+                        DECODER_TOKENS,
+                        enable_dropout=True,
+                        rngs={"dropout": jax.random.key(7)},
+                    )
+                    ** 2
+                )
+            )
+        )(params)
+
+    np.testing.assert_allclose(
+        _apply(other, params, inputs_BxL), _apply(config, params, inputs_BxL), atol=1e-5
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        gradient(other),
+        gradient(config),
+    )
+
+
+def test_padding_on_the_right_changes_nothing(config, params, inputs_BxL):
+    padded = jnp.pad(inputs_BxL, ((0, 0), (0, 9)))
+    np.testing.assert_allclose(
+        _apply(config, params, padded), _apply(config, params, inputs_BxL), atol=1e-5
+    )
+
+
+def test_an_example_of_padding_alone_gives_finite_numbers(config, params, inputs_BxL):
+    assert np.isfinite(_apply(config, params, inputs_BxL.at[1].set(0))).all()
+
+
+def test_a_position_does_not_see_later_targets(config, params, inputs_BxL):
+    model = Transformer(config)
+    before = model.apply({"params": params}, inputs_BxL, DECODER_TOKENS)
+    after = model.apply({"params": params}, inputs_BxL, DECODER_TOKENS.at[:, 3].set(44))
+    np.testing.assert_allclose(after[:, :3], before[:, :3], atol=1e-6)
+    assert np.abs(after[:, 3:] - before[:, 3:]).max() > 0.1
+
+
+def test_dropout_follows_its_key(config, params, inputs_BxL):
+    def logits(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return np.asarray(_apply(config, params, inputs_BxL, enable_dropout=True, rngs=rngs))
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert np.abs(logits(1) - logits(2)).max() > 0.1
+    assert np.abs(logits(1) - _apply(config, params, inputs_BxL)).max() > 0.1
+
+
+def test_initial_values_have_t5x_scales():
+    config = tiny_config(vocab_size=400, emb_dim=64, head_dim=16, num_heads=4, mlp_dim=128)
+    tokens = jnp.ones((1, 2), jnp.int32)
+    params = Transformer(config).init(jax.random.key(0), tokens, tokens)["params"]
+    layers = params["decoder"]["layers"]
+    expected = {
+        "embedding": (params["token_embedder"]["embedding"], 1.0),
+        # 1/sqrt(fan in), and once more 1/sqrt(head size), which attention leaves out.
+        "query": (layers["self_attention"]["query"]["kernel"], (64 * 16) ** -0.5),
+        "key": (layers["self_attention"]["key"]["kernel"], 64**-0.5),
+        "wo": (layers["mlp"]["wo"]["kernel"], 128**-0.5),
+        "logits": (params["decoder"]["logits_dense"]["kernel"], 64**-0.5),
+        # Uniform of variance 1/fan average.
+        "relpos": (params["encoder"]["relpos_bias"]["rel_embedding"], ((4 + 32) / 2) ** -0.5),
+    }
+    for name, (values, deviation) in expected.items():
+        assert np.std(values) == pytest.approx(deviation, rel=0.15), name
+    assert np.abs(layers["mlp"]["wo"]["kernel"][0] - layers["mlp"]["wo"]["kernel"][1]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"num_heads": 0}, "num_heads must be a positive integer, not 0"),
+        ({"mlp_dim": 2.5}, "mlp_dim must be a positive integer, not 2.5"),
+        ({"dropout_rate": 1.0}, "dropout_rate"),
+        ({"dtype": "float16"}, "'float32' or 'bfloat16', not 'float16'"),
+        ({"remat": "everything"}, "'everything' is not a policy"),
+    ],
+)
+def test_a_wrong_setting_is_named(change, message):
+    with pytest.raises(UserError, match=message):
+        tiny_config(**change)
