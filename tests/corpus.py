@@ -102,7 +102,7 @@ def make_corpus(
     if content:
         table = dataclasses.replace(
             table,
-            brands=["Acme" if n % 2 else "" for n in range(len(table))],
+            brands=["Acme" if sum(raw.encode()) % 2 else "" for raw in table.raw_ids],
             prices=["$3.50"] * len(table),
             categories=[["Toys", "Games"]] * len(table),
             descriptions=["A toy. " * 30] * len(table),

@@ -213,6 +213,8 @@ class RecommendationTask(seqio.Task):
             draw_key = stream_key(samples.request.dataset.info["seed"], f"{self.kind} {split}")
         size = len(samples)
 
+        # Without data-dependent Python there is nothing to convert, and converting takes seconds.
+        @tf.autograph.experimental.do_not_convert
         def examples(position_B: tf.Tensor) -> dict[str, tf.Tensor]:
             sample_B = position_B % size
             if shuffle:
@@ -278,6 +280,7 @@ def _dense(features: Features, only: Collection[str] | None) -> dict[str, tf.Ten
     return dense
 
 
+@tf.autograph.experimental.do_not_convert
 def _trimmed(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """An example without its padding."""
     return {
