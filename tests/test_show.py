@@ -1,0 +1,65 @@
+"""What a person sees of a task is what the model gets."""
+
+import re
+
+import gin
+import pytest
+
+from recalign.errors import UserError
+from recalign.show import show, show_task
+from tests.corpus import make_corpus
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    make_corpus("shown", path, content=True)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def small_pools(monkeypatch):
+    import seqio
+
+    monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", None)
+    gin.parse_config("TaskSettings.candidate_pool = 4")
+    yield
+    gin.clear_config()
+
+
+def test_samples_are_decoded_from_their_tokens(data_dir):
+    blocks = list(show_task("ranking_shown", "test", 2, data_dir=data_dir))
+    assert len(blocks) == 2
+    for block in blocks:
+        text = " ".join(block.split())
+        assert re.match(
+            r"ranking_shown, test, sample \d: \d+ tokens of inputs, [2-9] of targets Input: A user "
+            r"has purchased .* Candidate items are: (I\d+, ){3}I\d+\. Output: I\d+$",
+            text,
+        )
+
+
+def test_a_mixture_shows_each_of_its_tasks(data_dir, capsys):
+    show("ut_at_shown", n=1, data_dir=data_dir)
+    names = re.findall(r"^(\w+)_shown, train", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(names) == ["mim", "mlm", "ranking", "rating", "retrieval"]
+
+
+def test_prompts_are_fitted_where_lengths_are_given(data_dir):
+    lengths = {"inputs": 70, "targets": 30}
+    (block,) = show_task("retrieval_shown", n=1, data_dir=data_dir, sequence_length=lengths)
+    assert int(re.search(r"(\d+) tokens of inputs", block)[1]) <= 70
+    assert "What would the user buy next?" in " ".join(block.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mim_shown", "test"), "mim_shown has no split 'test'; it has train"),
+        (("mim_shown", "train", 0), "n = 0: at least 1 sample is needed"),
+        (("mim_showm",), "no task or mixture 'mim_showm'"),
+    ],
+)
+def test_bad_requests_are_users_errors(data_dir, arguments, message):
+    with pytest.raises(UserError, match=message):
+        list(show_task(*arguments, data_dir=data_dir))
