@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping
 
+from recalign.data.finish import check_settings
 from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
-from recalign.data.prepare import check_settings, prepare
+from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS, read_log
-from recalign.data.readers.read import TABLES
+from recalign.data.readers.sources import TABLES
 from recalign.data.statistics import PAPER_TABLE_7
 from recalign.errors import UserError
 
@@ -21,6 +22,7 @@ def prepare_from_files(
     items: str | os.PathLike | None = None,
     columns: Mapping[str, str] | None = None,
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
+    review_texts: bool = False,
     item_ids: str = "random",
     seed: int = 0,
     k_core: int = 5,
@@ -32,9 +34,9 @@ def prepare_from_files(
         name: "toys", "beauty", "sports", which are downloaded to `<data_dir>/downloads` unless
             `interactions` is given; or the user's own.
         data_dir: where prepared datasets live.
-        format, interactions, items, columns, max_bad_fraction: as `read_log` takes them. The
-            format of a known log is Amazon's of 2014 unless it is given; that of a table may be
-            left to the ending of its name.
+        format, interactions, items, columns, max_bad_fraction, review_texts: as `read_log` takes
+            them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
+            may be left to the ending of its name.
         item_ids, seed, k_core, sentencepiece_model: as `prepare` takes them.
 
     Returns:
@@ -56,7 +58,9 @@ def prepare_from_files(
         interactions, items = fetch_known(name, os.path.join(data_dir, "downloads"))
         format = format or FORMAT
     format = format or _format_of(name, os.fspath(interactions))
-    log, item_table, report = read_log(format, interactions, items, columns, max_bad_fraction)
+    log, item_table, report = read_log(
+        format, interactions, items, columns, max_bad_fraction, review_texts
+    )
     dataset = prepare(
         log,
         item_table,

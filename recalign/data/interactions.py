@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float32, Float64, Int32
 
 
@@ -17,6 +18,10 @@ class Interactions:
         item: int32 [n], an index into `item_ids`.
         timestamp: float64 [n], seconds or any other unit; None where file order is time order.
         rating: float32 [n]; None where the log has no ratings.
+        review_text: large_string [n], clean, "" where the user wrote none; None where the log has
+            no such column or it was not asked for.
+        summary: large_string [n], the review's own title, "" where there is none; None together
+            with `review_text`.
 
     Raises:
         ValueError: columns of different lengths (a reader's fault, not a user's).
@@ -28,9 +33,11 @@ class Interactions:
     item: Int32[np.ndarray, " n"]
     timestamp: Float64[np.ndarray, " n"] | None = None
     rating: Float32[np.ndarray, " n"] | None = None
+    review_text: pa.ChunkedArray | None = None
+    summary: pa.ChunkedArray | None = None
 
     def __post_init__(self) -> None:
-        for column in ("item", "timestamp", "rating"):
+        for column in ("item", "timestamp", "rating", "review_text", "summary"):
             values = getattr(self, column)
             if values is not None and len(values) != len(self.user):
                 raise ValueError(f"{column} has {len(values)} values, user has {len(self.user)}")

@@ -1,28 +1,20 @@
 """From a log in memory to a prepared dataset on disk."""
 
-import hashlib
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from etils import epath
+import pyarrow as pa
 
 from recalign.data import core
 from recalign.data.atomic import atomic_directory
-from recalign.data.catalogue import Catalogue, build_catalogue, write_catalogue
-from recalign.data.ids import SEQUENTIAL_WARNING, check_method, item_order
+from recalign.data.catalogue import build_catalogue
+from recalign.data.finish import Findings, check_settings, finish, read_vocabulary
+from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.order import first_interactions, time_order
-from recalign.data.prepared import (
-    INFO_FILE,
-    SENTENCEPIECE_FILE,
-    PreparedDataset,
-    dataset_path,
-    open_dataset,
-)
-from recalign.data.records import VERSION, write_records
+from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
+from recalign.data.records import write_records
 from recalign.data.splits import MINIMUM_LENGTH, Sequences, train_counts
 from recalign.errors import UserError
 
@@ -66,7 +58,7 @@ def prepare(
             that cannot be written; what was there before is then untouched.
     """
     check_settings(name, seed, k_core, item_ids)
-    vocabulary = _read_vocabulary(sentencepiece_model)
+    vocabulary = read_vocabulary(sentencepiece_model)
     notes: list[str] = []
     kept = _kept(log, k_core, notes)
     sequences, raw_ids = _sequences(log, kept, item_ids, seed)
@@ -75,61 +67,28 @@ def prepare(
     catalogue, catalogue_notes = build_catalogue(
         raw_ids, items, train_counts(sequences, len(raw_ids))
     )
-    info = {
-        "name": name,
-        "version": VERSION,
-        "seed": seed,
-        "k_core": k_core,
-        "item_ids": item_ids,
-        "has_ratings": sequences.ratings is not None,
-        "users": len(sequences.users),
-        "items": len(catalogue),
-        "interactions": len(sequences.items),
-        "sparsity_percent": 100
-        * (1 - len(sequences.items) / (len(sequences.users) * len(catalogue))),
-        "sequence_length_mean": float(sequences.lengths.mean()),
-        "sequence_length_std": float(sequences.lengths.std()),
-        "tied_last_fraction": _tied_last_fraction(log, kept, sequences),
-        "sources": list(sources),
-        "notes": notes + catalogue_notes,
-        "fingerprint": _fingerprint(sequences, catalogue, vocabulary, extra_files or {}),
-    }
+    findings = Findings(
+        has_ratings=sequences.ratings is not None,
+        has_reviews=sequences.review_texts is not None,
+        users_of_length=np.bincount(sequences.lengths),
+        tied_last=_tied_last(log, kept, sequences),
+        notes=notes + catalogue_notes,
+    )
     with atomic_directory(dataset_path(name, data_dir)) as directory:
-        write_records(sequences, directory, name, seed)
-        write_catalogue(catalogue, directory)
-        if vocabulary is not None:
-            (directory / SENTENCEPIECE_FILE).write_bytes(vocabulary)
-        for file_name, content in (extra_files or {}).items():
-            (directory / file_name).write_bytes(content)
-        (directory / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
-    return open_dataset(name, data_dir)
-
-
-def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
-    """Refuses what cannot be prepared, before a log is read.
-
-    Raises:
-        UserError: an impossible name, seed, k-core or way of numbering the items.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UserError(
-            f"dataset name {name!r}: lower-case letters, digits and underscores only,"
-            " starting with a letter"
+        finish(
+            directory,
+            write_records(sequences, directory, name, seed),
+            catalogue,
+            findings,
+            name=name,
+            seed=seed,
+            k_core=k_core,
+            item_ids=item_ids,
+            sources=sources,
+            vocabulary=vocabulary,
+            extra_files=extra_files or {},
         )
-    if seed < 0:
-        raise UserError(f"--seed {seed}: 0 or more")
-    if least < 0:
-        raise UserError(f"--k_core {least}: 0 or more")
-    check_method(item_ids)
-
-
-def _read_vocabulary(path: str | os.PathLike | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return epath.Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{os.fspath(path)}: {error.strerror or error}") from error
+    return open_dataset(name, data_dir)
 
 
 def _kept(log: Interactions, least: int, notes: list[str]) -> np.ndarray:
@@ -137,17 +96,37 @@ def _kept(log: Interactions, least: int, notes: list[str]) -> np.ndarray:
     order = time_order(log)
     distinct = first_interactions(log, order)
     if len(distinct) < len(order):
-        notes.append(
-            f"{len(order) - len(distinct):,} repeats of an item by the same user dropped:"
-            " the first interaction stays"
-        )
+        notes.append(repeats_note(len(order) - len(distinct)))
     kept = _filter(log, distinct, least, notes)
     if not len(kept):
-        raise UserError(
-            f"nothing is left of {len(log):,} interactions after the {least}-core and the minimum"
-            f" of {MINIMUM_LENGTH} items a user: give a larger log or a smaller --k_core"
-        )
+        raise nothing_left(len(log), least)
     return kept
+
+
+def repeats_note(repeats: int) -> str:
+    """What a person is told of repeats."""
+    return f"{repeats:,} repeats of an item by the same user dropped: the first interaction stays"
+
+
+def core_note(dropped: int, least: int) -> str:
+    """What a person is told of the k-core."""
+    return f"{dropped:,} interactions dropped by the {least}-core"
+
+
+def short_note(users: int, interactions: int) -> str:
+    """What a person is told of sequences that are too short."""
+    return (
+        f"{users:,} users with fewer than {MINIMUM_LENGTH} items dropped"
+        f" ({interactions:,} interactions)"
+    )
+
+
+def nothing_left(interactions: int, least: int) -> UserError:
+    """What ends the preparation of a log that is too thin."""
+    return UserError(
+        f"nothing is left of {interactions:,} interactions after the {least}-core and the minimum"
+        f" of {MINIMUM_LENGTH} items a user: give a larger log or a smaller --k_core"
+    )
 
 
 def _sequences(
@@ -165,17 +144,27 @@ def _sequences(
         items=index_of_code[code],
         ratings=None if log.rating is None else log.rating[kept].astype(np.float32),
         row_splits=np.concatenate([[0], np.cumsum(np.bincount(row))]).astype(np.int64),
+        review_texts=_taken(log.review_text, kept),
+        summaries=_taken(log.summary, kept),
     )
     return sequences, [raw_ids[code] for code in in_index_order.tolist()]
 
 
-def _tied_last_fraction(log: Interactions, kept: np.ndarray, sequences: Sequences) -> float | None:
-    """The fraction of users whose last two items share a timestamp; None without timestamps."""
+def _taken(column: pa.ChunkedArray | None, kept: np.ndarray) -> pa.LargeStringArray | None:
+    if column is None:
+        return None
+    taken = column.take(pa.array(kept)).combine_chunks()
+    # Older releases of Arrow combine into a chunked array of one.
+    return taken if isinstance(taken, pa.Array) else taken.chunk(0)
+
+
+def _tied_last(log: Interactions, kept: np.ndarray, sequences: Sequences) -> int | None:
+    """The number of users whose last two items share a timestamp; None without timestamps."""
     if log.timestamp is None:
         return None
     time = log.timestamp[kept]
     ends = sequences.row_splits[1:]
-    return float((time[ends - 1] == time[ends - 2]).mean())
+    return int((time[ends - 1] == time[ends - 2]).sum())
 
 
 def _filter(log: Interactions, order: np.ndarray, least: int, notes: list[str]) -> np.ndarray:
@@ -184,7 +173,7 @@ def _filter(log: Interactions, order: np.ndarray, least: int, notes: list[str]) 
         core.k_core(log.user[order], log.item[order], user_minimum=least, item_minimum=least)
     ]
     if len(cored) < len(order):
-        notes.append(f"{len(order) - len(cored):,} interactions dropped by the {least}-core")
+        notes.append(core_note(len(order) - len(cored), least))
     # Once more, because dropping short sequences may leave an item with fewer than k.
     kept = cored[
         core.k_core(
@@ -196,27 +185,5 @@ def _filter(log: Interactions, order: np.ndarray, least: int, notes: list[str]) 
     ]
     if len(kept) < len(cored):
         users = len(np.unique(log.user[cored])) - len(np.unique(log.user[kept]))
-        notes.append(
-            f"{users:,} users with fewer than {MINIMUM_LENGTH} items dropped"
-            f" ({len(cored) - len(kept):,} interactions)"
-        )
+        notes.append(short_note(users, len(cored) - len(kept)))
     return kept
-
-
-def _fingerprint(
-    sequences: Sequences,
-    catalogue: Catalogue,
-    vocabulary: bytes | None,
-    extra_files: Mapping[str, bytes],
-) -> str:
-    """A digest of all that the dataset holds, so that two of one name can be told apart."""
-    digest = hashlib.sha256()
-    for column in (sequences.items, sequences.row_splits, sequences.ratings):
-        digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
-    digest.update("\n".join(sequences.users).encode())
-    for batch in catalogue.table.to_batches(max_chunksize=10_000):
-        digest.update(json.dumps(batch.to_pylist()).encode())
-    digest.update(vocabulary or b"")
-    for file_name in sorted(extra_files):
-        digest.update(file_name.encode() + extra_files[file_name])
-    return digest.hexdigest()[:16]

@@ -8,7 +8,7 @@ import os
 from etils import epath
 
 from recalign.data.catalogue import Catalogue, read_catalogue
-from recalign.data.records import VERSION, UserSequences, read_records
+from recalign.data.records import VERSION, UserReviews, UserSequences, read_records, read_reviews
 from recalign.errors import UserError
 
 INFO_FILE = "dataset.json"
@@ -17,6 +17,7 @@ SENTENCEPIECE_FILE = "sentencepiece.model"
 __all__ = [
     "Catalogue",
     "PreparedDataset",
+    "UserReviews",
     "UserSequences",
     "dataset_directory",
     "dataset_path",
@@ -38,6 +39,9 @@ class PreparedDataset:
     _sequences: dict[str, UserSequences] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _reviews: dict[str, UserReviews] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -48,6 +52,11 @@ class PreparedDataset:
     def has_ratings(self) -> bool:
         """Whether the log has ratings."""
         return self.info["has_ratings"]
+
+    @property
+    def has_reviews(self) -> bool:
+        """Whether the users' review texts were kept."""
+        return self.info.get("has_reviews", False)
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
@@ -74,6 +83,22 @@ class PreparedDataset:
         if split not in self._sequences:
             self._sequences[split] = read_records(self.directory, split, self.has_ratings)
         return self._sequences[split]
+
+    def reviews(self, split: str) -> UserReviews:
+        """The review texts of "train", "validation" or "test", aligned with `sequences(split)`.
+
+        Raises:
+            UserError: there are none, or damaged files.
+            KeyError: an unknown split.
+        """
+        if not self.has_reviews:
+            raise UserError(
+                f"dataset {self.name!r} has no review texts: prepare it with --review_texts from a"
+                " log that has them"
+            )
+        if split not in self._reviews:
+            self._reviews[split] = read_reviews(self.directory, split)
+        return self._reviews[split]
 
 
 def dataset_path(name: str, data_dir: str | os.PathLike) -> epath.Path:

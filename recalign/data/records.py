@@ -7,17 +7,20 @@ package. TFDS holds the metadata; the examples are serialized here because
 """
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
 from jaxtyping import Float32, Int32, Int64
 
-from recalign.data.splits import HELD_OUT, SPLITS, Sequences, split_rows
+from recalign.data.splits import HELD_OUT, SPLITS, Sequences, UserRow, split_rows
 from recalign.errors import UserError
 
 VERSION = "1.0.0"
@@ -58,12 +61,100 @@ class UserSequences:
         return len(self.rows)
 
 
-def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: int) -> None:
-    """Writes the three splits and TFDS's metadata into an existing, empty directory.
+@dataclasses.dataclass(frozen=True)
+class UserReviews:
+    """The review texts of a whole split, aligned with the `items` of its `UserSequences`.
+
+    Attributes:
+        texts: large_string [total], "" where a user wrote none.
+        summaries: large_string [total], the reviews' own titles.
+    """
+
+    texts: pa.LargeStringArray
+    summaries: pa.LargeStringArray
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file that was written.
+
+    Attributes:
+        split: its split.
+        number: its place among the split's shards.
+        records, num_bytes: how many it holds, and how long they are together.
+        digest: the sum of the records' SHA-256 digests modulo 2^256. A record holds its row, so
+            the sum tells sequences apart in whatever order their shards were written.
+    """
+
+    split: str
+    number: int
+    records: int
+    num_bytes: int
+    digest: int
+
+
+def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: int) -> list[Shard]:
+    """Writes the three splits into an existing directory.
 
     Raises:
         OSError: the disk is full or the directory cannot be written.
     """
+    written = []
+    for split in SPLITS:
+        rows = split_rows(split, len(sequences.users), seed)
+        shards = np.array_split(rows, number_of_shards(len(rows)))
+        with tqdm.tqdm(total=len(rows), desc=f"{name} {split}", unit=" users", disable=None) as bar:
+            for number, shard in enumerate(shards):
+                path = shard_file(directory, name, split, number, len(shards))
+                numbered = ((row, sequences.row(row)) for row in shard.tolist())
+                written.append(write_shard(path, split, number, numbered))
+                bar.update(len(shard))
+    return written
+
+
+def number_of_shards(records: int) -> int:
+    """How many files a split of so many records takes, all of them about as long."""
+    return -(-records // USERS_PER_SHARD)
+
+
+def shard_file(
+    directory: epath.Path, name: str, split: str, number: int, shards: int
+) -> epath.Path:
+    """Where a shard lies."""
+    return _template(directory, name, split).sharded_filepath(shard_index=number, num_shards=shards)
+
+
+def write_shard(
+    path: epath.Path, split: str, number: int, rows: Iterable[tuple[int, UserRow]]
+) -> Shard:
+    """Writes (row number, row) pairs as one file.
+
+    Raises:
+        OSError: as `write_records`.
+    """
+    records = num_bytes = digest = 0
+    try:
+        with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+            for row_number, row in rows:
+                record = _serialized(row_number, row, split)
+                writer.write(record)
+                records += 1
+                num_bytes += len(record)
+                digest += int.from_bytes(hashlib.sha256(record).digest())
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+    return Shard(split, number, records, num_bytes, digest % 2**256)
+
+
+def write_metadata(
+    shards: Sequence[Shard],
+    directory: epath.Path,
+    name: str,
+    *,
+    has_ratings: bool,
+    has_reviews: bool,
+) -> None:
+    """Writes what TFDS needs to know of the shards, all of which are there."""
     info = tfds.core.DatasetInfo(
         builder=tfds.core.dataset_info.DatasetIdentity(
             name=name,
@@ -72,19 +163,26 @@ def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: 
             module_name="recalign.data",
         ),
         description=_DESCRIPTION,
-        features=_features(sequences.ratings is not None),
+        features=_features(has_ratings, has_reviews),
         disable_shuffling=True,
     )
     info.set_file_format(tfds.core.FileFormat.TFRECORD)
-    try:
-        splits = [_write_split(sequences, directory, name, split, seed) for split in SPLITS]
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
+    splits = []
+    for split in SPLITS:
+        own = sorted((s for s in shards if s.split == split), key=lambda shard: shard.number)
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[shard.records for shard in own],
+                num_bytes=sum(shard.num_bytes for shard in own),
+                filename_template=_template(directory, name, split),
+            )
+        )
     info.set_splits(tfds.core.SplitDict(splits))
     info.write_to_directory(directory)
 
 
-def _features(has_ratings: bool) -> tfds.features.FeaturesDict:
+def _features(has_ratings: bool, has_reviews: bool) -> tfds.features.FeaturesDict:
     features = {
         "user": tfds.features.Text(),
         "row": np.int64,
@@ -94,50 +192,33 @@ def _features(has_ratings: bool) -> tfds.features.FeaturesDict:
     }
     if has_ratings:
         features["ratings"] = tfds.features.Sequence(np.float32)
+    if has_reviews:
+        features["review_texts"] = tfds.features.Sequence(tfds.features.Text())
+        features["summaries"] = tfds.features.Sequence(tfds.features.Text())
     return tfds.features.FeaturesDict(features)
 
 
-def _write_split(
-    sequences: Sequences, directory: epath.Path, name: str, split: str, seed: int
-) -> tfds.core.SplitInfo:
-    rows = split_rows(split, len(sequences.users), seed)
-    template = tfds.core.ShardedFileTemplate(
+def _template(directory: epath.Path, name: str, split: str) -> tfds.core.ShardedFileTemplate:
+    return tfds.core.ShardedFileTemplate(
         dataset_name=name, data_dir=directory, split=split, filetype_suffix="tfrecord"
     )
-    shards = np.array_split(rows, -(-len(rows) // USERS_PER_SHARD))
-    num_bytes = 0
-    with tqdm.tqdm(total=len(rows), desc=f"{name} {split}", unit=" users", disable=None) as bar:
-        for index, shard in enumerate(shards):
-            path = template.sharded_filepath(shard_index=index, num_shards=len(shards))
-            with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-                for record in _serialized(sequences, shard, split):
-                    writer.write(record)
-                    num_bytes += len(record)
-            bar.update(len(shard))
-    return tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=[len(shard) for shard in shards],
-        num_bytes=num_bytes,
-        filename_template=template,
-    )
 
 
-def _serialized(
-    sequences: Sequences, rows: Int64[np.ndarray, " rows"], split: str
-) -> Iterator[bytes]:
-    for row in rows.tolist():
-        start, end = sequences.row_splits[row : row + 2].tolist()
-        shown = end - HELD_OUT[split]
-        example = tf.train.Example()
-        feature = example.features.feature
-        feature["user"].bytes_list.value.append(sequences.users[row].encode())
-        feature["row"].int64_list.value.append(row)
-        feature["split"].int64_list.value.append(SPLITS.index(split))
-        feature["items"].int64_list.value.extend(sequences.items[start:shown].tolist())
-        feature["unseen"].int64_list.value.extend(sequences.items[shown:end].tolist())
-        if sequences.ratings is not None:
-            feature["ratings"].float_list.value.extend(sequences.ratings[start:shown].tolist())
-        yield example.SerializeToString(deterministic=True)
+def _serialized(number: int, row: UserRow, split: str) -> bytes:
+    shown = len(row.items) - HELD_OUT[split]
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["user"].bytes_list.value.append(row.user.encode())
+    feature["row"].int64_list.value.append(number)
+    feature["split"].int64_list.value.append(SPLITS.index(split))
+    feature["items"].int64_list.value.extend(row.items[:shown])
+    feature["unseen"].int64_list.value.extend(row.items[shown:])
+    if row.ratings is not None:
+        feature["ratings"].float_list.value.extend(row.ratings[:shown])
+    for name, texts in (("review_texts", row.review_texts), ("summaries", row.summaries)):
+        if texts is not None:
+            feature[name].bytes_list.value.extend(text.encode() for text in texts[:shown])
+    return example.SerializeToString(deterministic=True)
 
 
 def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSequences:
@@ -147,8 +228,6 @@ def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSe
         UserError: files that are absent or damaged.
         KeyError: an unknown split.
     """
-    if split not in SPLITS:
-        raise KeyError(split)
     features = {
         "user": tf.io.FixedLenFeature([], tf.string),
         "row": tf.io.FixedLenFeature([], tf.int64),
@@ -157,13 +236,7 @@ def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSe
     }
     if has_ratings:
         features["ratings"] = tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)
-    try:
-        files = tfds.builder_from_directory(directory).info.splits[split].filepaths
-        records = tf.data.TFRecordDataset([os.fspath(path) for path in files]).batch(8192)
-        batches = list(records.map(lambda batch: tf.io.parse_example(batch, features)))
-    except (tf.errors.OpError, OSError, ValueError, tfds.core.DatasetNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{directory}: damaged ({reason}): prepare the dataset again") from error
+    batches = list(_parsed(directory, split, features))
 
     def flat(feature: str, dtype: type) -> np.ndarray:
         parts = [batch[feature].values.numpy() for batch in batches]
@@ -182,3 +255,35 @@ def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSe
         unseen=flat("unseen", np.int32),
         unseen_splits=row_splits("unseen"),
     )
+
+
+def read_reviews(directory: epath.Path, split: str) -> UserReviews:
+    """Reads the review texts of a whole split.
+
+    Raises:
+        UserError: files that are absent or damaged.
+        KeyError: an unknown split.
+    """
+    names = ("review_texts", "summaries")
+    features = {name: tf.io.RaggedFeature(tf.string) for name in names}
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
+    for batch in _parsed(directory, split, features):
+        for name in names:
+            texts = pa.array(batch[name].values.numpy(), pa.large_binary())
+            chunks[name].append(texts.cast(pa.large_string()))
+    return UserReviews(*(pa.concat_arrays(chunks[name]) for name in names))
+
+
+def _parsed(
+    directory: epath.Path, split: str, features: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    """The records of a split, many at a time."""
+    if split not in SPLITS:
+        raise KeyError(split)
+    try:
+        files = tfds.builder_from_directory(directory).info.splits[split].filepaths
+        records = tf.data.TFRecordDataset([os.fspath(path) for path in files]).batch(8192)
+        yield from records.map(lambda batch: tf.io.parse_example(batch, features))
+    except (tf.errors.OpError, OSError, ValueError, tfds.core.DatasetNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{directory}: damaged ({reason}): prepare the dataset again") from error

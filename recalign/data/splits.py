@@ -1,8 +1,10 @@
 """Leave one out: a user's last item is the test target, the last but one the validation target."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Int64
 
 SPLITS = ("train", "validation", "test")
@@ -18,6 +20,17 @@ VALIDATION_USERS = 3000
 """Validation asks a fixed sample of so many users (the paper, Appendix C.2)."""
 
 
+class UserRow(NamedTuple):
+    """One user's whole sequence: catalogue indices in time order, and what else the log has, None
+    where it has none, aligned with them."""
+
+    user: str
+    items: list[int]
+    ratings: list[float] | None = None
+    review_texts: list[str] | None = None
+    summaries: list[str] | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Sequences:
     """Every user's whole sequence, columnar, rows in the order of the prepared dataset.
@@ -27,17 +40,34 @@ class Sequences:
         items: int32 [total], catalogue indices, row by row in time order.
         ratings: float32 [total] or None.
         row_splits: int64 [U + 1]; row r is items[row_splits[r]:row_splits[r + 1]].
+        review_texts, summaries: large_string [total] or None, both together.
     """
 
     users: list[str]
     items: np.ndarray
     ratings: np.ndarray | None
     row_splits: Int64[np.ndarray, " rows_and_one"]
+    review_texts: pa.LargeStringArray | None = None
+    summaries: pa.LargeStringArray | None = None
 
     @property
     def lengths(self) -> Int64[np.ndarray, " rows"]:
         """The number of items of each row."""
         return np.diff(self.row_splits)
+
+    def row(self, number: int) -> UserRow:
+        """One user's sequence."""
+        start, end = self.row_splits[number : number + 2].tolist()
+        texts = [
+            None if column is None else column[start:end].to_pylist()
+            for column in (self.review_texts, self.summaries)
+        ]
+        return UserRow(
+            self.users[number],
+            self.items[start:end].tolist(),
+            None if self.ratings is None else self.ratings[start:end].tolist(),
+            *texts,
+        )
 
 
 def split_rows(split: str, users: int, seed: int) -> Int64[np.ndarray, " rows"]:

@@ -9,6 +9,12 @@ MAXIMUM_TITLE = 1_000
 MAXIMUM_DESCRIPTION = 10_000
 """Characters of a description."""
 
+MAXIMUM_REVIEW = 10_000
+"""Characters of a review."""
+
+MAXIMUM_SUMMARY = 1_000
+"""Characters of a review's summary."""
+
 # Control and format characters, SentencePiece's word mark and the replacement character: each is
 # white space to T5's normalisation, so it is white space here too, and tokens of items can be
 # joined without changing.

@@ -69,6 +69,7 @@ def test_what_the_dataset_says_of_itself(prepared):
         "k_core": 0,
         "item_ids": "random",
         "has_ratings": True,
+        "has_reviews": False,
         "users": 3,
         "items": 5,
         "interactions": 10,

@@ -1,8 +1,10 @@
 """From checked values, line by line, to the arrays of a log and the table of its items."""
 
+import abc
 import array
 
 import numpy as np
+import pyarrow as pa
 
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.readers.tally import Tally
@@ -13,39 +15,46 @@ from recalign.data.readers.values import (
     parse_id,
     parse_rating,
     parse_time,
+    review_text,
 )
+from recalign.data.text import MAXIMUM_REVIEW, MAXIMUM_SUMMARY
 from recalign.errors import UserError
 
 # Seconds since 1970 stay below the first bound until the year 5138.
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-_UNIT_BOUNDS = (1e11, 1e14, 1e17)
+TIME_UNIT_BOUNDS = (1e11, 1e14, 1e17)
 
 
-class LogBuilder:
-    """Collects interactions in the order of their lines; 28 bytes each, and each id once."""
+class InteractionCollector(abc.ABC):
+    """Checks the values of interactions, in the order of their lines, and stores the good ones."""
 
-    def __init__(self, tally: Tally, *, has_time: bool, has_rating: bool) -> None:
-        """Times and ratings of a log that has none are not looked at."""
+    def __init__(
+        self,
+        tally: Tally,
+        *,
+        has_time: bool,
+        has_rating: bool,
+        has_review: bool = False,
+        has_summary: bool = False,
+    ) -> None:
+        """Columns that the log does not have are not looked at."""
         self._tally = tally
         self._has_time = has_time
         self._has_rating = has_rating
-        self._users: dict[str, int] = {}
-        self._items: dict[str, int] = {}
-        self._line = array.array("q")
-        self._user = array.array("i")
-        self._item = array.array("i")
-        self._time = array.array("d")
-        self._rating = array.array("f")
-
-    @property
-    def item_ids(self) -> set[str]:
-        """The raw ids of all items so far."""
-        return set(self._items)
+        self._has_review = has_review
+        self._has_summary = has_summary
 
     def add(
-        self, line: int, user: object, item: object, time: object = None, rating: object = None
+        self,
+        line: int,
+        user: object,
+        item: object,
+        time: object = None,
+        rating: object = None,
+        review: object = None,
+        summary: object = None,
     ) -> None:
-        """One interaction; a value that is none makes it a bad line."""
+        """One interaction; a value that is none makes it a bad line, but texts may be missing."""
         value = user
         try:
             user_id = parse_id(user)
@@ -59,13 +68,60 @@ class LogBuilder:
             self._tally.reject(line, str(error), value)
             return
         self._tally.accepted += 1
+        texts = (
+            review_text(review, MAXIMUM_REVIEW) if self._has_review else "",
+            review_text(summary, MAXIMUM_SUMMARY) if self._has_summary else "",
+        )
+        self._store(line, user_id, item_id, seconds, stars, texts)
+
+    @abc.abstractmethod
+    def _store(
+        self,
+        line: int,
+        user: str,
+        item: str,
+        seconds: float,
+        stars: float,
+        texts: tuple[str, str],
+    ) -> None:
+        """Keeps a good interaction; what the log has no column for is 0 or ""."""
+
+
+class LogBuilder(InteractionCollector):
+    """Collects a log in memory: 28 bytes for an interaction, each id once, and the texts."""
+
+    def __init__(self, tally: Tally, **columns: bool) -> None:
+        """An empty log with these columns (`has_time`, `has_rating`, …)."""
+        super().__init__(tally, **columns)
+        self._users: dict[str, int] = {}
+        self._items: dict[str, int] = {}
+        self._line = array.array("q")
+        self._user = array.array("i")
+        self._item = array.array("i")
+        self._time = array.array("d")
+        self._rating = array.array("f")
+        self._reviews = _Texts()
+        self._summaries = _Texts()
+
+    def _store(
+        self,
+        line: int,
+        user: str,
+        item: str,
+        seconds: float,
+        stars: float,
+        texts: tuple[str, str],
+    ) -> None:
         self._line.append(line)
-        self._user.append(self._users.setdefault(user_id, len(self._users)))
-        self._item.append(self._items.setdefault(item_id, len(self._items)))
+        self._user.append(self._users.setdefault(user, len(self._users)))
+        self._item.append(self._items.setdefault(item, len(self._items)))
         if self._has_time:
             self._time.append(seconds)
         if self._has_rating:
             self._rating.append(stars)
+        if self._has_review:
+            self._reviews.append(texts[0])
+            self._summaries.append(texts[1])
 
     def build(self) -> Interactions:
         """The log.
@@ -83,6 +139,8 @@ class LogBuilder:
             item=np.frombuffer(self._item, np.int32),
             timestamp=np.frombuffer(self._time, np.float64) if self._has_time else None,
             rating=np.frombuffer(self._rating, np.float32) if self._has_rating else None,
+            review_text=self._reviews.build() if self._has_review else None,
+            summary=self._summaries.build() if self._has_review else None,
         )
         return self._in_one_time_unit(log)
 
@@ -90,17 +148,44 @@ class LogBuilder:
         """Rejects the lines whose time is in another unit than most lines' times."""
         if log.timestamp is None:
             return log
-        unit = np.digitize(log.timestamp, _UNIT_BOUNDS)
-        usual = np.bincount(unit).argmax()
+        unit = np.digitize(log.timestamp, TIME_UNIT_BOUNDS)
+        usual = int(np.bincount(unit).argmax())
         odd = np.flatnonzero(unit != usual)
         for position in odd.tolist():
-            self._tally.accepted -= 1
-            self._tally.reject(
-                self._line[position],
-                f"mixed time units ({_UNITS[unit[position]]} among {_UNITS[usual]})",
-                log.timestamp[position].item(),
+            reject_time_unit(
+                self._tally, self._line[position], log.timestamp[position].item(), usual
             )
         return _without(log, odd) if len(odd) else log
+
+
+def reject_time_unit(tally: Tally, line: int, time: float, usual: int) -> None:
+    """Makes an accepted line a bad one: its time is in another unit than most lines' times."""
+    unit = _UNITS[np.digitize(time, TIME_UNIT_BOUNDS)]
+    tally.accepted -= 1
+    tally.reject(line, f"mixed time units ({unit} among {_UNITS[usual]})", time)
+
+
+class _Texts:
+    """A column of texts as Arrow keeps them: their bytes alone, no object each."""
+
+    _CHUNK = 50_000
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.Array] = []
+        self._latest: list[str] = []
+
+    def append(self, text: str) -> None:
+        self._latest.append(text)
+        if len(self._latest) == self._CHUNK:
+            self._flush()
+
+    def build(self) -> pa.ChunkedArray:
+        self._flush()
+        return pa.chunked_array(self._chunks, pa.large_string())
+
+    def _flush(self) -> None:
+        self._chunks.append(pa.array(self._latest, pa.large_string()))
+        self._latest = []
 
 
 def _without(log: Interactions, positions: np.ndarray) -> Interactions:
@@ -114,11 +199,25 @@ def _without(log: Interactions, positions: np.ndarray) -> Interactions:
         return new_code[inverse], [ids[code] for code in present[by_appearance].tolist()]
 
     def kept(column: np.ndarray | None) -> np.ndarray | None:
-        return None if column is None else np.delete(column, positions)
+        return None if column is None else column[stays]
 
-    user, user_ids = compact(np.delete(log.user, positions), log.user_ids)
-    item, item_ids = compact(np.delete(log.item, positions), log.item_ids)
-    return Interactions(user_ids, item_ids, user, item, kept(log.timestamp), kept(log.rating))
+    def kept_texts(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
+        return None if column is None else column.filter(pa.array(stays))
+
+    stays = np.ones(len(log), bool)
+    stays[positions] = False
+    user, user_ids = compact(log.user[stays], log.user_ids)
+    item, item_ids = compact(log.item[stays], log.item_ids)
+    return Interactions(
+        user_ids,
+        item_ids,
+        user,
+        item,
+        kept(log.timestamp),
+        kept(log.rating),
+        kept_texts(log.review_text),
+        kept_texts(log.summary),
+    )
 
 
 class ItemBuilder:

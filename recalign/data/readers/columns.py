@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from recalign.errors import UserError
 
 LOG_ROLES = ("user", "item", "time", "rating")
+REVIEW_ROLES = ("review", "summary")
+"""Roles in the log that are looked for where its review texts are asked for."""
 ITEM_ROLES = ("item", "title", "brand", "price", "categories", "description")
-ROLES = tuple(dict.fromkeys(LOG_ROLES + ITEM_ROLES))
+ROLES = tuple(dict.fromkeys(LOG_ROLES + ITEM_ROLES + REVIEW_ROLES))
 """All roles; the flag for a role is `--<role>_column`."""
 
 # Names as they read without case and punctuation.
@@ -20,6 +22,8 @@ _KNOWN_NAMES = {
     ),
     "time": "timestamp time ts unixreviewtime unixtime datetime date eventtime createdat",
     "rating": "rating overall stars score userrating",
+    "review": "review reviewtext text reviewbody comment",
+    "summary": "summary reviewsummary reviewtitle headline reviewheadline",
     "title": "title itemtitle name itemname producttitle productname movietitle booktitle",
     "brand": "brand store manufacturer",
     "price": "price itemprice",

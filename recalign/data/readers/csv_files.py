@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 
-from recalign.data.readers.lines import MAXIMUM_LINE, first_line, text_lines
+from recalign.data.readers.lines import MAXIMUM_LINE, Span, first_line, text_lines
 from recalign.data.readers.tally import Tally
 from recalign.errors import UserError
 
@@ -25,11 +25,12 @@ def column_names(path: str) -> list[str]:
 
 
 def rows(
-    path: str, names: Sequence[str | None], tally: Tally
+    path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
 ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
     """(line number, values of the named columns, None for None) of every good record.
 
-    A record that lacks a named column, or has more fields than the header, is a bad line.
+    A record that lacks a named column, or has more fields than the header, is a bad line. Only a
+    file without quotes has spans: a quoted field may go over several lines.
 
     Raises:
         UserError: a quote that is opened and not closed.
@@ -37,11 +38,12 @@ def rows(
     header = column_names(path)
     places = [None if name is None else header.index(name) for name in names]
     width = max((place for place, name in enumerate(header) if name.strip()), default=-1) + 1
-    lines = _Lines(text_lines(path, tally), path)
+    lines = _Lines(text_lines(path, tally, span), path)
     previous_limit = csv.field_size_limit(MAXIMUM_LINE)
     try:
         reader = csv.reader(lines, delimiter=_delimiter(first_line(path)), strict=True)
-        next(reader)
+        if span is None or span.first == 1:
+            next(reader)
         while True:
             lines.start_record()
             try:

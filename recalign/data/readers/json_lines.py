@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 
-from recalign.data.readers.lines import text_lines
+from recalign.data.readers.lines import Span, text_lines
 from recalign.data.readers.tally import Tally
 from recalign.errors import UserError
 
@@ -31,10 +31,10 @@ def column_names(path: str) -> list[str]:
 
 
 def rows(
-    path: str, names: Sequence[str | None], tally: Tally
+    path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
 ) -> Iterator[tuple[int, tuple[object, ...]]]:
     """(line number, values of the named keys, None where a key is missing) of every good line."""
-    for number, record in _objects(text_lines(path, tally), tally):
+    for number, record in _objects(text_lines(path, tally, span), tally):
         yield number, tuple(None if name is None else record.get(name) for name in names)
 
 

@@ -1,11 +1,12 @@
 """Published logs whose files and columns are known: MovieLens and three editions of Amazon."""
 
 import dataclasses
-from types import ModuleType
+from typing import Any
 
 from etils import epath
 
 from recalign.data.readers import csv_files, json_lines, python_literals
+from recalign.data.readers.headerless import HeaderlessTable
 from recalign.errors import UserError
 
 
@@ -14,19 +15,21 @@ class Layout:
     """How a published log lies on disk.
 
     Attributes:
-        log_table, item_table: the modules that read its two files.
+        log_table, item_table: what reads its two files (`sources.Table`).
         log_columns, item_columns: role -> column.
         log_file, item_file: the files' names inside the published folder, without ".gz", where
             they are always the same.
     """
 
-    log_table: ModuleType
+    log_table: Any
     log_columns: dict[str, str]
-    item_table: ModuleType
+    item_table: Any
     item_columns: dict[str, str]
     log_file: str | None = None
     item_file: str | None = None
 
+
+_RATINGS = {"user": "user", "item": "item", "time": "timestamp", "rating": "rating"}
 
 LAYOUTS = {
     "movielens": Layout(
@@ -50,6 +53,8 @@ LAYOUTS = {
             "item": "asin",
             "time": "unixReviewTime",
             "rating": "overall",
+            "review": "reviewText",
+            "summary": "summary",
         },
         item_table=python_literals,
         item_columns={
@@ -68,6 +73,8 @@ LAYOUTS = {
             "item": "asin",
             "time": "unixReviewTime",
             "rating": "overall",
+            "review": "reviewText",
+            "summary": "summary",
         },
         item_table=json_lines,
         item_columns={
@@ -87,6 +94,8 @@ LAYOUTS = {
             "item": "parent_asin",
             "time": "timestamp",
             "rating": "rating",
+            "review": "text",
+            "summary": "title",
         },
         item_table=json_lines,
         item_columns={
@@ -98,24 +107,57 @@ LAYOUTS = {
             "description": "description",
         },
     ),
+    # The "ratings only" files of 2014, with the same edition's metadata. (Those of 2018 have the
+    # item first; those of 2023 have a header: --format csv.)
+    "amazon_ratings": Layout(
+        log_table=HeaderlessTable(",", ("user", "item", "rating", "timestamp")),
+        log_columns=_RATINGS,
+        item_table=python_literals,
+        item_columns={
+            "item": "asin",
+            "title": "title",
+            "brand": "brand",
+            "price": "price",
+            "categories": "categories",
+            "description": "description",
+        },
+    ),
 }
 
+# MovieLens before 2014: 1M and 10M.
+_MOVIELENS_DAT = Layout(
+    log_table=HeaderlessTable("::", ("user", "item", "rating", "timestamp")),
+    log_columns=_RATINGS,
+    item_table=HeaderlessTable("::", ("item", "title", "genres"), ("utf-8", "latin-1")),
+    item_columns={"item": "item", "title": "title", "categories": "genres"},
+    log_file="ratings.dat",
+    item_file="movies.dat",
+)
 
-def published_files(
-    layout: Layout, interactions_path: str, items_path: str | None
-) -> tuple[str, str | None]:
-    """The two files, where the first path may be the published folder.
+
+def published_log(
+    format: str, interactions_path: str, items_path: str | None
+) -> tuple[Layout, str, str | None]:
+    """The layout and the two files, where the first path may be the published folder.
 
     Raises:
         UserError: a folder without the log's file.
     """
+    layout = LAYOUTS[format]
     folder = epath.Path(interactions_path)
-    if layout.log_file is None or layout.item_file is None or not folder.is_dir():
-        return interactions_path, items_path
+    is_folder = layout.log_file is not None and folder.is_dir()
+    if format == "movielens" and (
+        _plain_or_gzipped(folder, "ratings.dat")
+        if is_folder
+        else interactions_path.removesuffix(".gz").endswith(".dat")
+    ):
+        layout = _MOVIELENS_DAT
+    if not is_folder or layout.log_file is None or layout.item_file is None:
+        return layout, interactions_path, items_path
     log = _plain_or_gzipped(folder, layout.log_file)
     if log is None:
         raise UserError(f"{interactions_path}: no {layout.log_file} or {layout.log_file}.gz in it")
-    return log, items_path or _plain_or_gzipped(folder, layout.item_file)
+    return layout, log, items_path or _plain_or_gzipped(folder, layout.item_file)
 
 
 def _plain_or_gzipped(folder: epath.Path, name: str) -> str | None:

@@ -1,11 +1,13 @@
 """Lines of a text file, plain or gzipped, local or gs://."""
 
 import contextlib
+import dataclasses
 import gzip
 import io
 import os
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 import tqdm
@@ -33,6 +35,21 @@ _UNREADABLE = {
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """A part of a file that one worker of many reads.
+
+    Attributes:
+        start, end: of lines, bytes of an uncompressed file: the lines whose first byte is in
+            [start, end). Of Parquet, row groups in [start, end).
+        first: the number of the part's first line or row, from 1.
+    """
+
+    start: int
+    end: int
+    first: int
+
+
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """Opens a file to read bytes.
@@ -48,14 +65,14 @@ def open_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         raise UserError(f"{os.fspath(path)}: {reason}") from error
 
 
-def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, bytes without the line's end) of every line.
+def raw_lines(path: str | os.PathLike, span: Span | None = None) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, bytes without the line's end) of every line, or of those in a span.
 
     Raises:
         UserError: an empty file, a damaged or truncated gzip file, another compression, UTF-16, a
             line beyond `MAXIMUM_LINE`.
     """
-    number = 0
+    number = span.first - 1 if span else 0
     with open_file(path) as file:
         start = file.read(6)
         file.seek(0)
@@ -65,14 +82,18 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
             if start.startswith(magic):
                 raise UserError(f"{os.fspath(path)}: {what}: plain or gzipped UTF-8 is needed")
         stream: IO[bytes] = file
-        if start.startswith(_GZIP):
+        if span:
+            seek_line(file, span.start)
+        elif start.startswith(_GZIP):
             stream = io.BufferedReader(gzip.GzipFile(fileobj=file), 2**20)  # type: ignore[type-var]
         progress = tqdm.tqdm(
             desc=os.path.basename(path), unit=" lines", unit_scale=True, delay=2, disable=None
         )
+        left = span.end - file.tell() if span else sys.maxsize
         try:
-            while line := stream.readline(MAXIMUM_LINE):
+            while left > 0 and (line := stream.readline(MAXIMUM_LINE)):
                 number += 1
+                left -= len(line)
                 if number % _PROGRESS == 0:
                     progress.update(_PROGRESS)
                 if len(line) == MAXIMUM_LINE:
@@ -90,23 +111,50 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
             ) from error
         finally:
             progress.close()
-    if not number:
+    if not number and span is None:
         raise UserError(f"{os.fspath(path)}: the file is empty")
 
 
-def text_lines(path: str | os.PathLike, tally: Tally) -> Iterator[tuple[int, str]]:
+def seek_line(file: IO[bytes], start: int) -> None:
+    """Goes to the first line that begins at byte `start` or after it."""
+    file.seek(max(0, start - 1))
+    if start:
+        while (rest := file.readline(MAXIMUM_LINE)) and not rest.endswith(b"\n"):
+            pass
+
+
+def is_gzipped(path: str | os.PathLike) -> bool:
+    """Whether the file begins as gzip does, so that only its start can be sought.
+
+    Raises:
+        UserError: as `open_file`.
+    """
+    with open_file(path) as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+def text_lines(
+    path: str | os.PathLike,
+    tally: Tally,
+    span: Span | None = None,
+    encodings: Sequence[str] = ("utf-8",),
+) -> Iterator[tuple[int, str]]:
     """(number from 1, text without the line's end) of every good line that is not blank.
 
-    A line that is not UTF-8 or holds a NUL byte is a bad line.
+    A line that is in none of the encodings or holds a NUL byte is a bad line.
     """
-    for number, line in raw_lines(path):
+    for number, line in raw_lines(path, span):
         if b"\0" in line:
             tally.reject(number, "a NUL byte", line)
             continue
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            tally.reject(number, "not UTF-8", line[max(0, error.start - 20) : error.start + 20])
+        for encoding in encodings:
+            try:
+                text = line.decode(encoding)
+                break
+            except UnicodeDecodeError as error:
+                place = error.start
+        else:
+            tally.reject(number, "not UTF-8", line[max(0, place - 20) : place + 20])
             continue
         if text and not text.isspace():
             yield number, text

@@ -1,11 +1,12 @@
 """Parquet: one file, typed columns."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recalign.data.readers.lines import open_file
+from recalign.data.readers.lines import Span, open_file
 from recalign.data.readers.tally import Tally
 from recalign.errors import UserError
 
@@ -28,7 +29,7 @@ def column_names(path: str) -> list[str]:
 
 
 def rows(
-    path: str, names: Sequence[str | None], tally: Tally
+    path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
 ) -> Iterator[tuple[int, tuple[object, ...]]]:
     """(row number from 1, values of the named columns, None for None) of every row.
 
@@ -37,10 +38,11 @@ def rows(
     """
     del tally  # Parquet has no lines that could be bad; bad values are for the caller to see.
     wanted = list(dict.fromkeys(name for name in names if name is not None))
-    number = 0
+    number = span.first - 1 if span else 0
+    groups = range(span.start, span.end) if span else None
     with open_file(path) as file:
         try:
-            for batch in pq.ParquetFile(file).iter_batches(columns=wanted):
+            for batch in pq.ParquetFile(file).iter_batches(columns=wanted, row_groups=groups):
                 values_of: dict[str | None, list] = {
                     name: batch.column(name).to_pylist() for name in wanted
                 }
@@ -50,6 +52,22 @@ def rows(
                     yield number, values
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _damaged(path, error) from error
+
+
+def spans(path: str) -> list[Span]:
+    """A span for each row group.
+
+    Raises:
+        UserError: not a Parquet file.
+    """
+    with open_file(path) as file:
+        try:
+            metadata = pq.ParquetFile(file).metadata
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, error) from error
+    rows_of = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    firsts = [1, *(1 + before for before in itertools.accumulate(rows_of))]
+    return [Span(group, group + 1, firsts[group]) for group in range(len(rows_of))]
 
 
 def _damaged(path: str, error: Exception) -> UserError:

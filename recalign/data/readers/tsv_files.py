@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from recalign.data.readers.lines import first_line, text_lines
+from recalign.data.readers.lines import Span, first_line, text_lines
 from recalign.data.readers.tally import Tally
 
 UNIT = "line"
@@ -16,7 +16,7 @@ def column_names(path: str) -> list[str]:
 
 
 def rows(
-    path: str, names: Sequence[str | None], tally: Tally
+    path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
 ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
     """(line number, values of the named columns, None for None) of every good line.
 
@@ -24,8 +24,9 @@ def rows(
     """
     header = column_names(path)
     places = [None if name is None else header.index(name) for name in names]
-    lines = text_lines(path, tally)
-    next(lines, None)
+    lines = text_lines(path, tally, span)
+    if span is None or span.first == 1:
+        next(lines, None)
     for number, text in lines:
         fields = text.split("\t")
         if len(fields) != len(header):

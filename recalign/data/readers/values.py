@@ -5,7 +5,7 @@ import datetime
 import math
 import re
 
-from recalign.data.text import as_price
+from recalign.data.text import as_price, clean_text, shorten
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_VALUE = frozenset({"", "none", "null", "nan", "n/a", "-", "—", "(no genres listed)"})
@@ -88,6 +88,15 @@ def item_text(value: object) -> str:
         return ""
     text = str(value)
     return "" if len(text) < 20 and text.strip().lower() in _NO_VALUE else text
+
+
+def review_text(value: object, maximum: int) -> str:
+    """A review or its summary, clean and on one line; "" where there is none.
+
+    >>> review_text("Great &amp; small.\\nBuy it!", 100)
+    'Great & small. Buy it!'
+    """
+    return shorten(clean_text(item_text(value)), maximum)
 
 
 def item_price(value: object) -> str:

@@ -1,0 +1,143 @@
+"""What lies beside the records of a prepared dataset: its catalogue and what it says of itself.
+
+The last part of the preparation, in memory and on Beam alike.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from etils import epath
+from jaxtyping import Int64
+
+from recalign.data.catalogue import Catalogue, write_catalogue
+from recalign.data.ids import check_method
+from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
+from recalign.data.records import VERSION, Shard, write_metadata
+from recalign.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What the preparation found out about the sequences.
+
+    Attributes:
+        has_ratings, has_reviews: whether the log has them.
+        users_of_length: int64; the number of users whose sequence is so long, by length.
+        tied_last: users whose last two items share a timestamp; None without timestamps.
+        notes: what was dropped or guessed, a line each.
+    """
+
+    has_ratings: bool
+    has_reviews: bool
+    users_of_length: Int64[np.ndarray, " lengths"]
+    tied_last: int | None
+    notes: Sequence[str]
+
+
+def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
+    """Refuses what cannot be prepared, before a log is read.
+
+    Raises:
+        UserError: an impossible name, seed, k-core or way of numbering the items.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(
+            f"dataset name {name!r}: lower-case letters, digits and underscores only,"
+            " starting with a letter"
+        )
+    if seed < 0:
+        raise UserError(f"--seed {seed}: 0 or more")
+    if least < 0:
+        raise UserError(f"--k_core {least}: 0 or more")
+    check_method(item_ids)
+
+
+def read_vocabulary(path: str | os.PathLike | None) -> bytes | None:
+    """The content of a SentencePiece model's file, where one is given.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return epath.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{os.fspath(path)}: {error.strerror or error}") from error
+
+
+def finish(
+    directory: epath.Path,
+    shards: Sequence[Shard],
+    catalogue: Catalogue,
+    findings: Findings,
+    *,
+    name: str,
+    seed: int,
+    k_core: int,
+    item_ids: str,
+    sources: Sequence[object],
+    vocabulary: bytes | None,
+    extra_files: Mapping[str, bytes],
+) -> None:
+    """Completes a directory that holds the records."""
+    write_metadata(
+        shards,
+        directory,
+        name,
+        has_ratings=findings.has_ratings,
+        has_reviews=findings.has_reviews,
+    )
+    write_catalogue(catalogue, directory)
+    if vocabulary is not None:
+        (directory / SENTENCEPIECE_FILE).write_bytes(vocabulary)
+    for file_name, content in extra_files.items():
+        (directory / file_name).write_bytes(content)
+    lengths = np.arange(len(findings.users_of_length))
+    users = int(findings.users_of_length.sum())
+    interactions = int((findings.users_of_length * lengths).sum())
+    mean = interactions / users
+    info = {
+        "name": name,
+        "version": VERSION,
+        "seed": seed,
+        "k_core": k_core,
+        "item_ids": item_ids,
+        "has_ratings": findings.has_ratings,
+        "has_reviews": findings.has_reviews,
+        "users": users,
+        "items": len(catalogue),
+        "interactions": interactions,
+        "sparsity_percent": 100 * (1 - interactions / (users * len(catalogue))),
+        "sequence_length_mean": mean,
+        "sequence_length_std": float(
+            np.sqrt((findings.users_of_length * (lengths - mean) ** 2).sum() / users)
+        ),
+        "tied_last_fraction": None if findings.tied_last is None else findings.tied_last / users,
+        "sources": list(sources),
+        "notes": list(findings.notes),
+        "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files),
+    }
+    (directory / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+
+
+def _fingerprint(
+    shards: Sequence[Shard],
+    catalogue: Catalogue,
+    vocabulary: bytes | None,
+    extra_files: Mapping[str, bytes],
+) -> str:
+    """A digest of all that the dataset holds, so that two of one name can be told apart."""
+    records = sum(shard.digest for shard in shards) % 2**256
+    digest = hashlib.sha256(records.to_bytes(32))
+    for batch in catalogue.table.to_batches(max_chunksize=10_000):
+        digest.update(json.dumps(batch.to_pylist()).encode())
+    digest.update(vocabulary or b"")
+    for file_name in sorted(extra_files):
+        digest.update(file_name.encode() + extra_files[file_name])
+    return digest.hexdigest()[:16]
