@@ -1,6 +1,7 @@
 """Beam search over the examples of a task: a few compiled shapes, all beams to the host."""
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from recalign.trainer import partitioning
 
 # Compiled input lengths of a task, as shares of the longest allowed.
 _LENGTH_SHARES = (0.25, 0.5, 0.75, 1.0)
+# A length with fewer batches is not worth its compilation: they are padded to the next one.
+_LEAST_BATCHES = 8
 
 _compiled_decode = jax.jit(
     beam_decode,
@@ -41,9 +44,14 @@ class Batch(NamedTuple):
 class BeamDecoder:
     """Beam search of one model on a mesh, as evaluation and recommending use it."""
 
-    def __init__(self, config: T5Config, mesh: jax.sharding.Mesh, beam_size: int):
+    def __init__(
+        self, config: T5Config, mesh: jax.sharding.Mesh, beam_size: int, alpha: float = 0.6
+    ):
+        """Searches with `beam_size` beams; `alpha` is T5X's length penalty, 0 for none."""
         self._mesh = mesh
-        self._decode = functools.partial(_compiled_decode, config=config, beam_size=beam_size)
+        self._decode = functools.partial(
+            _compiled_decode, config=config, beam_size=beam_size, alpha=alpha
+        )
 
     def __call__(
         self,
@@ -79,7 +87,7 @@ def bucket_lengths(longest: int) -> list[int]:
     >>> bucket_lengths(512), bucket_lengths(20)
     ([128, 256, 384, 512], [8, 16, 20])
     """
-    rounded = {min(longest, -(-int(longest * share) // 8) * 8) for share in _LENGTH_SHARES}
+    rounded = {min(longest, math.ceil(longest * share / 8) * 8) for share in _LENGTH_SHARES}
     return sorted(rounded)
 
 
@@ -94,6 +102,10 @@ def batches_by_length(
     lengths = np.array([min(len(tokens), longest) for tokens in inputs])
     buckets = np.array(bucket_lengths(longest))
     bucket_of = np.searchsorted(buckets, lengths)
+    longest_used = bucket_of.max(initial=0)
+    for bucket in range(longest_used):
+        if np.count_nonzero(bucket_of == bucket) < _LEAST_BATCHES * batch_size:
+            bucket_of[bucket_of == bucket] = bucket + 1
     for bucket in reversed(range(len(buckets))):
         numbers = np.flatnonzero(bucket_of == bucket)
         for start in range(0, len(numbers), batch_size):

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import gin
 from etils import epath
 
-import gin
 import recalign
 from recalign.errors import UserError
 from recalign.model.config import T5Config

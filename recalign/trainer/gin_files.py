@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from etils import epath
-
 import gin
+from etils import epath
 from gin import config as gin_config
 from gin import config_parser
+
 from recalign.errors import UserError
 
 # gin looks up `importlib.util` as an attribute of `importlib` when an include is missing, and

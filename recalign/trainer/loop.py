@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import gin
 import jax
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-import gin
 from recalign.errors import UserError
 from recalign.trainer import partitioning, setup
 from recalign.trainer.checkpoints import Checkpoints

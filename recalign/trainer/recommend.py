@@ -102,7 +102,9 @@ class Recommender:
                 np.array([self._index(item, "the allowed IDs") for item in only])
             )
         inputs_BxL = self._inputs(items)
-        decoder = BeamDecoder(self._experiment.config, self._mesh, max(k, _LEAST_BEAMS))
+        # Without the length penalty, which would favour items whose IDs have more tokens.
+        beam_size = max(k, _LEAST_BEAMS)
+        decoder = BeamDecoder(self._experiment.config, self._mesh, beam_size, alpha=0.0)
         beams = decoder(
             self._params,
             inputs_BxL,
@@ -121,7 +123,7 @@ class Recommender:
                         self._catalogue.ids[index], self._catalogue.titles[index], float(log_prob)
                     )
                 )
-        return sorted(found, key=lambda item: -item.log_prob)[:k]
+        return found[::-1][:k]
 
     def _index(self, item: str, where: str) -> int:
         try:

@@ -25,6 +25,7 @@ def trained(data_dir, tmp_path_factory):
             DATA_DIR=data_dir,
             TRAIN_STEPS=4,
             EVAL_PERIOD=2,
+            EVAL_TASKS=("retrieval_tiny",),
             TEST_SPLIT="test",
             CONSTRAINED=True,
         ),
@@ -127,6 +128,12 @@ def test_batches_hold_every_example_once_at_a_length_that_fits():
     assert sorted(seen) == list(range(50))
 
 
+def test_lengths_of_few_examples_are_not_compiled_for_themselves():
+    inputs = [np.full(n, 7, np.int32) for n in [10] * 100 + [30] * 3 + [40] * 2]
+    shapes = [batch.inputs_BxL.shape for batch in batches_by_length(inputs, 64, batch_size=8)]
+    assert shapes == [(8, 48)] + [(8, 16)] * 13
+
+
 def test_bucket_lengths():
     assert bucket_lengths(512) == [128, 256, 384, 512]
     assert bucket_lengths(20) == [8, 16, 20]
@@ -163,17 +170,20 @@ def recommender(trained):
     return Recommender(trained[0].model_dir)
 
 
-def test_recommends_what_the_test_split_predicts(trained, recommender):
-    """The same history by both ways: the same prompt, the same beams."""
+def test_shows_the_model_what_evaluation_shows_it(trained, recommender):
+    """The same history by both ways: the same prompt, and the same probability of an item."""
     experiment, results = trained
-    evaluate(experiment, "test", results["checkpoint_step"])
     task = evaluation.tasks_with_metrics("retrieval_tiny", "test")[0]
-    example = evaluation.load(task, "test", experiment, 1).examples[0]
-    history = [recommender._catalogue.ids[item] for item in example["history"]]
-    answers = recommender.recommend(history, k=4)
-    record = predictions(experiment)[0]
-    assert [answer.id for answer in answers[:2]] == record["beams"][:2]
-    np.testing.assert_allclose(answers[0].log_prob, record["log_probs"][0], rtol=1e-4)
+    for example in evaluation.load(task, "test", experiment, 5).examples:
+        history = [int(item) for item in example["history"]]
+        prompt = np.trim_zeros(recommender._inputs(history)[0], "b")
+        np.testing.assert_array_equal(prompt, example["inputs"])
+    evaluate(experiment, "test", results["checkpoint_step"], max_examples=5)
+    ids = [recommender._catalogue.ids[item] for item in history]
+    probability_of = {answer.id: answer.log_prob for answer in recommender.recommend(ids, k=50)}
+    record = predictions(experiment)[4]
+    for beam, log_prob in zip(record["beams"], record["log_probs"], strict=True):
+        np.testing.assert_allclose(probability_of[beam], log_prob, rtol=1e-4)
 
 
 def test_only_some_items(recommender):

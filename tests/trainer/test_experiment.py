@@ -1,8 +1,8 @@
 import textwrap
 
+import gin
 import pytest
 
-import gin
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.trainer.experiment import load_experiment
@@ -69,7 +69,6 @@ def test_files_are_found_on_further_search_paths(tmp_path):
         ("TASK_FEATURE_LENGTHS = {'inputs': 8}", "the tokens of 'inputs' and 'targets'"),
         ("Experiment.unknown = 3", "'Experiment' doesn't have a parameter named 'unknown'"),
         ("Expriment.model_dir = 'x'", "No configurable matching 'Expriment'"),
-        ("Experiment.beam_size = 'x'", "Experiment.beam_size is to be a whole number"),
         ("include 'gin/nowhere.gin'", "no gin file 'gin/nowhere.gin'"),
         ("import no_such_module", "cannot import no_such_module"),
     ],
@@ -90,6 +89,11 @@ def test_every_mistake_is_one_line_that_names_it(binding, message, tmp_path):
         assert "\n" not in said
         if "REQUIRED" not in binding:
             assert said.startswith(f"{place}:"), said
+
+
+def test_a_field_bound_by_its_own_name_is_called_so():
+    with pytest.raises(UserError, match=r"^the command line: Experiment.beam_size = 'x'"):
+        load_experiment(FILES, [*WHOLE, "Experiment.beam_size = 'x'"])
 
 
 def test_a_file_that_is_not_there():
