@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
+import gin
 import seqio
 
-import gin
 from recalign.errors import UserError
-from recalign.preprocessors.examples import KINDS
+from recalign.preprocessors.kinds import KINDS
 
 
 @gin.configurable(module="tasks")

@@ -4,12 +4,12 @@ import functools
 import os
 from typing import Any
 
+import gin
 import sentencepiece
 import seqio
 from absl import logging
 from etils import epath
 
-import gin
 from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
 from recalign.preprocessors.task import data_directory

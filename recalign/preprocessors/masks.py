@@ -1,5 +1,6 @@
 """Masked items (MIM) and corrupted spans of tokens (MLM)."""
 
+import dataclasses
 import math
 
 import seqio
@@ -39,28 +40,38 @@ def sentinels(vocabulary: seqio.SentencePieceVocabulary) -> tuple[int, int]:
     return first, count
 
 
-def span_counts(
-    length: int, ratio: float, mean_span_length: float, most_spans: int
-) -> tuple[int, int]:
-    """How many of `length` tokens are corrupted, and in how many spans; at least one of each.
+@dataclasses.dataclass(frozen=True)
+class Corruption:
+    """How much of a text is corrupted.
 
-    >>> span_counts(60, 0.2, 3.0, 100)
-    (12, 4)
+    Attributes:
+        ratio: share of the tokens, rounded, at least one token.
+        mean_span_length: of the corrupted spans, in tokens.
+        most_spans: number of sentinels that the vocabulary has.
     """
-    noise = min(max(math.floor(length * ratio + 0.5), 1), length - 1)
-    spans = max(math.floor(noise / mean_span_length + 0.5), 1)
-    return noise, min(spans, noise, length - noise, most_spans)
+
+    ratio: float
+    mean_span_length: float
+    most_spans: int
+
+    def counts(self, length: int) -> tuple[int, int]:
+        """How many of `length` tokens are corrupted, and in how many spans.
+
+        >>> Corruption(0.2, 3.0, 100).counts(60)
+        (12, 4)
+        """
+        noise = min(max(math.floor(length * self.ratio + 0.5), 1), length - 1)
+        spans = max(math.floor(noise / self.mean_span_length + 0.5), 1)
+        return noise, min(spans, noise, length - noise, self.most_spans)
 
 
-def longest_that_fits(
-    inputs: int | None, targets: int | None, ratio: float, mean_span_length: float, most_spans: int
-) -> int | None:
+def longest_that_fits(inputs: int | None, targets: int | None, rule: Corruption) -> int | None:
     """The largest length up to which every corrupted text fits both budgets, EOS included."""
     if inputs is None and targets is None:
         return None
     length = 1
     while True:
-        noise, spans = span_counts(length + 1, ratio, mean_span_length, most_spans)
+        noise, spans = rule.counts(length + 1)
         if inputs is not None and length + 1 - noise + spans + 1 > inputs:
             return length
         if targets is not None and noise + spans + 1 > targets:
@@ -69,13 +80,7 @@ def longest_that_fits(
 
 
 def corrupt_spans(
-    tokens: tf.RaggedTensor,
-    draws: Draws,
-    *,
-    ratio: float,
-    mean_span_length: float,
-    first_sentinel: int,
-    most_spans: int,
+    tokens: tf.RaggedTensor, draws: Draws, rule: Corruption, first_sentinel: int
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Span corruption as in T5 (Raffel et al., 2020, section 3.1.4).
 
@@ -87,21 +92,19 @@ def corrupt_spans(
     Args:
         tokens: int32 [B, (n + 1)], each row ending with EOS and at least 2 tokens long before it.
         draws: the randomness.
-        ratio: share of the tokens that is corrupted, rounded, at least one token.
-        mean_span_length: of the corrupted spans.
+        rule: how much is corrupted.
         first_sentinel: token id of the first sentinel.
-        most_spans: number of sentinels that the vocabulary has.
 
     Returns:
         inputs and targets, both ending with EOS.
     """
     length_B = tf.cast(tokens.row_lengths(), tf.int32) - 1
     tokens_BxL = tokens.to_tensor()
-    noise_B = _rounded(tf.cast(length_B, tf.float64) * ratio)
+    noise_B = _rounded(tf.cast(length_B, tf.float64) * rule.ratio)
     noise_B = tf.minimum(tf.maximum(noise_B, 1), length_B - 1)
-    spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / mean_span_length), 1)
+    spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / rule.mean_span_length), 1)
     spans_B = tf.reduce_min(tf.stack([spans_B, noise_B, length_B - noise_B]), axis=0)
-    spans_B = tf.minimum(spans_B, most_spans)
+    spans_B = tf.minimum(spans_B, rule.most_spans)
     most = tf.reduce_max(spans_B)
     kept_ends_BxS = _random_ends(length_B - noise_B, spans_B, most, draws, "kept spans")
     noise_ends_BxS = _random_ends(noise_B, spans_B, most, draws, "corrupted spans")

@@ -87,7 +87,9 @@ def vocabulary_key(vocabulary: seqio.SentencePieceVocabulary) -> tuple[str, int]
 
 
 @once_per_dataset
-def encoded_block(dataset: PreparedDataset, block: Block, vocabulary: "HashableVocabulary"):
+def encoded_block(
+    dataset: PreparedDataset, block: Block, vocabulary: "HashableVocabulary"
+) -> Encoded:
     """A phrase for every item of the catalogue, in index order."""
     catalogue = dataset.catalogue
     if isinstance(block, tuple):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import gin
+
 from recalign.errors import UserError
 
 

@@ -13,7 +13,8 @@ from recalign.data.prepared import PreparedDataset, open_dataset
 from recalign.data.samples import EVALUATED_TASKS
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
-from recalign.preprocessors.examples import KINDS, Features, Request, Samples
+from recalign.preprocessors.kinds import KINDS
+from recalign.preprocessors.samples import Features, Request, Samples
 from recalign.preprocessors.settings import TaskSettings
 
 BATCH = 64
@@ -86,7 +87,7 @@ class RecommendationTask(seqio.Task):
         Args:
             name: unique among tasks.
             dataset: name of the prepared dataset.
-            kind: which samples: a key of `examples.KINDS`.
+            kind: which samples: a key of `kinds.KINDS`.
             vocabulary: of inputs and targets.
             products: the noun for what users buy.
             prompt: the wording; None for the paper's.

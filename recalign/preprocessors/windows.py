@@ -36,6 +36,12 @@ class Windows:
     target_rating_B: tf.Tensor | None
 
     @property
+    def next_item_B(self) -> tf.Tensor:
+        """`target_B` of a task that has one."""
+        assert self.target_B is not None
+        return self.target_B
+
+    @property
     def present_BxW(self) -> tf.Tensor:
         """bool [B, w], False where the history is `ABSENT`."""
         return tf.not_equal(self.history_BxW, ABSENT)

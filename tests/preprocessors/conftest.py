@@ -2,7 +2,7 @@ import pytest
 import seqio
 
 from recalign.data.prepared import PreparedDataset
-from recalign.preprocessors.examples import Request
+from recalign.preprocessors.samples import Request
 from recalign.preprocessors.settings import TaskSettings
 from recalign.prompts import PROMPTS
 from tests.corpus import make_corpus, vocabulary_file

@@ -9,7 +9,7 @@ from scipy import stats
 
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.examples import KINDS
+from recalign.preprocessors.kinds import KINDS
 from recalign.prompts import Item, render
 from tests.corpus import make_corpus
 

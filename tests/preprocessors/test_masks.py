@@ -12,18 +12,17 @@ from recalign.preprocessors.draws import Draws
 
 EOS = 1
 FIRST = 1000
-SPANS = {"mean_span_length": 3.0, "first_sentinel": FIRST, "most_spans": 100}
+RULE = masks.Corruption(ratio=0.2, mean_span_length=3.0, most_spans=100)
 
 
 def draws(count, seed=0):
     return Draws(seed, tf.range(count, dtype=tf.int64))
 
 
-def corrupt(rows, seed=0, ratio=0.2, **changes):
+def corrupt(rows, seed=0, ratio=0.2, mean=3.0, most=100):
     tokens = tf.ragged.constant([[*row, EOS] for row in rows], tf.int32)
-    inputs, targets = masks.corrupt_spans(
-        tokens, draws(len(rows), seed), ratio=ratio, **(SPANS | changes)
-    )
+    rule = masks.Corruption(ratio, mean, most)
+    inputs, targets = masks.corrupt_spans(tokens, draws(len(rows), seed), rule, FIRST)
     return inputs.to_list(), targets.to_list()
 
 
@@ -49,10 +48,10 @@ def restored(inputs, targets):
 )
 def test_spans_put_back_give_the_original(lengths, ratio, mean, seed):
     rows = [[10 + n for n in range(length)] for length in lengths]
-    inputs, targets = corrupt(rows, seed, ratio, mean_span_length=mean)
+    inputs, targets = corrupt(rows, seed, ratio, mean=mean)
     for row, shown, answer in zip(rows, inputs, targets, strict=True):
         assert restored(shown, answer) == row
-        noise, spans = masks.span_counts(len(row), ratio, mean, 100)
+        noise, spans = masks.Corruption(ratio, mean, 100).counts(len(row))
         sentinels = [token for token in shown if token > FIRST - 100]
         assert sentinels == [FIRST - n for n in range(spans)]
         assert len(shown) == len(row) - noise + spans + 1
@@ -69,14 +68,14 @@ def test_a_fifth_of_the_tokens_is_corrupted(length):
 def test_all_divisions_into_spans_are_equally_likely():
     # 8 tokens, 4 corrupted in 2 spans, 4 kept in 2 spans: 3 x 3 ways.
     times = 9000
-    inputs, _ = corrupt([list(range(10, 18))] * times, ratio=0.5, mean_span_length=2.0)
+    inputs, _ = corrupt([list(range(10, 18))] * times, ratio=0.5, mean=2.0)
     _, counts = np.unique([str(row) for row in inputs], return_counts=True)
     assert len(counts) == 9
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
 def test_no_more_spans_than_sentinels():
-    inputs, _ = corrupt([[9] * 100], ratio=0.5, mean_span_length=1.0, most_spans=7)
+    inputs, _ = corrupt([[9] * 100], ratio=0.5, mean=1.0, most=7)
     assert sum(token > FIRST - 100 for token in inputs[0]) == 7
 
 
@@ -84,12 +83,12 @@ def test_no_more_spans_than_sentinels():
     ("inputs", "targets"), [(512, 128), (30, 128), (512, 10), (64, None), (None, 40)]
 )
 def test_the_longest_text_that_fits_does_fit(inputs, targets):
-    longest = masks.longest_that_fits(inputs, targets, 0.2, 3.0, 100)
+    longest = masks.longest_that_fits(inputs, targets, RULE)
     for length in range(2, longest + 1):
-        noise, spans = masks.span_counts(length, 0.2, 3.0, 100)
+        noise, spans = RULE.counts(length)
         assert inputs is None or length - noise + spans + 1 <= inputs
         assert targets is None or noise + spans + 1 <= targets
-    assert masks.longest_that_fits(None, None, 0.2, 3.0, 100) is None
+    assert masks.longest_that_fits(None, None, RULE) is None
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,14 +1,14 @@
 """The stream of a task: the same on any number of hosts, from any position, for any seed."""
 
+import gin
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
-import gin
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
-from recalign.preprocessors.examples import KINDS
+from recalign.preprocessors.kinds import KINDS
 from recalign.preprocessors.task import RecommendationTask, data_directory
 
 LENGTHS = {"inputs": 96, "targets": 48}

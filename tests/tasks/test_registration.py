@@ -4,11 +4,11 @@ import copy
 import subprocess
 import sys
 
+import gin
 import numpy as np
 import pytest
 import seqio
 
-import gin
 import tasks
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
