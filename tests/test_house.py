@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "weights": {"errors", "model"},
     "baselines": _PIPELINE - {"prompts"},
     "show": _PIPELINE,
+    "t5x": _PIPELINE | {"model"},
     "trainer": _PIPELINE | {"model", "weights", "baselines"},
     "report": {"errors", "data", "metrics"},
     "verbs": _PIPELINE | {"model", "weights", "baselines", "show", "trainer", "report"},
