@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from recalign.errors import UserError
 from recalign.model.trie import Trie
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EOS = 1
 SEQUENCES = st.lists(st.lists(st.integers(2, 6), min_size=1, max_size=4), min_size=1, max_size=12)
 
