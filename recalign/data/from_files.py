@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
+from recalign.data.beam.runners import find_runner
 from recalign.data.finish import check_settings
 from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS, read_log
-from recalign.data.readers.sources import TABLES
+from recalign.data.readers.read import check_fraction
+from recalign.data.readers.sources import TABLES, find_log, log_reader
 from recalign.data.statistics import PAPER_TABLE_7
 from recalign.errors import UserError
 
@@ -27,6 +30,8 @@ def prepare_from_files(
     seed: int = 0,
     k_core: int = 5,
     sentencepiece_model: str | os.PathLike | None = None,
+    beam_runner: str | None = None,
+    beam_options: str = "",
 ) -> tuple[PreparedDataset, list[str]]:
     """Reads, prepares, and tells what a person should know.
 
@@ -38,6 +43,9 @@ def prepare_from_files(
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
         item_ids, seed, k_core, sentencepiece_model: as `prepare` takes them.
+        beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
+            None to prepare in memory. The dataset is the same.
+        beam_options: Beam's own flags, in one text.
 
     Returns:
         The dataset, and lines: columns that were guessed, bad lines, what was dropped.
@@ -58,20 +66,32 @@ def prepare_from_files(
         interactions, items = fetch_known(name, os.path.join(data_dir, "downloads"))
         format = format or FORMAT
     format = format or _format_of(name, os.fspath(interactions))
-    log, item_table, report = read_log(
-        format, interactions, items, columns, max_bad_fraction, review_texts
-    )
-    dataset = prepare(
-        log,
-        item_table,
-        name=name,
-        data_dir=data_dir,
-        item_ids=item_ids,
-        seed=seed,
-        k_core=k_core,
-        sentencepiece_model=sentencepiece_model,
-        sources=report.sources(),
-    )
+    settings: dict[str, Any] = {
+        "name": name,
+        "data_dir": data_dir,
+        "item_ids": item_ids,
+        "seed": seed,
+        "k_core": k_core,
+        "sentencepiece_model": sentencepiece_model,
+    }
+    if beam_runner is not None:
+        runner = find_runner(beam_runner, beam_options, [os.fspath(interactions), str(data_dir)])
+        # Only here, so that Beam is needed only for this.
+        from recalign.data.beam.prepare import prepare_on_beam
+
+        check_fraction(max_bad_fraction)
+        files = find_log(format, interactions, items, columns or {})
+        reader = log_reader(files, review_texts)
+        dataset, report = prepare_on_beam(
+            files, reader, runner, max_bad_fraction=max_bad_fraction, **settings
+        )
+    elif beam_options:
+        raise UserError("--beam_options without --beam_runner: say where the pipelines run")
+    else:
+        log, item_table, report = read_log(
+            format, interactions, items, columns, max_bad_fraction, review_texts
+        )
+        dataset = prepare(log, item_table, sources=report.sources(), **settings)
     return dataset, [*report.lines(), *dataset.info["notes"], *_beside_the_paper(dataset)]
 
 

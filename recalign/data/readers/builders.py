@@ -130,8 +130,7 @@ class LogBuilder(InteractionCollector):
             UserError: no good line at all.
         """
         if not self._tally.accepted:
-            first = f": {self._tally.samples[0]}" if self._tally.samples else ""
-            raise UserError(f"{self._tally.path}: no interactions{first}")
+            raise no_interactions(self._tally)
         log = Interactions(
             user_ids=list(self._users),
             item_ids=list(self._items),
@@ -156,6 +155,12 @@ class LogBuilder(InteractionCollector):
                 self._tally, self._line[position], log.timestamp[position].item(), usual
             )
         return _without(log, odd) if len(odd) else log
+
+
+def no_interactions(tally: Tally) -> UserError:
+    """What ends the reading of a file without a good line."""
+    first = f": {tally.samples[0]}" if tally.samples else ""
+    return UserError(f"{tally.path}: no interactions{first}")
 
 
 def reject_time_unit(tally: Tally, line: int, time: float, usual: int) -> None:

@@ -7,8 +7,7 @@ from recalign.errors import UserError
 
 DEFAULT_MAX_BAD_FRACTION = 0.001
 
-_SAMPLES = 5
-_HOPELESS = 10_000
+MOST_SAMPLES = 5
 _SHOWN = 80
 
 
@@ -27,6 +26,7 @@ class Tally:
         unit: what is counted, "line" or "row".
         accepted, rejected: how many so far.
         samples: the first bad ones, each a text with file, line, reason and value.
+        hopeless: so many bad lines, and most of all, end the run before the file's end.
     """
 
     path: str
@@ -34,6 +34,7 @@ class Tally:
     accepted: int = 0
     rejected: int = 0
     samples: list[str] = dataclasses.field(default_factory=list)
+    hopeless: int = 10_000
 
     def reject(self, line: int, reason: str, value: object, lines: int = 1) -> None:
         """Notes a bad line (or several that belong to one record).
@@ -42,9 +43,9 @@ class Tally:
             UserError: most of a long file is bad; there is no point in reading on.
         """
         self.rejected += lines
-        if len(self.samples) < _SAMPLES:
+        if len(self.samples) < MOST_SAMPLES:
             self.samples.append(f"{self.path}, {self.unit} {line}: {reason}: {shown(value)}")
-        if self.rejected >= _HOPELESS and self.rejected > self.accepted:
+        if self.rejected >= self.hopeless and self.rejected > self.accepted:
             raise UserError(
                 f"{self.samples[0]} ({self.rejected:,} of the first"
                 f" {self.accepted + self.rejected:,} {self.unit}s are bad)"

@@ -1,0 +1,156 @@
+"""The iterated k-core over users' logs, and the survey of what is left."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from recalign.data.beam.users import PLACE_BITS, UserLog
+from recalign.data.splits import HELD_OUT
+
+ROUNDS = 5
+"""Rounds of the k-core in one pipeline: a pipeline has no loops, and a job has its cost."""
+
+BUCKET_LINES = 100_000
+"""Lines of the log whose new users are numbered together, on one worker."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Minimum:
+    """The least number of interactions of a user and of an item."""
+
+    user: int
+    item: int
+
+    @property
+    def rounds(self) -> int:
+        """The rounds of one pipeline: only where items can leave does one lead to another."""
+        return ROUNDS if self.item > 1 else 1
+
+
+def k_core_rounds(
+    users: beam.PCollection, minimum: Minimum
+) -> tuple[beam.PCollection, beam.PCollection]:
+    """The users after some rounds, and how large the log was before the last of them.
+
+    A round drops the items with too few interactions, then the users whom that leaves with too
+    few. When a round drops nothing, the k-core is reached: as in memory it is the largest such
+    subset, whatever the order in which users and items are dropped.
+    """
+    before = users
+    for number in range(minimum.rounds):
+        before = users
+        users = _round(users, minimum, f"round {number}")
+    return users, before
+
+
+def _round(users: beam.PCollection, minimum: Minimum, label: str) -> beam.PCollection:
+    if minimum.item <= 1:
+        return users | f"{label}: drop users" >> beam.Filter(_is_long_enough, minimum.user)
+    rare = (
+        users
+        | f"{label}: items" >> beam.FlatMap(lambda user: user.items)
+        | f"{label}: count" >> beam.combiners.Count.PerElement()
+        | f"{label}: rare" >> beam.Filter(lambda counted: counted[1] < minimum.item)
+        | f"{label}: ids" >> beam.Keys()
+        # The items fit on one machine.
+        | f"{label}: all rare" >> beam.CombineGlobally(beam.combiners.ToSetCombineFn())
+    )
+    return users | f"{label}: drop" >> beam.FlatMap(
+        _without_rare, beam.pvalue.AsSingleton(rare), minimum.user
+    )
+
+
+def _is_long_enough(user: UserLog, least: int) -> bool:
+    return len(user.items) >= least
+
+
+def _without_rare(user: UserLog, rare: set[str], least: int) -> Iterator[UserLog]:
+    left = user.without(rare)
+    # A minimum of 0 or 1 keeps every user that has anything.
+    if len(left.items) >= max(1, least):
+        yield left
+
+
+def size(users: beam.PCollection, label: str) -> beam.PCollection:
+    """(users, interactions), one element."""
+    return (
+        users
+        | f"{label}: sizes" >> beam.Map(lambda user: (1, len(user.items)))
+        | f"{label}: add up" >> beam.CombineGlobally(_add_pairs)
+    )
+
+
+def _add_pairs(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    first = second = 0
+    for pair in pairs:
+        first += pair[0]
+        second += pair[1]
+    return first, second
+
+
+def histogram(values: beam.PCollection, label: str) -> beam.PCollection:
+    """[value, count] pairs, one element."""
+    return (
+        values
+        | f"{label}: count" >> beam.combiners.Count.PerElement()
+        | f"{label}: list" >> beam.combiners.ToList()
+    )
+
+
+def survey(users: beam.PCollection) -> dict[str, beam.PCollection]:
+    """What writing needs to know, one element each: users by length and by bucket, and ties."""
+    return {
+        "lengths": histogram(users | "lengths" >> beam.Map(lambda user: len(user.items)), "length"),
+        "buckets": histogram(users | "buckets" >> beam.Map(bucket_of), "bucket"),
+        "tied": users
+        | "ties" >> beam.Map(lambda user: int(user.moments[-1:] == user.moments[-2:-1]))
+        | "all ties" >> beam.CombineGlobally(sum),
+    }
+
+
+def bucket_of(user: UserLog) -> int:
+    """Which part of the log a user first appears in."""
+    return (user.first >> PLACE_BITS) // BUCKET_LINES
+
+
+def item_lines(users: beam.PCollection) -> beam.PCollection:
+    """A line of JSON an item: raw id, train count, and where its first interaction is in the order
+    of users and, of a user, of time."""
+    return (
+        users
+        | "occurrences" >> beam.FlatMap(_occurrences)
+        | "by item" >> beam.CombinePerKey(_counts_and_first)
+        | "item lines" >> beam.MapTuple(lambda item, found: json.dumps([item, *found]))
+    )
+
+
+def _occurrences(user: UserLog) -> Iterator[tuple[str, tuple[int, tuple[int, int]]]]:
+    trained = len(user.items) - HELD_OUT["train"]
+    for place, item in enumerate(user.items):
+        yield item, (int(place < trained), (user.first, place))
+
+
+def _counts_and_first(
+    found: Iterable[tuple[int, tuple[int, int]]],
+) -> tuple[int, tuple[int, int]]:
+    count, first = 0, (2**63, 0)
+    for occurrence in found:
+        count += occurrence[0]
+        first = min(first, occurrence[1])
+    return count, first
+
+
+def write_facts(facts: dict[str, Any], path: str) -> None:
+    """Writes what a pipeline found out, a line of JSON a fact, for the one who started it."""
+    named = [
+        value | f"fact {name}" >> beam.Map(lambda value, name=name: json.dumps([name, value]))
+        for name, value in facts.items()
+    ]
+    (
+        named
+        | "facts" >> beam.Flatten()
+        | "write facts" >> beam.io.WriteToText(path, shard_name_template="")
+    )

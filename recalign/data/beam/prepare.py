@@ -1,0 +1,300 @@
+"""The run from end to end: a few pipelines, and between them what one machine decides."""
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from etils import epath
+
+from recalign.data.atomic import atomic_directory
+from recalign.data.beam.filtering import (
+    Minimum,
+    item_lines,
+    k_core_rounds,
+    size,
+    survey,
+    write_facts,
+)
+from recalign.data.beam.reading import Account, read_users
+from recalign.data.beam.runners import Runner
+from recalign.data.beam.users import UserLog
+from recalign.data.beam.writing import Plan, write
+from recalign.data.catalogue import Catalogue, build_catalogue
+from recalign.data.finish import Findings, finish, read_vocabulary
+from recalign.data.ids import SEQUENTIAL_WARNING, item_order
+from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
+from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
+from recalign.data.readers import ReadReport
+from recalign.data.readers.builders import no_interactions
+from recalign.data.readers.lines import first_line
+from recalign.data.readers.read import read_items
+from recalign.data.readers.sources import LogFiles, LogReader
+from recalign.data.records import Shard
+from recalign.data.splits import MINIMUM_LENGTH
+from recalign.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Left:
+    """What is left of the log after some pipelines.
+
+    Attributes:
+        users: the pattern of the files that hold it.
+        facts: what the last pipeline found out.
+        items: (raw id, train count, first place) of every item.
+    """
+
+    users: str
+    facts: Mapping[str, Any]
+    items: Sequence[tuple[str, int, tuple[int, int]]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Users and interactions."""
+        users, interactions = self.facts["end"]
+        return users, interactions
+
+
+def prepare_on_beam(
+    files: LogFiles,
+    reader: LogReader,
+    runner: Runner,
+    *,
+    name: str,
+    data_dir: str | os.PathLike,
+    max_bad_fraction: float,
+    item_ids: str,
+    seed: int,
+    k_core: int,
+    sentencepiece_model: str | os.PathLike | None,
+) -> tuple[PreparedDataset, ReadReport]:
+    """Reads and prepares a log as `read_log` and `prepare` do together, with the same result.
+
+    Args:
+        files, reader: of the log.
+        runner: where the pipelines run.
+        name, data_dir, item_ids, seed, k_core, sentencepiece_model: as `prepare` takes them.
+        max_bad_fraction: as `read_log` takes it.
+
+    Raises:
+        UserError: as `read_log` and `prepare`, or a job that failed.
+    """
+    vocabulary = read_vocabulary(sentencepiece_model)
+    # A file that is empty, or no file of lines, is told before any worker starts.
+    if reader.table is None:
+        first_line(reader.path)
+    with atomic_directory(dataset_path(name, data_dir)) as directory:
+        work = directory / "work"
+        work.mkdir()
+        notes: list[str] = []
+        account, seen, left = _filtered(reader, runner, work, max_bad_fraction, k_core, notes)
+        items, report = read_items(
+            files, reader.report(account.tally(reader.tally())), seen, max_bad_fraction
+        )
+        if item_ids == "sequential":
+            notes.append(SEQUENTIAL_WARNING)
+        raw_ids, counts = _in_index_order(left.items, item_ids, seed)
+        catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
+        findings = _findings(reader, left, notes + catalogue_notes)
+        shards = _write_shards(runner, left, catalogue, findings, name, directory, work, seed)
+        work.rmtree()
+        finish(
+            directory,
+            shards,
+            catalogue,
+            findings,
+            name=name,
+            seed=seed,
+            k_core=k_core,
+            item_ids=item_ids,
+            sources=report.sources(),
+            vocabulary=vocabulary,
+            extra_files={},
+        )
+    return open_dataset(name, data_dir), report
+
+
+def _filtered(
+    reader: LogReader,
+    runner: Runner,
+    work: epath.Path,
+    max_bad_fraction: float,
+    least: int,
+    notes: list[str],
+) -> tuple[Account, set[str], _Left]:
+    """The file's account, the raw ids of all its items, and what the filters leave."""
+    minimum = Minimum(least, least)
+    left = _read(reader, runner, minimum, work)
+    account = Account(**left.facts["account"])
+    if account.faults:
+        raise UserError(account.faults[0][1])
+    tally = account.tally(reader.tally())
+    if not tally.accepted:
+        raise no_interactions(tally)
+    tally.check(max_bad_fraction)
+    read = left.facts["read"]
+    _, distinct = left.facts["start"]
+    if distinct < read:
+        notes.append(repeats_note(read - distinct))
+    left = _until_stable(runner, left, minimum, work / "core")
+    users, cored = left.size
+    if cored < distinct:
+        notes.append(core_note(distinct - cored, least))
+    if least < MINIMUM_LENGTH:
+        shortest = Minimum(MINIMUM_LENGTH, least)
+        left = _until_stable(runner, _again(runner, left, shortest, work / "short"), shortest, work)
+        if left.size[1] < cored:
+            notes.append(short_note(users - left.size[0], cored - left.size[1]))
+    if not left.size[1]:
+        raise nothing_left(read, least)
+    seen = {json.loads(line) for line in _lines(work / "read", "seen")}
+    return account, seen, left
+
+
+def _read(reader: LogReader, runner: Runner, minimum: Minimum, work: epath.Path) -> _Left:
+    """The first pipeline: reads the log and runs the first rounds of the k-core."""
+    folder = work / "read"
+
+    def build(pipeline: beam.Pipeline) -> None:
+        users, account, counts = read_users(pipeline, reader, "time" in reader.columns)
+        seen = (
+            users
+            | "seen items" >> beam.FlatMap(lambda user: user.items)
+            | "distinct" >> beam.Distinct()
+            | "seen lines" >> beam.Map(json.dumps)
+        )
+        seen | "write seen" >> beam.io.WriteToText(str(folder / "seen"))
+        facts = {
+            "account": account | "account fields" >> beam.Map(dataclasses.asdict),
+            "read": counts | "all good" >> beam.CombineGlobally(sum),
+            "start": size(users, "start"),
+        }
+        _rounds(users, minimum, folder, facts)
+
+    runner.run(build)
+    return _left(folder)
+
+
+def _until_stable(runner: Runner, left: _Left, minimum: Minimum, folder: epath.Path) -> _Left:
+    """Pipelines of more rounds, until the last round of one drops nothing."""
+    for number in itertools.count():
+        if minimum.item <= 1 or left.facts["before"] == left.facts["end"]:
+            return left
+        left = _again(runner, left, minimum, folder / f"again-{number}")
+    raise AssertionError("unreachable")
+
+
+def _again(runner: Runner, left: _Left, minimum: Minimum, folder: epath.Path) -> _Left:
+    """A pipeline of more rounds over what earlier ones left."""
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _rounds(_read_users(pipeline, left.users), minimum, folder, {})
+
+    runner.run(build)
+    return _left(folder)
+
+
+def _rounds(
+    users: beam.PCollection,
+    minimum: Minimum,
+    folder: epath.Path,
+    facts: dict[str, beam.PCollection],
+) -> None:
+    left, before = k_core_rounds(users, minimum)
+    (
+        left
+        | "user lines" >> beam.Map(UserLog.to_json)
+        | "write users" >> beam.io.WriteToText(str(folder / "users"))
+    )
+    item_lines(left) | "write items" >> beam.io.WriteToText(str(folder / "items"))
+    facts = {**facts, "before": size(before, "before"), "end": size(left, "end"), **survey(left)}
+    write_facts(facts, str(folder / "facts"))
+
+
+def _read_users(pipeline: beam.Pipeline, pattern: str) -> beam.PCollection:
+    return (
+        pipeline
+        | "read users" >> beam.io.ReadFromText(pattern)
+        | "users" >> beam.Map(UserLog.from_json)
+    )
+
+
+def _left(folder: epath.Path) -> _Left:
+    facts = dict(json.loads(line) for line in _lines(folder, "facts"))
+    items = [json.loads(line) for line in _lines(folder, "items")]
+    return _Left(str(folder / "users*"), facts, [(i, n, tuple(first)) for i, n, first in items])
+
+
+def _lines(folder: epath.Path, name: str) -> list[str]:
+    """The lines of all files of that name; JSON never has a line's end inside."""
+    return [
+        line
+        for path in sorted(folder.glob(f"{name}*"))
+        for line in path.read_text().split("\n")
+        if line
+    ]
+
+
+def _in_index_order(
+    items: Sequence[tuple[str, int, tuple[int, int]]], item_ids: str, seed: int
+) -> tuple[list[str], np.ndarray]:
+    """Raw ids and train counts; the permutation is that of `prepare`, over the items alone."""
+    by_appearance = sorted(items, key=lambda item: item[2])
+    raw_ids = [raw_id for raw_id, _, _ in by_appearance]
+    order = item_order(item_ids, raw_ids, np.arange(len(raw_ids), dtype=np.int32), seed)
+    counts = np.asarray([count for _, count, _ in by_appearance], np.int64)
+    return [raw_ids[position] for position in order.tolist()], counts[order]
+
+
+def _findings(reader: LogReader, left: _Left, notes: list[str]) -> Findings:
+    lengths = dict(left.facts["lengths"])
+    users_of_length = np.zeros(max(lengths) + 1, np.int64)
+    for length, users in lengths.items():
+        users_of_length[length] = users
+    return Findings(
+        has_ratings="rating" in reader.columns,
+        has_reviews="review" in reader.columns,
+        users_of_length=users_of_length,
+        tied_last=left.facts["tied"] if "time" in reader.columns else None,
+        notes=notes,
+    )
+
+
+def _write_shards(
+    runner: Runner,
+    left: _Left,
+    catalogue: Catalogue,
+    findings: Findings,
+    name: str,
+    directory: epath.Path,
+    work: epath.Path,
+    seed: int,
+) -> list[Shard]:
+    """The last pipeline."""
+    index_file = work / "index.json"
+    index_file.write_text(json.dumps(catalogue.raw_ids))
+    buckets = sorted(left.facts["buckets"])
+    first_rows = itertools.accumulate((users for _, users in buckets), initial=0)
+    plan = Plan(
+        name=name,
+        directory=str(directory),
+        work=str(work),
+        index_file=str(index_file),
+        first_row={bucket: row for (bucket, _), row in zip(buckets, first_rows, strict=False)},
+        users=left.size[0],
+        seed=seed,
+        has_ratings=findings.has_ratings,
+        has_reviews=findings.has_reviews,
+    )
+
+    def build(pipeline: beam.Pipeline) -> None:
+        shards = write(_read_users(pipeline, left.users), plan)
+        shards | "write shards" >> beam.io.WriteToText(str(work / "shards"))
+
+    runner.run(build)
+    return [Shard(**json.loads(line)) for line in _lines(work, "shards")]

@@ -1,0 +1,100 @@
+"""One user's part of the log: the record that goes from pipeline to pipeline."""
+
+import itertools
+import json
+import operator
+from collections.abc import Iterable, Sequence, Set
+from typing import NamedTuple, TypeVar
+
+# Lines may hold several interactions (--format sequences), 2^25 of them at most: a line is no
+# longer than 64 MiB. Then 2^38 lines fit into a signed 64-bit position.
+PLACE_BITS = 25
+
+
+_Value = TypeVar("_Value")
+
+
+class Interaction(NamedTuple):
+    """One good interaction; 0 or "" for what the log has no column for.
+
+    `position` orders the log: the number of the line, and the place in it in the lowest bits.
+    """
+
+    position: int
+    item: str
+    time: float
+    rating: float
+    review_text: str
+    summary: str
+
+
+class UserLog(NamedTuple):
+    """A user's interactions in time order, an item once.
+
+    Attributes:
+        first: the position of the user's first interaction in the log: the order of users.
+        user: raw id.
+        items: raw ids.
+        moments: which of the user's distinct times, counted; equal for a tie.
+        ratings, review_texts, summaries: aligned with `items`.
+    """
+
+    first: int
+    user: str
+    items: Sequence[str]
+    moments: Sequence[int]
+    ratings: Sequence[float]
+    review_texts: Sequence[str]
+    summaries: Sequence[str]
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(self, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "UserLog":
+        """What `to_json` gave."""
+        return cls(*json.loads(line))
+
+    def without(self, items: Set[str]) -> "UserLog":
+        """The log without some items."""
+        keep = [item not in items for item in self.items]
+        if all(keep):
+            return self
+
+        def kept(column: Sequence[_Value]) -> list[_Value]:
+            return list(itertools.compress(column, keep))
+
+        return UserLog(
+            self.first,
+            self.user,
+            kept(self.items),
+            kept(self.moments),
+            kept(self.ratings),
+            kept(self.review_texts),
+            kept(self.summaries),
+        )
+
+
+def user_log(user: str, interactions: Iterable[Interaction]) -> UserLog:
+    """Time order with ties in file order; of repeats of an item the earliest stays."""
+    in_file_order = sorted(interactions, key=operator.attrgetter("position"))
+    first = in_file_order[0].position
+    seen: set[str] = set()
+    kept: list[Interaction] = []
+    moments: list[int] = []
+    for interaction in sorted(in_file_order, key=operator.attrgetter("time")):
+        if interaction.item not in seen:
+            seen.add(interaction.item)
+            later = bool(kept) and interaction.time != kept[-1].time
+            moments.append((moments[-1] if moments else 0) + later)
+            kept.append(interaction)
+    return UserLog(
+        first,
+        user,
+        [interaction.item for interaction in kept],
+        moments,
+        [interaction.rating for interaction in kept],
+        [interaction.review_text for interaction in kept],
+        [interaction.summary for interaction in kept],
+    )

@@ -1,0 +1,124 @@
+"""From users' logs to the shards of the prepared dataset: the last pipeline."""
+
+import bisect
+import dataclasses
+import itertools
+import json
+import operator
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from etils import epath
+
+from recalign.data.beam.filtering import bucket_of
+from recalign.data.beam.users import UserLog
+from recalign.data.records import number_of_shards, shard_file, write_shard
+from recalign.data.splits import UserRow, split_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the records lie.
+
+    Attributes:
+        name: of the dataset.
+        directory: the dataset's, where the shards go.
+        work: a directory for files that are not there yet.
+        index_file: the items' raw ids in index order, JSON.
+        first_row: bucket -> the number of its first user.
+        users: how many.
+        seed: decides the validation sample.
+        has_ratings, has_reviews: whether the log has them.
+    """
+
+    name: str
+    directory: str
+    work: str
+    index_file: str
+    first_row: dict[int, int]
+    users: int
+    seed: int
+    has_ratings: bool
+    has_reviews: bool
+
+    @property
+    def shard_ends(self) -> list[int]:
+        """The row behind each shard of train and test."""
+        parts = np.array_split(np.arange(self.users), number_of_shards(self.users))
+        return list(itertools.accumulate(len(part) for part in parts))
+
+
+def write(users: beam.PCollection, plan: Plan) -> beam.PCollection:
+    """Writes all shards; gives their `Shard`s as JSON."""
+    numbered = (
+        users
+        | "to buckets" >> beam.Map(lambda user: (bucket_of(user), user))
+        | "by bucket" >> beam.GroupByKey()
+        | "number" >> beam.ParDo(_Number(plan)).with_outputs("validation", main="all")
+    )
+    whole = numbered.all | "by shard" >> beam.GroupByKey()
+    sample = numbered.validation | "one shard" >> beam.GroupByKey()
+    written = [
+        whole | "write train" >> beam.ParDo(_Write(plan, "train", number_of_shards(plan.users))),
+        whole | "write test" >> beam.ParDo(_Write(plan, "test", number_of_shards(plan.users))),
+        sample | "write validation" >> beam.ParDo(_Write(plan, "validation", 1)),
+    ]
+    return written | "shards" >> beam.Flatten()
+
+
+class _Number(beam.DoFn):
+    """The users that first appear in one part of the log -> (shard, (row, their record))."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def setup(self) -> None:
+        raw_ids = json.loads(epath.Path(self._plan.index_file).read_text())
+        self._index = {raw_id: index for index, raw_id in enumerate(raw_ids)}
+        self._ends = self._plan.shard_ends
+        self._sample = set(split_rows("validation", self._plan.users, self._plan.seed).tolist())
+
+    def process(self, bucket: tuple[int, Iterable[UserLog]]) -> Iterator[Any]:
+        number, users = bucket
+        in_order = sorted((UserLog._make(user) for user in users), key=operator.itemgetter(0))
+        for row, user in enumerate(in_order, self._plan.first_row[number]):
+            record = self._record(user)
+            yield bisect.bisect_right(self._ends, row), (row, record)
+            if row in self._sample:
+                yield beam.pvalue.TaggedOutput("validation", (0, (row, record)))
+
+    def _record(self, user: UserLog) -> tuple:
+        return tuple(
+            UserRow(
+                user.user,
+                [self._index[item] for item in user.items],
+                list(user.ratings) if self._plan.has_ratings else None,
+                list(user.review_texts) if self._plan.has_reviews else None,
+                list(user.summaries) if self._plan.has_reviews else None,
+            )
+        )
+
+
+class _Write(beam.DoFn):
+    """A shard's records -> its file, whole or not at all, however often a worker tries."""
+
+    def __init__(self, plan: Plan, split: str, shards: int) -> None:
+        self._plan = plan
+        self._split = split
+        self._shards = shards
+
+    def process(self, shard: tuple[int, Iterable[tuple[int, tuple]]]) -> Iterator[str]:
+        number, records = shard
+        rows = sorted(records, key=operator.itemgetter(0))
+        partial = epath.Path(self._plan.work) / f"shard-{uuid.uuid4().hex}"
+        written = write_shard(
+            partial, self._split, number, ((row, UserRow._make(record)) for row, record in rows)
+        )
+        final = shard_file(
+            epath.Path(self._plan.directory), self._plan.name, self._split, number, self._shards
+        )
+        partial.replace(final)
+        yield json.dumps(dataclasses.asdict(written))
