@@ -2,10 +2,10 @@
 
 import dataclasses
 
+import gin
 import jax
 import jax.numpy as jnp
 
-import gin
 from recalign.errors import UserError
 
 
