@@ -1,46 +1,59 @@
-"""Makes t5x_checkpoints.zip: one tiny train state, written by T5X itself in both of its layouts.
+"""Makes t5x_checkpoints.tar.xz: one tiny train state, written by T5X itself in both of its layouts.
 
     python tests/golden/make_t5x_checkpoints.py     # where `import t5x` works
 
 The archive holds `legacy/checkpoint_7` (written by `Checkpointer`), `orbax/checkpoint_7` (by
-`OrbaxCheckpointManagerInterface`) and `expected.npz`: the values, the tokens and T5X's logits.
-Values are drawn from a few numbers only, so that the archive is small.
+`OrbaxCheckpointManagerInterface`) and `expected.npz`: tokens and T5X's logits. Tables are products
+of a row and a column, so that the archive is small.
 """
 
+import functools
 import importlib.util  # noqa: F401  (gin needs it where a file is missing)
 import pathlib
+import tarfile
 import tempfile
-import zipfile
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from t5x import adafactor, checkpoints, partitioning, train_state
-from t5x.examples.t5 import network
 
 SIZES = {
-    "vocab_size": 144,
+    "vocab_size": 132,
     "emb_dim": 128,
     "num_heads": 2,
     "num_encoder_layers": 2,
     "num_decoder_layers": 1,
     "head_dim": 8,
-    "mlp_dim": 136,
+    "mlp_dim": 130,
 }
 STEP = 7
-ARCHIVE = pathlib.Path(__file__).parent / "t5x_checkpoints.zip"
+ARCHIVE = pathlib.Path(__file__).parent / "t5x_checkpoints.tar.xz"
 
 
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Values of an array, from its name."""
-    numbers = np.random.default_rng(zlib.crc32(name.encode())).integers(1, 5, shape)
-    return (numbers / 8 if "/v" in name or "scale" in name else (numbers - 2.5) / 16).astype("f4")
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    row_and_column = [rng.integers(1, 3, size) / 2 for size in shape]
+    values = functools.reduce(np.multiply.outer, row_and_column).astype(np.float32)
+    positive = "/v" in name or "scale" in name
+    return values if positive else (values - 0.4) / 8
+
+
+def without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same on every machine."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
 
 
 def main() -> None:
     """Writes the archive."""
+    # Here, so that the tests, which do without T5X, can ask for the values.
+    from t5x import adafactor, checkpoints, partitioning, train_state
+    from t5x.examples.t5 import network
+
     config = network.T5Config(
         **SIZES, dtype=jnp.float32, mlp_activations=("gelu", "linear"), dropout_rate=0.0
     )
@@ -48,11 +61,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.integers(2, SIZES["vocab_size"], (2, 9)).astype(np.int32)
     inputs[1, 6:] = 0
-    decoder_inputs = np.pad(rng.integers(2, SIZES["vocab_size"], (2, 4)), ((0, 0), (1, 0)))
-    decoder_inputs = decoder_inputs.astype(np.int32)
-    variables = model.init(
-        jax.random.key(0), inputs, decoder_inputs, decoder_inputs, enable_dropout=False
-    )
+    targets = rng.integers(2, SIZES["vocab_size"], (2, 5)).astype(np.int32)
+    decoder_inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
+    variables = model.init(jax.random.key(0), inputs, decoder_inputs, targets, enable_dropout=False)
     optimizer = adafactor.Adafactor(
         decay_rate=0.8,
         step_offset=0,
@@ -67,7 +78,7 @@ def main() -> None:
     as_jax = {tuple(name.split("/")): jnp.asarray(value) for name, value in values.items()}
     state = state.restore_state(unflatten_dict(as_jax))
     logits = model.apply(
-        {"params": state.params}, inputs, decoder_inputs, decoder_inputs, enable_dropout=False
+        {"params": state.params}, inputs, decoder_inputs, targets, enable_dropout=False
     )
     partitioner = partitioning.PjitPartitioner(num_partitions=1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,12 +97,12 @@ def main() -> None:
             inputs=inputs,
             decoder_inputs=decoder_inputs,
             logits=np.asarray(logits),
-            **values,
         )
-        with zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_LZMA) as archive:
-            for path in sorted(folder.rglob("*")):
-                if path.is_file():
-                    archive.write(path, path.relative_to(folder))
+        for path in folder.rglob("commit_success.txt"):
+            path.write_text("Checkpoint commit was successful")
+        with tarfile.open(ARCHIVE, "w:xz") as archive:
+            for name in ("legacy", "orbax", "expected.npz"):
+                archive.add(folder / name, name, filter=without_owner)
 
 
 if __name__ == "__main__":

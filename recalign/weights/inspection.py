@@ -1,0 +1,139 @@
+"""What a T5 1.1 checkpoint must hold, and one clear line where it does not."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.model.network import Transformer
+from recalign.weights.tensors import MOMENTS, Tensor, flatten, place, unstacked
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_READABLE = ("float32", "bfloat16", "float16")
+_MOST_NAMES = 3
+# T5X's Adafactor factors a tensor whose two largest dimensions have at least this size.
+_SMALLEST_FACTORED = 128
+
+
+@functools.cache
+def param_shapes(config: T5Config) -> Shapes:
+    """T5X's names of a model's parameters -> their shapes."""
+
+    def init() -> Mapping:
+        tokens_1x1 = jnp.ones((1, 1), jnp.int32)
+        return Transformer(config).init(jax.random.key(0), tokens_1x1, tokens_1x1)["params"]
+
+    own = flatten(jax.eval_shape(init), lambda node: False)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, leaf in own.items():
+        if "layers/" not in name:
+            shapes[name] = leaf.shape
+            continue
+        for layer in range(leaf.shape[0]):
+            shapes[unstacked(name, layer)] = leaf.shape[1:]
+    return MappingProxyType(shapes)
+
+
+def moment_shapes(params: Shapes) -> Shapes:
+    """Adafactor's moments as T5X shapes them: what a tensor does not use is of shape (1,).
+
+    Heuristics of `t5x.adafactor`: the rows are the second largest dimension, the columns the
+    largest; `v_row` is the mean over the columns and `v_col` that over the rows.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in params.items():
+        moments = {"v_row": (1,), "v_col": (1,), "v": shape}
+        by_size = np.argsort(shape)
+        if len(shape) >= 2 and shape[by_size[-2]] >= _SMALLEST_FACTORED:
+            rows, columns = int(by_size[-2]), int(by_size[-1])
+            moments = {"v_row": _without(shape, columns), "v_col": _without(shape, rows), "v": (1,)}
+        shapes |= {f"{name}/{moment}": moments[moment] for moment in MOMENTS}
+    return shapes
+
+
+def infer_config(where: str, params: Mapping[str, Tensor]) -> T5Config:
+    """The sizes of the model, from the shapes of its parameters."""
+
+    def shape(name: str) -> tuple[int, ...]:
+        if name not in params:
+            raise UserError(
+                f"{where}: not a T5 1.1 model: it has no {name}, but {_some(params) or 'nothing'}"
+            )
+        if len(params[name].shape) != 2:
+            raise UserError(f"{where}: {name} has shape {params[name].shape}, not two dimensions")
+        return params[name].shape
+
+    vocab_size, emb_dim = shape("token_embedder/embedding")
+    num_heads = shape("encoder/relpos_bias/rel_embedding")[0]
+    inner = shape("encoder/layers_0/attention/query/kernel")[1]
+    return T5Config(
+        vocab_size=vocab_size,
+        emb_dim=emb_dim,
+        num_heads=num_heads,
+        num_encoder_layers=_layers(params, "encoder/"),
+        num_decoder_layers=_layers(params, "decoder/"),
+        head_dim=inner // num_heads,
+        mlp_dim=shape("encoder/layers_0/mlp/wi_0/kernel")[1],
+    )
+
+
+def check_params(where: str, params: Mapping[str, Tensor], config: T5Config) -> None:
+    """UserError where names, shapes, types or the vocabulary are not those of the model."""
+    embedding = params.get("token_embedder/embedding")
+    if embedding is not None and embedding.shape[:1] != (config.vocab_size,):
+        raise UserError(
+            f"{where}: its vocabulary has {embedding.shape[0]} tokens, the model's "
+            f"{config.vocab_size} (T5Config.vocab_size)"
+        )
+    _check(where, "parameters", params, param_shapes(config))
+    for name, tensor in params.items():
+        if tensor.dtype.name not in _READABLE:
+            raise UserError(f"{where}: {name} is of type {tensor.dtype.name}, not float32")
+
+
+def check_moments(where: str, moments: Mapping[str, Tensor], config: T5Config) -> None:
+    """UserError where the optimizer's state is not that of T5X's Adafactor for the model."""
+    try:
+        _check(where, "moments of Adafactor", moments, moment_shapes(param_shapes(config)))
+    except UserError as error:
+        raise UserError(f"{error}; weights_only leaves the optimizer's state out") from error
+
+
+def _check(where: str, kind: str, found: Mapping[str, Tensor], expected: Shapes) -> None:
+    missing = [name for name in expected if name not in found]
+    left_over = [name for name in found if name not in expected]
+    complaints = []
+    if missing:
+        complaints.append(f"{len(missing)} {kind} are missing ({_some(missing)})")
+    if left_over:
+        complaints.append(f"{len(left_over)} are left over ({_some(left_over)})")
+    misshaped = [
+        f"{name} {found[name].shape} instead of {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name].shape != shape
+    ]
+    if misshaped:
+        complaints.append(f"{len(misshaped)} have another shape ({_some(misshaped)})")
+    if complaints:
+        raise UserError(f"{where}: {', '.join(complaints)}")
+
+
+def _layers(params: Iterable[str], stack: str) -> int:
+    numbers = [place(name).layer for name in params if name.startswith(stack)]
+    return max((number for number in numbers if number is not None), default=0) + 1
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(names[:_MOST_NAMES])
+    return f"{shown}, …" if len(names) > _MOST_NAMES else shown
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return tuple(size for number, size in enumerate(shape) if number != axis)

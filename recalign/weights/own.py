@@ -1,0 +1,211 @@
+"""The own checkpoints: a run's `checkpoints/STEP` with stacked layers (`recalign.trainer`).
+
+MODEL_DIR/checkpoints/STEP/params   a tree of the parameters
+MODEL_DIR/checkpoints/STEP/rest     a tree of the optimizer's state and the log's running sums
+MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, and fingerprints
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from etils import epath
+
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.weights import fingerprints, inspection, orbax_tree
+from recalign.weights.tensors import (
+    MOMENTS,
+    Index,
+    Tensor,
+    Weights,
+    place,
+    stacks,
+    unstacked,
+    zeros,
+)
+
+FOLDER = "checkpoints"
+_PARAMS, _REST, _INFO, _METRICS = "params", "rest", "info", "metrics"
+_SELECTION = "selection"
+# The trainer's sums over a window of steps, which a conversion begins anew.
+_WINDOW = ("loss", "z_loss", "correct", "tokens")
+
+
+def detect(path: epath.Path) -> bool:
+    """Whether the path is a run, or one of its checkpoints."""
+    return (path / FOLDER).is_dir() or (path.name.isdigit() and (path / _PARAMS).is_dir())
+
+
+def locate(path: epath.Path) -> epath.Path:
+    """A run or one of its checkpoints -> the folder of a checkpoint: of a run, the best."""
+    if not (path / FOLDER).is_dir():
+        return path
+    steps = [folder for folder in (path / FOLDER).iterdir() if folder.name.isdigit()]
+    if not steps:
+        raise UserError(f"{path}: its {FOLDER} hold no whole checkpoint")
+    scored = [(score, folder) for folder in steps if (score := _score(folder)) is not None]
+    if scored:
+        return max(scored, key=lambda pair: (pair[0], int(pair[1].name)))[1]
+    return max(steps, key=lambda folder: int(folder.name))
+
+
+def open_weights(folder: epath.Path) -> Weights:
+    """The weights and the optimizer's state of one checkpoint."""
+    cache = _LastStack()
+    params = _layers(cache, orbax_tree.open_tree(folder / _PARAMS))
+    rest = orbax_tree.open_tree(folder / _REST) if (folder / _REST).is_dir() else {}
+    moments = {
+        f"{name.removeprefix(prefix)}/{moment}": tensor
+        for moment in MOMENTS
+        for name, tensor in rest.items()
+        if name.startswith(prefix := f"optimizer/{moment}/")
+    }
+    info = _info(folder)
+    return Weights(
+        str(folder),
+        params,
+        _layers(cache, moments),
+        step=int(folder.name),
+        first_step=int(info["first_step"]) if "first_step" in info else None,
+    )
+
+
+def expected_fingerprint(folder: epath.Path) -> str | None:
+    """The fingerprint of the parameters as they were written, where there is one."""
+    return _info(folder).get("fingerprints", {}).get(_PARAMS)
+
+
+def verify(folder: epath.Path) -> None:
+    """Reads all parameters, stack by stack; UserError where they are not what was written."""
+    expected = expected_fingerprint(folder)
+    if expected is None:
+        return
+    params = open_weights(folder).params
+    sums = {
+        stack: sum(fingerprints.bit_sum(params[name].whole()) for name in names)
+        for stack, names in stacks(params).items()
+    }
+    check_fingerprint(
+        folder, fingerprints.joined(sums[name] for name in fingerprints.in_tree_order(sums))
+    )
+
+
+def check_fingerprint(folder: epath.Path, found: str) -> None:
+    """UserError where the parameters' fingerprint is another than that of the checkpoint."""
+    if expected_fingerprint(folder) not in (None, found):
+        raise UserError(f"{folder}: damaged: its parameters are not what was written")
+
+
+def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callable) -> None:
+    """A run's MODEL_DIR with one checkpoint, from which the trainer goes on."""
+    step = weights.step or 0
+    target = folder / FOLDER / str(step)
+    moments = weights.moments or {
+        name: zeros(shape)
+        for name, shape in inspection.moment_shapes(inspection.param_shapes(config)).items()
+    }
+    tree = orbax_tree.Writer(target / _PARAMS)
+    sums = {_PARAMS: _write_stacks(tree, weights.params, done)}
+    tree.close()
+
+    tree = orbax_tree.Writer(target / _REST)
+    tree.create_empty("params")
+    tree.write_step("optimizer/step", step)
+    sums[_REST] = fingerprints.joined([step])
+    for moment in MOMENTS:
+        of_kind = {
+            f"optimizer/{moment}/{name.removesuffix(f'/{moment}')}": tensor
+            for name, tensor in moments.items()
+            if name.endswith(f"/{moment}")
+        }
+        sums[_REST] += _write_stacks(tree, of_kind, done)
+    for name in _WINDOW:
+        tree.begin(f"window/{name}", ())
+        tree.write(np.zeros((), np.float32))
+    sums[_REST] += fingerprints.joined([0] * len(_WINDOW))
+    tree.close()
+
+    first_step = weights.first_step
+    if first_step is None:
+        # Moments that exist go on as T5X's do by default; new ones begin here.
+        first_step = 0 if weights.moments else step
+    (target / _INFO).mkdir()
+    (target / _INFO / "metadata").write_text(
+        json.dumps({"first_step": first_step, "fingerprints": sums})
+    )
+    orbax_tree.commit(epath.Path(target / _INFO))
+    handlers = dict.fromkeys((_PARAMS, _REST), orbax_tree.STANDARD_HANDLER)
+    orbax_tree.write_step_metadata(epath.Path(target), {**handlers, _INFO: orbax_tree.JSON_HANDLER})
+
+
+def _write_stacks(
+    tree: orbax_tree.Writer, tensors: Mapping[str, Tensor], done: Callable[[int], object]
+) -> str:
+    """Writes layer by layer; returns the fingerprint of all."""
+    sums: dict[str, int] = {}
+    for stack, names in stacks(tensors).items():
+        shape = tensors[names[0]].shape
+        stacked = place(names[0]).layer is not None
+        tree.begin(stack, (len(names), *shape) if stacked else shape, stacked)
+        sums[stack] = 0
+        for name in names:
+            array = tensors[name].whole()
+            tree.write(array, place(name).layer)
+            sums[stack] += fingerprints.bit_sum(array)
+            done(array.nbytes)
+    return fingerprints.joined(sums[stack] for stack in fingerprints.in_tree_order(sums))
+
+
+class _LastStack:
+    """Keeps the stack that was read last: where all its layers are one chunk, a layer costs all."""
+
+    def __init__(self) -> None:
+        self._tensor: Tensor | None = None
+        self._array: np.ndarray | None = None
+
+    def layer(self, tensor: Tensor, layer: int, index: Index) -> np.ndarray:
+        if tensor.chunk is None or tensor.chunk[0] == 1:
+            return tensor.read((slice(layer, layer + 1), *index))[0]
+        if self._tensor is not tensor:
+            # The old one goes before the new one comes.
+            self._array = None
+            self._array = tensor.whole()
+            self._tensor = tensor
+        assert self._array is not None
+        return self._array[layer][index]
+
+
+def _layers(cache: _LastStack, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Own, stacked tensors -> T5X's, layer by layer."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        if "layers/" not in name:
+            tensors[name] = tensor
+            continue
+        for layer in range(tensor.shape[0]):
+            read = functools.partial(cache.layer, tensor, layer)
+            tensors[unstacked(name, layer)] = Tensor(tensor.shape[1:], tensor.dtype, read)
+    return tensors
+
+
+def _info(folder: epath.Path) -> dict:
+    path = folder / _INFO / "metadata"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+
+
+def _score(folder: epath.Path) -> float | None:
+    path = folder / _METRICS / _METRICS
+    if not path.exists():
+        return None
+    try:
+        return float(json.loads(path.read_text())[_SELECTION])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged: {error!r}") from error

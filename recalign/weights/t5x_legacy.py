@@ -1,0 +1,111 @@
+"""T5X's own layout: a msgpack file beside a zarr array for each large parameter.
+
+    checkpoint_1138000/checkpoint                           msgpack: {"version": 3, "optimizer": …}
+    checkpoint_1138000/target.encoder.layers_0.mlp.wo.kernel/   zarr
+
+In the msgpack file a small array lies as it is, a large one as TensorStore's description of its
+zarr array, whose path is relative to the checkpoint and whose store ("gfile", "gcs" with a made-up
+bucket) tells where it was written, not where it lies now.
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import serialization
+
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.weights import orbax_tree, stores, t5x_state
+from recalign.weights.tensors import Tensor, Weights, flatten, from_array, unflatten
+
+FILE = "checkpoint"
+_VERSION = 3
+_OLDEST_VERSION = 2
+
+
+def detect(folder: epath.Path) -> bool:
+    """Whether this is such a checkpoint; an Orbax one may hold a msgpack file too."""
+    return (folder / FILE).is_file() and not orbax_tree.detect(folder)
+
+
+def open_weights(folder: epath.Path) -> Weights:
+    """The weights, and the optimizer's state where there is one."""
+    path = folder / FILE
+    contents = t5x_state.read_msgpack(path)
+    if not {"version", "optimizer"} <= contents.keys():
+        raise UserError(f"{path}: not a checkpoint of T5X: it has no 'version' and 'optimizer'")
+    if contents["version"] < _OLDEST_VERSION:
+        raise UserError(f"{path}: T5X's checkpoints of version {contents['version']} are too old")
+    tensors = {
+        name: _tensor(folder, name, leaf)
+        for name, leaf in flatten(contents["optimizer"], _is_spec).items()
+    }
+    return t5x_state.split(str(folder), tensors)
+
+
+def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callable) -> None:
+    """A checkpoint as T5X's `Checkpointer` writes it; without moments, with those of a new run."""
+    folder.mkdir()
+    target = epath.Path(folder)
+    written: dict[str, Any] = {}
+    for name, tensor in t5x_state.tensors(weights, config).items():
+        if _is_inline(name, tensor):
+            written[name] = tensor.whole()
+            continue
+        array_name = name.replace("/", ".")
+        store = stores.create(stores.zarr_in(target, array_name), tensor.shape, stacked=False)
+        array = tensor.whole()
+        for part in stores.parts(array.shape):
+            stores.write(store, array, part)
+        done(array.nbytes)
+        written[name] = {
+            "driver": "zarr",
+            "dtype": "float32",
+            "kvstore": {"driver": "file", "path": f"{array_name}/"},
+            "metadata": {
+                "shape": list(tensor.shape),
+                "chunks": list(stores.chunk_shape(tensor.shape)),
+                "compressor": stores.COMPRESSOR,
+            },
+        }
+    state = {"version": _VERSION, "optimizer": unflatten(written)}
+    (folder / FILE).write_bytes(serialization.msgpack_serialize(state))
+
+
+def _is_inline(name: str, tensor: Tensor) -> bool:
+    """What T5X does not partition is in its msgpack file, and T5X reads it from there alone."""
+    return tensor.shape in ((), (1,)) or name.endswith(("/v_row", "/v_col"))
+
+
+def _is_spec(node: Any) -> bool:
+    return isinstance(node, Mapping) and {"driver", "kvstore", "metadata"} <= node.keys()
+
+
+def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
+    if not _is_spec(leaf):
+        return from_array(np.asarray(jax.device_get(leaf)))
+    # Before TensorStore 0.1.14 the path stood outside.
+    path = leaf["kvstore"].get("path") or leaf.get("path")
+    dtype = leaf.get("dtype", leaf["metadata"].get("dtype"))
+    if not path or not dtype:
+        raise UserError(f"{folder}: {name}: its zarr array is not described")
+    if dtype in ("uint16", "<u2"):
+        raise UserError(f"{folder}: {name}: bfloat16 kept as uint16, which T5X gave up in 2021")
+    where = f"{folder / path}"
+
+    def read(index: tuple[slice, ...]) -> np.ndarray:
+        stored = stores.open_tensor(stores.zarr_in(folder, path.rstrip("/")), where)
+        if stored.shape != shape:
+            raise UserError(f"{where}: shape {stored.shape}, but {FILE} says {shape}")
+        return stored.read(index)
+
+    shape = tuple(leaf["metadata"]["shape"])
+    return Tensor(shape, np.dtype(_numpy_name(dtype)), read)
+
+
+def _numpy_name(dtype: str) -> Any:
+    return jax.numpy.bfloat16 if dtype == "bfloat16" else dtype

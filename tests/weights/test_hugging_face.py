@@ -1,0 +1,228 @@
+"""Weights that `transformers` wrote, and ours read by `transformers`."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.weights import convert, hugging_face, load_params, safetensors_file
+from tests.weights.comparison import CONFIG as OWN_CONFIG
+from tests.weights.comparison import logits
+
+SIZES = {
+    "vocab_size": 96,
+    "emb_dim": 24,
+    "num_heads": 2,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 1,
+    "head_dim": 8,
+    "mlp_dim": 40,
+}
+CONFIG = T5Config(**SIZES)
+
+
+@pytest.mark.parametrize("layout", ["whole", "shards"])
+def test_logits_are_those_of_transformers(hugging_face_golden, layout):
+    expected = np.load(hugging_face_golden / "expected.npz")
+    params, step = load_params(str(hugging_face_golden / layout), CONFIG)
+    assert step == 0
+    np.testing.assert_allclose(
+        logits(params, CONFIG, expected), expected["logits"], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_conversion_there_and_back_keeps_every_tensor(hugging_face_golden, tmp_path):
+    convert(str(hugging_face_golden / "shards"), str(tmp_path / "checkpoint_9"))
+    convert(str(tmp_path / "checkpoint_9"), str(tmp_path / "hf"), destination_format="hugging_face")
+    theirs = safetensors_file.open_file(hugging_face_golden / "whole" / "model.safetensors")
+    ours = safetensors_file.open_file(tmp_path / "hf" / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(ours[name].whole(), tensor.whole(), err_msg=name)
+
+
+def test_the_config_is_one_that_transformers_would_write(hugging_face_golden, tmp_path):
+    convert(str(hugging_face_golden / "whole"), str(tmp_path / "checkpoint_0"))
+    convert(str(tmp_path / "checkpoint_0"), str(tmp_path / "hf"), destination_format="hugging_face")
+    ours = json.loads((tmp_path / "hf" / "config.json").read_text())
+    theirs = json.loads((hugging_face_golden / "whole" / "config.json").read_text())
+    shared = (ours.keys() & theirs.keys()) - {"tie_word_embeddings"}
+    assert len(shared) > 12 and {key: ours[key] for key in shared} == {
+        key: theirs[key] for key in shared
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scale_decoder_outputs", True, "tie_word_embeddings is true"),
+        ("scale_decoder_outputs", None, "tie_word_embeddings is true"),
+        ("feed_forward_proj", "relu", "feed_forward_proj is 'relu'; T5 1.1 has 'gated-gelu'"),
+        ("model_type", "bert", "model_type is 'bert'"),
+        ("vocab_size", 97, "vocabulary has 96 tokens, the model's 97"),
+        ("num_layers", 3, r"9 parameters are missing \(encoder/layers_2"),
+        ("num_layers", 1, r"9 are left over \(encoder.block.1"),
+        ("d_ff", None, "does not state 'd_ff'"),
+    ],
+)
+def test_the_config_is_checked(hugging_face_golden, tmp_path, key, value, message):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    stated = json.loads((folder / "config.json").read_text())
+    stated[key] = value
+    if value is None:
+        del stated[key]
+    (folder / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(UserError, match=message):
+        convert(str(folder), str(tmp_path / "out"))
+
+
+def test_a_config_of_transformers_4_is_read(hugging_face_golden, tmp_path):
+    # As google/flan-t5-* have it.
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    stated = json.loads((folder / "config.json").read_text())
+    del stated["scale_decoder_outputs"]
+    stated |= {"tie_word_embeddings": False, "n_positions": 512}
+    (folder / "config.json").write_text(json.dumps(stated))
+    assert load_params(str(folder), CONFIG)[1] == 0
+
+
+def test_copies_of_the_embedding_are_no_surplus(hugging_face_golden, tmp_path):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    tensors = _arrays(folder)
+    tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
+    _save(folder, tensors)
+    assert load_params(str(folder), CONFIG)[1] == 0
+
+
+def test_what_is_missing_and_left_over_is_told(hugging_face_golden, tmp_path):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    tensors = _arrays(folder)
+    tensors["decoder.adapter.weight"] = tensors.pop("lm_head.weight")
+    _save(folder, tensors)
+    with pytest.raises(
+        UserError,
+        match=r"1 parameters are missing \(decoder/logits_dense/kernel\), 1 are left over "
+        r"\(decoder.adapter.weight\)",
+    ):
+        load_params(str(folder), CONFIG)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 500, 50_000])
+def test_a_file_that_is_cut_short_is_named(hugging_face_golden, tmp_path, kept):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match="model.safetensors: .*cut short"):
+        load_params(str(folder), CONFIG)
+
+
+def test_a_shard_that_is_not_there_is_named(hugging_face_golden, tmp_path):
+    folder = _copied(hugging_face_golden / "shards", tmp_path)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(UserError, match="names model-00002-of-00003.safetensors, which is not"):
+        load_params(str(folder), CONFIG)
+
+
+def test_pickled_weights_are_refused(hugging_face_golden, tmp_path):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="pickled weights"):
+        load_params(str(folder), CONFIG)
+
+
+def test_a_hub_that_is_out_of_reach_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match="google/flan-t5-xl: .*pip install huggingface_hub"):
+        hugging_face.download("google/flan-t5-xl")
+
+    class Hub:
+        @staticmethod
+        def snapshot_download(name, allow_patterns):
+            raise ConnectionError("cannot resolve the host\nTraceback")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    with pytest.raises(UserError, match="cannot resolve the host") as caught:
+        load_params("google/flan-t5-xl", CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+def test_bfloat16_is_widened(hugging_face_golden, tmp_path):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    tensors = _arrays(folder)
+    halves = {name: array.astype(ml_dtypes.bfloat16) for name, array in tensors.items()}
+    offsets, table, end = [], {}, 0
+    for name, array in halves.items():
+        table[name] = {
+            "dtype": "BF16",
+            "shape": list(array.shape),
+            "data_offsets": [end, end + array.nbytes],
+        }
+        end += array.nbytes
+        offsets.append(array.tobytes())
+    header = json.dumps(table).encode()
+    (folder / "model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + b"".join(offsets)
+    )
+    params, _ = load_params(str(folder), CONFIG)
+    embedding = np.asarray(params["token_embedder"]["embedding"])
+    assert embedding.dtype == np.float32
+    np.testing.assert_array_equal(embedding, halves["shared.weight"].astype(np.float32))
+
+
+LIVE = """
+import sys, numpy as np, torch, transformers
+folder, tokens, out = sys.argv[1:]
+model = transformers.T5ForConditionalGeneration.from_pretrained(folder).eval()
+given = np.load(tokens)
+inputs, decoder_inputs = torch.tensor(given["inputs"]), torch.tensor(given["decoder_inputs"])
+with torch.no_grad():
+    logits = model(
+        input_ids=inputs, attention_mask=(inputs != 0), decoder_input_ids=decoder_inputs
+    ).logits
+np.save(out, logits.numpy())
+"""
+
+
+def test_transformers_reads_what_we_write(own_run, tmp_path):
+    """Runs where torch and transformers are installed."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    convert(str(own_run), str(tmp_path / "hf"), destination_format="hugging_face")
+    rng = np.random.default_rng(0)
+    tokens = {
+        "inputs": rng.integers(1, 160, (3, 11)),
+        "decoder_inputs": rng.integers(1, 160, (3, 5)),
+    }
+    tokens["inputs"][1, 7:] = 0
+    tokens["decoder_inputs"][:, 0] = 0
+    np.savez(tmp_path / "tokens.npz", **tokens)
+    # torch and JAX in one process: two thread pools that get in each other's way.
+    arguments = [tmp_path / "hf", tmp_path / "tokens.npz", tmp_path / "logits.npy"]
+    search = f"import sys; sys.path[:] = {sys.path!r}"
+    subprocess.run([sys.executable, "-c", f"{search}\n{LIVE}", *map(str, arguments)], check=True)
+    params, _ = load_params(str(tmp_path / "hf"), OWN_CONFIG)
+    np.testing.assert_allclose(
+        logits(params, OWN_CONFIG, tokens), np.load(tmp_path / "logits.npy"), rtol=1e-4, atol=1e-4
+    )
+
+
+def _copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copied")
+
+
+def _arrays(folder) -> dict[str, np.ndarray]:
+    tensors = safetensors_file.open_file(folder / "model.safetensors")
+    return {name: tensor.whole() for name, tensor in tensors.items()}
+
+
+def _save(folder, tensors) -> None:
+    shapes = {name: array.shape for name, array in tensors.items()}
+    with safetensors_file.Writer(folder / "model.safetensors", shapes) as file:
+        for name, array in tensors.items():
+            file.write(name, array)

@@ -1,0 +1,131 @@
+"""What large checkpoints cost: memory of a conversion, and what a host reads of sharded weights."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from recalign.weights import convert
+
+# 76 million parameters in 12 + 12 layers; constant values, so that compression takes no time.
+SCRIPT = """
+import json, pathlib, re, sys
+import jax, numpy as np
+from recalign.model.config import T5Config
+from recalign.weights import convert, inspection, load_params, t5x_legacy
+from recalign.weights.tensors import Tensor, Weights
+
+folder = pathlib.Path(sys.argv[1])
+config = T5Config(vocab_size=8192, emb_dim=512, num_heads=8, num_encoder_layers=12,
+                  num_decoder_layers=12, head_dim=64, mlp_dim=1024)
+
+def constant(number, shape):
+    read = lambda index: np.full([part.stop - part.start for part in index], number, np.float32)
+    return Tensor(shape, np.dtype(np.float32), read)
+
+shapes = inspection.param_shapes(config)
+params = {name: constant(number, shape) for number, (name, shape) in enumerate(shapes.items())}
+t5x_legacy.write(Weights("made", params, {}, 3), config, folder / "checkpoint_3", lambda size: None)
+
+def peak_growth(action):
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    status = pathlib.Path("/proc/self/status")
+    now = lambda key: int(re.search(key + r":\\s+(\\d+)", status.read_text())[1]) * 1024
+    before = now("VmRSS")
+    action()
+    return now("VmHWM") - before
+
+grown = {
+    "t5x to own": peak_growth(lambda: convert(str(folder / "checkpoint_3"), str(folder / "own"))),
+    "own to t5x_orbax": peak_growth(lambda: convert(
+        str(folder / "own"), str(folder / "orbax"), destination_format="t5x_orbax")),
+    "t5x_orbax to hugging_face": peak_growth(lambda: convert(
+        str(folder / "orbax"), str(folder / "hf"), destination_format="hugging_face")),
+}
+whole = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
+largest = 4 * max(int(np.prod(shape)) for shape in shapes.values())
+print(json.dumps({"grown": grown, "whole": whole, "largest": largest}))
+"""
+
+SHARDED = """
+import json, os, sys
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from recalign.model.config import T5Config
+from recalign.trainer.partitioning import make_mesh, state_shardings
+from recalign.trainer.state import params_shape
+from recalign.weights import formats, load_params
+from recalign.weights.tensors import Tensor
+import dataclasses
+
+config = T5Config(vocab_size=160, emb_dim=128, num_heads=2, num_encoder_layers=3,
+                  num_decoder_layers=2, head_dim=8, mlp_dim=24)
+read = {}
+opened = formats.open_weights
+def counting(name, folder):
+    weights = opened(name, folder)
+    def counted(name, tensor):
+        def part(index):
+            array = tensor.read(index)
+            read.setdefault(name, []).append(array.shape)
+            return array
+        return dataclasses.replace(tensor, read=part)
+    params = {name: counted(name, tensor) for name, tensor in weights.params.items()}
+    return dataclasses.replace(weights, params=params)
+formats.open_weights = counting
+
+mesh = make_mesh(2)
+shardings = state_shardings(mesh, params_shape(config))
+found = {}
+for path in sys.argv[1:]:
+    whole, _ = load_params(path, config)
+    read.clear()
+    sharded, _ = load_params(path, config, shardings)
+    same = jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), whole, sharded)
+    kernel = sharded["encoder"]["layers"]["mlp"]["wo"]["kernel"]
+    found[path] = {
+        "same": all(jax.tree.leaves(same)),
+        "devices": len(jax.devices()),
+        "embedding": sorted(read["token_embedder/embedding"]),
+        "wo": sorted(read["encoder/layers_1/mlp/wo/kernel"]),
+        "shard": kernel.addressable_shards[0].data.shape,
+    }
+print(json.dumps(found))
+"""
+
+
+def _run(script: str, *arguments, **environment) -> dict:
+    outcome = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    return json.loads(outcome.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_conversion_holds_a_tensor_at_a_time(tmp_path):
+    measured = _run(SCRIPT, tmp_path)
+    margin = 96 * 2**20
+    assert measured["whole"] > 2.5 * (measured["largest"] + margin)
+    for conversion, grown in measured["grown"].items():
+        assert grown < measured["largest"] + margin, (conversion, grown)
+
+
+def test_sharded_weights_are_read_in_parts(own_run, tmp_path):
+    paths = [own_run] + [
+        convert(str(own_run), str(tmp_path / name), destination_format=name).destination
+        for name in ("t5x", "hugging_face")
+    ]
+    found = _run(SHARDED, *paths, XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    assert len(found) == len(paths)
+    for path, measured in found.items():
+        assert measured["same"] and measured["devices"] == 4, path
+        # Two halves of the vocabulary and of the hidden units, each read once for its two devices.
+        assert measured["embedding"] == [[80, 128], [80, 128]], path
+        assert measured["wo"] == [[12, 128], [12, 128]], path
+        assert measured["shard"] == [3, 12, 128], path
