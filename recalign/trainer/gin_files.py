@@ -74,8 +74,14 @@ def parse(
     with _gin_looking_in(search_paths), _one_line_errors():
         gin.clear_config()
         gin.parse_config_files_and_bindings(
-            list(gin_files), list(gin_bindings), skip_unknown=list(skip_unknown)
+            list(gin_files),
+            list(gin_bindings),
+            skip_unknown=list(skip_unknown),
+            finalize_config=False,
         )
+        for name in unread_macros:  # They may refer to the other engine's configurables.
+            gin_config._CONFIG.pop((name, "gin.macro"), None)
+        gin.finalize()
     _refuse_unread(provenance, unread_macros)
     return provenance
 
@@ -168,8 +174,8 @@ def _check_import(
     statement: config_parser.ImportStatement, location: str, skip_unknown: Collection[str]
 ) -> None:
     """With a list of unknown names gin leaves out every import that fails, misspelt ones too."""
-    top = statement.module.split(".")[0]
-    if top in ("__gin__", "__main__") or top in skip_unknown:
+    left_out = ("__gin__", "__main__", *skip_unknown)
+    if any(f"{statement.module}.".startswith(f"{name}.") for name in left_out):
         return
     try:
         importlib.import_module(statement.module)

@@ -1,0 +1,76 @@
+"""The fast decoder along a trie of valid answers: every beam is an answer that the task allows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import seqio
+from t5x import models
+
+from recalign.errors import UserError
+from recalign.model.decode import Beams, beam_decode
+from recalign.model.trie import Trie
+from recalign.t5x.answers import ANSWERS, FIRST_ITEM, AnswerFeatureConverter
+from recalign.t5x.fast import FastDecodingModel
+from recalign.t5x.mixture import YES_NO, registered, tasks_with_answers
+
+
+class ConstrainedDecodingModel(FastDecodingModel):
+    """Retrieval is decoded among all items, ranking among its candidates, rating as yes or no.
+
+    Scores are log-probabilities over the whole vocabulary, as without constraint.
+    """
+
+    FEATURE_CONVERTER_CLS = AnswerFeatureConverter
+
+    def __init__(
+        self,
+        model: models.EncoderDecoderModel,
+        mixture_or_task_name: str,
+        module: str | None = None,
+    ):
+        """Takes over `model`.
+
+        Args:
+            model: as it is configured for the stock decoder.
+            mixture_or_task_name: what is decoded; its tasks are of one catalogue.
+            module: registers it.
+        """
+        super().__init__(model)
+        self._trie = _answer_trie(registered(mixture_or_task_name, module))
+        numbers_1xS = jnp.arange(FIRST_ITEM, self._trie.leaf_S.shape[0])[None]
+        self._any_item_1xN = np.asarray(self._trie.node_mask(numbers_1xS))
+        # Kept on the host: the compiled step holds them as constants on whatever devices it has.
+        self._trie = jax.tree.map(np.asarray, self._trie)
+
+    def search(self, params: dict, batch: Mapping[str, jnp.ndarray], **options: Any) -> Beams:
+        """The beams of a batch; `params` in recalign's names."""
+        trie = jax.tree.map(jnp.asarray, self._trie)
+        answers_BxC = batch[ANSWERS]
+        any_item_Bx1 = jnp.all(answers_BxC < 0, axis=1, keepdims=True)
+        allowed_BxN = jnp.where(any_item_Bx1, self._any_item_1xN, trie.node_mask(answers_BxC))
+        return beam_decode(
+            params,
+            self._config,
+            batch["encoder_input_tokens"],
+            max_decode_len=trie.depth,
+            trie=trie,
+            allowed_BxN=allowed_BxN,
+            **options,
+        )
+
+
+def _answer_trie(provider: seqio.Task | seqio.Mixture) -> Trie:
+    """Answers in the order in which `AnswerFeatureConverter` numbers them."""
+    datasets = {task.dataset_name: task for task in tasks_with_answers(provider)}
+    if len(datasets) != 1:
+        raise UserError(
+            f"constrained decoding needs tasks of one catalogue; {provider.name} has "
+            f"{', '.join(sorted(datasets)) or 'none with answers'}"
+        )
+    (task,) = datasets.values()
+    vocabulary = provider.output_features["targets"].vocabulary
+    answers = [*YES_NO, *task.source.open().catalogue.ids]
+    return Trie.from_sequences([vocabulary.encode(answer) for answer in answers], vocabulary.eos_id)

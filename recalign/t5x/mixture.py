@@ -1,0 +1,69 @@
+"""What T5X has to be told of a mixture: its vocabulary, and the lengths that its answers need."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+
+import seqio
+
+import tasks
+from recalign.errors import UserError
+
+YES_NO = ("yes", "no")
+"""The answers to a rating task, in the order in which `answers` numbers them."""
+
+
+def vocabulary(mixture_or_task_name: str, module: str | None = None) -> seqio.Vocabulary:
+    """The vocabulary of a mixture's tasks: its dataset's own, or the one that gin names.
+
+    Args:
+        mixture_or_task_name: registered, or of a prepared dataset.
+        module: imported first, to register it.
+    """
+    return registered(mixture_or_task_name, module).output_features["targets"].vocabulary
+
+
+def decode_lengths(
+    mixture_or_task_name: str,
+    task_feature_lengths: Mapping[str, int],
+    module: str | None = None,
+) -> dict[str, int]:
+    """The lengths for decoding a mixture: inputs as in training, targets no longer than an answer.
+
+    Left to itself, T5X measures the examples: prompts would not be fitted to the length they have
+    in training, and beams would end at the longest answer of the split at hand.
+
+    Args:
+        mixture_or_task_name: registered, or of a prepared dataset.
+        task_feature_lengths: of "inputs" and "targets" in training.
+        module: imported first, to register it.
+    """
+    provider = registered(mixture_or_task_name, module)
+    encode = provider.output_features["targets"].vocabulary.encode
+    answers = {answer for task in tasks_with_answers(provider) for answer in answers_of(task)}
+    longest = task_feature_lengths["targets"]
+    if answers:
+        longest = min(longest, max(len(encode(answer)) for answer in answers) + 1)  # with EOS
+    return {**task_feature_lengths, "targets": longest}
+
+
+def tasks_with_answers(provider: seqio.Task | seqio.Mixture) -> Iterator[seqio.Task]:
+    """The tasks of a mixture whose metrics read answers out of a fixed set."""
+    for task in seqio.get_subtasks(provider):
+        if task.metric_objs and getattr(task, "kind", None) in ("retrieval", "ranking", "rating"):
+            yield task
+
+
+def answers_of(task: seqio.Task) -> tuple[str, ...]:
+    """What may answer an example of a task: "yes" and "no", or an ID of the catalogue."""
+    return YES_NO if task.kind == "rating" else task.source.open().catalogue.ids
+
+
+def registered(name: str, module: str | None = None) -> seqio.Task | seqio.Mixture:
+    """The task or mixture of this name, registered if need be; `module` is imported first."""
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"MIXTURE_OR_TASK_MODULE = {module!r}: {error}") from error
+    tasks.ensure_registered(name)
+    return seqio.get_mixture_or_task(name)
