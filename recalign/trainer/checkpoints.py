@@ -7,6 +7,7 @@ was damaged later is recognised even where the file format itself notices nothin
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from recalign.errors import UserError
@@ -25,6 +27,11 @@ FOLDER = "checkpoints"
 DAMAGED_FOLDER = "damaged_checkpoints"
 _METRIC = "selection"
 _Restored = TypeVar("_Restored")
+
+
+# What Orbax, TensorStore and JSON raise on damaged and missing files. Others are no fault of the
+# files: no memory, no network, no permission.
+_OF_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, EOFError)
 
 
 class Damaged(Exception):
@@ -44,7 +51,9 @@ class Checkpoints:
 
     def __init__(self, model_dir: epath.Path, keep: int = 1, read_only: bool = False):
         """Opens the folder, which is made unless `read_only`; `keep` newest ones are kept."""
-        self._folder = model_dir / FOLDER
+        # Orbax refuses relative paths.
+        is_local = "://" not in os.fspath(model_dir)
+        self._folder = (model_dir.absolute() if is_local else model_dir) / FOLDER
         if read_only and not self._folder.exists():
             raise UserError(f"{model_dir} holds no checkpoints: train first, or check MODEL_DIR")
         keep_best = checkpoint_managers.BestN(
@@ -64,7 +73,11 @@ class Checkpoints:
                     [checkpoint_managers.LatestN(keep), keep_best]
                 ),
             ),
-            item_names=("params", "rest", "info"),
+            item_handlers={
+                "params": ocp.StandardCheckpointHandler(),
+                "rest": ocp.StandardCheckpointHandler(),
+                "info": ocp.JsonCheckpointHandler(),
+            },
         )
         self._manager = self._open_manager()
 
@@ -160,6 +173,7 @@ class Checkpoints:
 
     def _read(self, step: int, shapes: Mapping[str, Any]) -> tuple[Any, ...]:
         """The items, in the order of `shapes`, and the info; Damaged where anything is amiss."""
+        self._refuse_another_model(step, shapes["params"])
         arguments = {name: ocp.args.StandardRestore(shape) for name, shape in shapes.items()}
         restored = _or_damaged(
             lambda: self._manager.restore(
@@ -172,6 +186,20 @@ class Checkpoints:
                 raise Damaged(f"its {name} are not what was written")
         return (*(restored[name] for name in shapes), restored["info"])
 
+    def _refuse_another_model(self, step: int, shape: Any) -> None:
+        """Before a checkpoint of other sizes is taken for a damaged one."""
+        stored = _or_damaged(lambda: self._manager.item_metadata(step)["params"])
+        found, expected = _sizes(stored), _sizes(shape)
+        if not found:
+            raise Damaged("its parameters are not listed")
+        for name in sorted(found.keys() | expected.keys()):
+            if found.get(name) != expected.get(name):
+                raise UserError(
+                    f"{self._folder / str(step)} is of another model: {name} is "
+                    f"{found.get(name, 'absent')} there, {expected.get(name, 'absent')} in the "
+                    "experiment; give another MODEL_DIR, or the sizes that it was trained with"
+                )
+
     def _set_aside(self, step: int, why: str) -> None:
         source = self._folder / str(step)
         target = self._folder.parent / DAMAGED_FOLDER / str(step)
@@ -182,17 +210,26 @@ class Checkpoints:
             if target.exists():
                 target.rmtree()
             source.rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager = self._open_manager()
 
 
 def _or_damaged(read: Callable[[], _Restored]) -> _Restored:
-    # What Orbax, TensorStore and JSON raise on a damaged file is of many kinds and of no common
-    # one; whatever it is, the checkpoint cannot be used, and the message goes on to the user.
     try:
         return read()
-    except Exception as error:
+    except _OF_DAMAGE as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise Damaged(said[0][:200]) from error
+
+
+def _sizes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        "/".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
+        for path, leaf in leaves
+        if hasattr(leaf, "shape")
+    }
 
 
 @jax.jit

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import seqio
-from jaxtyping import Array
 
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
@@ -279,6 +278,6 @@ def describe(metrics: Mapping[str, float]) -> str:
 
 def _fingerprint_of_examples(examples: Sequence[Example]) -> str:
     """Changes with the inputs, and so with the data, the wording and the vocabulary."""
-    tokens: Array = np.concatenate([np.zeros(1, np.int32), *[e["inputs"] for e in examples]])
+    tokens = np.concatenate([np.zeros(1, np.int32), *[e["inputs"] for e in examples]])
     weights = np.arange(1, len(tokens) + 1, dtype=np.uint64)
     return f"{len(examples)}-{int((tokens.astype(np.uint64) * weights).sum()):x}"

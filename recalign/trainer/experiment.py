@@ -27,8 +27,12 @@ SEARCH_PATHS = ("", str(_ROOT), "gin/engine", str(_ROOT / "gin" / "engine"))
 # change nothing here. Anything else that is unknown is a mistake.
 T5X_ONLY = (
     "t5x",
+    "recalign.t5x.constrained",
+    "recalign.t5x.fast",
     "adafactor.Adafactor",
+    "constrained.ConstrainedDecodingModel",
     "eval/utils.DatasetConfig",
+    "fast.FastDecodingModel",
     "models.DecoderParams",
     "models.EncoderDecoderModel",
     "network.T5Config",
@@ -164,7 +168,7 @@ def load_experiment(
     try:
         _check_types(TaskSettings, gin.get_bindings(TaskSettings), provenance)
         TaskSettings()
-        experiment = Experiment()
+        experiment = gin.get_configurable(Experiment)()  # every argument is a binding
     except UserError as error:
         raise UserError(_with_place(str(error), provenance)) from error
     except (TypeError, ValueError, RuntimeError) as error:

@@ -28,7 +28,7 @@ from recalign.trainer.state import (
     new_state,
     state_shape,
 )
-from recalign.trainer.stream import Stream
+from recalign.trainer.stream import TOKENS, Stream
 from recalign.trainer.validation import Validation
 from recalign.trainer.weights import start_weights
 from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, progress_line, say
@@ -127,23 +127,23 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
             done = dispatched.popleft()
             if not np.isfinite(done.outcome.parts.loss):
                 raise _bad_loss(directory, done, stream)
-            tokens += np.count_nonzero(done.batch["inputs"])
-            tokens += np.count_nonzero(done.batch["targets"])
+            tokens += sum(int(np.count_nonzero(done.batch[name])) for name in TOKENS)
             if done.step % experiment.log_period == 0 or done.step == last_step:
                 elapsed = time.perf_counter() - clock
                 rates = ((done.step - logged_at) / elapsed, tokens / elapsed)
                 examples_seen += stream.counts(
                     *((at - first_step) * experiment.batch_size for at in (logged_at, done.step))
                 )
+                means = _means(done.outcome.window)
                 line = {
-                    **_means(done.outcome.window),
-                    "learning_rate": float(schedule(done.step - 1)),
+                    **means,
+                    "learning_rate": float(schedule(np.int32(done.step - 1))),
                     "steps_per_second": rates[0],
                     "tokens_per_second": rates[1],
                     "examples": dict(zip(task_names, examples_seen.tolist(), strict=True)),
                 }
                 writer.write(done.step, "train", line)
-                say(progress_line(done.step, last_step, line["loss"], *rates))
+                say(progress_line(done.step, last_step, means["loss"], *rates))
                 clock, tokens, logged_at = time.perf_counter(), 0, done.step
 
     def validate() -> float | None:
@@ -159,7 +159,7 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
     with _stop_requested() as stop, contextlib.closing(checkpoints):
         while step < last_step and not _stops(stop, step):
             batch = next(batches)
-            tokens_only = {name: batch[name] for name in ("inputs", "targets")}
+            tokens_only = {name: batch[name] for name in TOKENS}
             state, outcome = train_step(state, partitioning.shard_local(mesh, tokens_only))
             step += 1
             dispatched.append(Dispatched(step, outcome, batch))
@@ -202,7 +202,8 @@ def _means(window: LossParts) -> dict[str, float]:
 def _bad_loss(directory: epath.Path, done: Dispatched, stream: Stream) -> UserError:
     path = directory / f"bad_batch_{done.step}.npz"
     with path.open("wb") as file:
-        np.savez(file, **done.batch, tasks=[task.name for task in stream.tasks])
+        arrays: dict[str, Any] = {**done.batch, "tasks": [task.name for task in stream.tasks]}
+        np.savez(file, **arrays)
     tasks = ", ".join(stream.tasks[number].name for number in np.unique(done.batch["task"]))
     return UserError(
         f"the loss of step {done.step} is {float(done.outcome.parts.loss)}; its batch (of {tasks}) "

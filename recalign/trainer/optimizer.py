@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+Schedule = Callable[[Int[Array, ""] | np.integer], Float[Array, ""]]
 IsStacked = Callable[[tuple[str, ...]], bool]
 
 # T5X never lets the rate reach zero (`create_learning_rate_scheduler`).
@@ -40,7 +40,7 @@ def warm_up_then_constant(learning_rate: float, warmup_steps: int, first_step: i
     fine-tuning has a rate of (almost) zero there and here.
     """
 
-    def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
+    def schedule(step: Int[Array, ""] | np.integer) -> Float[Array, ""]:
         steps_done = jnp.maximum(step - first_step, 0).astype(jnp.float32)
         warmth = jnp.minimum(1.0, steps_done / warmup_steps) if warmup_steps > 0 else 1.0
         return jnp.maximum(learning_rate * warmth, _SMALLEST_LEARNING_RATE)

@@ -129,7 +129,7 @@ def make_loss_sums(
     model = Transformer(config)
 
     def loss_sums(params: Any, batch: Batch, dropout_key: Array | None) -> LossParts:
-        logits_BxTxV = model.apply(
+        logits_BxTxV: Any = model.apply(
             {"params": params},
             batch["inputs"],
             shift_right(batch["targets"]),

@@ -20,7 +20,7 @@ from recalign.preprocessors.task import RecommendationTask
 # Choices are drawn in blocks, so that counting them over millions of positions takes no time.
 _BLOCK = 4096
 _SPLIT = "train"
-_TOKENS = ("inputs", "targets")
+TOKENS = ("inputs", "targets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Stream:
             if not len(samples):
                 raise UserError(f"{task.name} has no samples in {_SPLIT!r}")
             dataset = task.examples_at(
-                positions, samples, _SPLIT, shuffle=True, seed=self.seed, only=_TOKENS
+                positions, samples, _SPLIT, shuffle=True, seed=self.seed, only=TOKENS
             )
         else:
             dataset = self._replayed(
@@ -141,7 +141,7 @@ class Stream:
             )
 
         def tokens(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            cut = {name: tf.cast(example[name][: lengths[name]], tf.int32) for name in _TOKENS}
+            cut = {name: tf.cast(example[name][: lengths[name]], tf.int32) for name in TOKENS}
             return {**cut, "task": tf.constant(task_number, tf.int64)}
 
         return dataset.map(tokens, num_parallel_calls=tf.data.AUTOTUNE)
@@ -165,5 +165,5 @@ class Stream:
         return (
             tf.data.Dataset.zip(dataset, mine)
             .filter(lambda example, mine: mine)
-            .map(lambda example, mine: {name: example[name] for name in _TOKENS})
+            .map(lambda example, mine: {name: example[name] for name in TOKENS})
         )

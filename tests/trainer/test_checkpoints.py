@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -52,6 +53,13 @@ def save(directory, states, metrics=(None, None, None), keep=3):
 
 def assert_equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_a_relative_folder_will_do(tmp_path, states, shape, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(epath.Path("runs/here"), states[:1], metrics=(None,)).close()
+    saved = Checkpoints(epath.Path("runs/here"), read_only=True).restore_latest(shape)
+    assert_equal(saved.state.params, states[0].params)
 
 
 def test_newest_comes_back_bit_for_bit(tmp_path, states, shape):
@@ -132,6 +140,15 @@ def test_a_damaged_one_is_an_error_where_it_is_asked_for(tmp_path, states, shape
     with pytest.raises(UserError, match="2"):
         checkpoints.restore_params(2, shape.params)
     assert checkpoints.restore_params("last", shape.params)[0] == 3
+
+
+def test_another_models_checkpoint_stays_where_it_is(tmp_path, states, mesh):
+    save(epath.Path(tmp_path), states).close()
+    wider = dataclasses.replace(CONFIG, mlp_dim=16)
+    shape = state_shape(wider, make_optimizer(0.001, 10, 0), mesh)
+    with pytest.raises(UserError, match=r"is of another model: \S+mlp/\S+ is \(.*8.*\) there"):
+        Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
+    assert (tmp_path / FOLDER / "3").is_dir()
 
 
 def test_no_run_there(tmp_path):

@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from recalign.model.config import T5Config
+from recalign.trainer import partitioning
+from recalign.trainer.state import (
+    make_optimizer,
+    make_train_step,
+    new_state,
+    random_params,
+    shift_right,
+)
+
+CONFIG = T5Config(
+    vocab_size=32,
+    emb_dim=8,
+    num_heads=2,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    head_dim=4,
+    mlp_dim=16,
+    dropout_rate=0.0,
+)
+
+
+def batch(seed=0):
+    """Targets of different lengths, so that parts of the batch have different weights."""
+    generator = np.random.default_rng(seed)
+    targets = generator.integers(2, 32, (8, 6)).astype(np.int32)
+    targets[np.arange(6) >= generator.integers(1, 7, (8, 1))] = 0
+    return {"inputs": generator.integers(2, 32, (8, 12)).astype(np.int32), "targets": targets}
+
+
+def stepped(microbatches, factor=None, steps=3, log_period=2):
+    mesh = partitioning.make_mesh()
+    optimizer = make_optimizer(0.01, 0, 0)
+    state = new_state(random_params(CONFIG, 0, mesh), optimizer, 0, mesh)
+    train_step = make_train_step(
+        CONFIG,
+        optimizer,
+        mesh,
+        seed=0,
+        microbatches=microbatches,
+        log_period=log_period,
+        z_loss=1e-4,
+        label_smoothing=0.0,
+        loss_normalizing_factor=factor,
+    )
+    outcomes = []
+    for step in range(steps):
+        state, outcome = train_step(state, partitioning.shard_local(mesh, batch(step)))
+        outcomes.append(jax.device_get(outcome))
+    return jax.device_get(state), outcomes
+
+
+@pytest.mark.parametrize("factor", [None, "NUM_REAL_TARGET_TOKENS"])
+def test_microbatches_sum_up_to_the_batch(factor):
+    """Whatever the loss is divided by: the divisor is the whole batch's."""
+    whole, parts = stepped(1, factor), stepped(4, factor)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        whole[0].params,
+        parts[0].params,
+    )
+    for one, other in zip(whole[1], parts[1], strict=True):
+        np.testing.assert_allclose(one.parts.loss, other.parts.loss, rtol=1e-4)
+        assert one.parts.tokens == other.parts.tokens
+
+
+def test_the_window_sums_since_the_last_line():
+    _, outcomes = stepped(1, log_period=2)
+    losses = [outcome.parts.loss for outcome in outcomes]
+    windows = [outcome.window.loss for outcome in outcomes]
+    np.testing.assert_allclose(windows, [losses[0], losses[0] + losses[1], losses[2]], rtol=1e-6)
+
+
+def test_shift_right():
+    np.testing.assert_array_equal(
+        shift_right(jnp.array([[5, 6, 1], [7, 1, 0]])), [[0, 5, 6], [0, 7, 1]]
+    )
+
+
+def test_sharding_rules_know_the_parameters():
+    shapes = jax.eval_shape(lambda: random_params(CONFIG, 0, partitioning.make_mesh()))
+    specs = jax.tree.map(
+        lambda sharding: sharding.spec,
+        partitioning.state_shardings(partitioning.make_mesh(), shapes),
+    )
+    assert specs["encoder"]["layers"]["mlp"]["wo"]["kernel"] == (None, "model", None)
+    assert specs["decoder"]["logits_dense"]["kernel"] == (None, "model")
+    assert specs["token_embedder"]["embedding"] == ("model", None)
+    assert specs["decoder"]["decoder_norm"]["scale"] == ()
