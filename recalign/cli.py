@@ -149,6 +149,14 @@ def build_parser() -> argparse.ArgumentParser:
             "recalign baselines demo --models popularity --out popularity.json",
         )
     )
+    _plan(
+        verb(
+            "plan",
+            verbs.plan,
+            "compiles an experiment for a TPU slice that is not there: memory, time, hours",
+            "recalign plan --gin_file=gin/ut_at_toys.gin --topology v5e:4x4 --search",
+        )
+    )
     _report(
         verb(
             "report",
@@ -179,6 +187,12 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="stop when more than this share of the lines cannot be read (default: 0.001)",
     )
+    log.add_argument(
+        "--review_texts",
+        action="store_true",
+        default=None,
+        help="keep the users' reviews and their summaries, which P5's tasks can explain with",
+    )
     _data_dir(parser)
     parser.add_argument(
         "--item_ids",
@@ -193,6 +207,17 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
+    )
+    large = parser.add_argument_group("a log that outgrows a machine")
+    large.add_argument(
+        "--beam_runner",
+        choices=("direct", "dataflow", "flink", "spark"),
+        help="prepare by Apache Beam, with the same result (default: in memory)",
+    )
+    large.add_argument(
+        "--beam_options",
+        metavar="'FLAGS'",
+        help="Beam's own, as in --beam_options='--project=P --temp_location=gs://B/T'",
     )
 
 
@@ -259,6 +284,22 @@ def _baselines(parser: argparse.ArgumentParser) -> None:
     _max_examples(parser)
     _gin(parser, required=False)
     parser.add_argument("--out", metavar="FILE", help="write JSON here instead of printing it")
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _gin(parser)
+    parser.add_argument(
+        "--topology",
+        required=True,
+        metavar="GENERATION:SIDES",
+        help="a slice of v4, v5e, v5p or v6e chips, such as v5e:4x4 or v4:2x2x4",
+    )
+    parser.add_argument(
+        "--search",
+        action="store_true",
+        help="try NUM_PARTITIONS, MICROBATCHES and REMAT, and recommend the fastest that fits",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _report(parser: argparse.ArgumentParser) -> None:

@@ -27,10 +27,12 @@ SPLITS = ("train", "validation", "test")
 # The columns of a table that can be named; recalign.data.readers says what each is for.
 COLUMN_ROLES = (
     "user", "item", "time", "rating", "title", "brand", "price", "categories", "description",
+    "review", "summary",
 )  # fmt: skip
 _PREPARATION = (
     "format", "interactions", "items", "max_bad_fraction",
-    "item_ids", "seed", "k_core", "sentencepiece_model",
+    "review_texts", "item_ids", "seed", "k_core", "sentencepiece_model",
+    "beam_runner", "beam_options",
 )  # fmt: skip
 _DEFAULT_DATA_DIR = "data"
 
@@ -174,6 +176,23 @@ def baselines(options: argparse.Namespace) -> None:
         "references": {model: systems[model] for model in options.models},
     }
     _write(json.dumps(results, indent=2), options.out)
+
+
+def plan(options: argparse.Namespace) -> None:
+    """What the experiment needs of a TPU slice, by XLA's compiler; no data and no TPU needed.
+
+    MODEL_DIR may be left out: nothing is written.
+    """
+    from recalign import plan as planner
+
+    experiment = _experiment(options, ["MODEL_DIR = 'unused'", *options.gin_bindings])
+    found = planner.plan(
+        experiment,
+        options.topology,
+        searching=options.search,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(json.dumps(planner.as_json(found), indent=2) if options.json else planner.as_text(found))
 
 
 def report(options: argparse.Namespace) -> None:

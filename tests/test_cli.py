@@ -10,7 +10,7 @@ import pytest
 from recalign import cli, verbs
 from recalign.errors import UserError
 
-VERBS = ("prepare", "stats", "show", "train", "eval", "recommend", "baselines", "report")
+VERBS = ("prepare", "stats", "show", "train", "eval", "recommend", "baselines", "plan", "report")
 
 
 def recalign(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -46,7 +46,7 @@ def test_the_help_names_the_verbs_and_promises_no_other(capsys):
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert all(f"\n    {verb}" in text for verb in VERBS)
-    for later in ("plan", "convert"):
+    for later in ("convert",):
         with pytest.raises(SystemExit) as leaving:
             cli.main([later])
         assert leaving.value.code == 2
@@ -62,6 +62,7 @@ def test_examples_in_the_help_are_commands_that_parse(quick, capsys):
         "evaluate",
         "recommend",
         "baselines",
+        "plan",
         "report",
     ):
         quick.setattr(verbs, name, seen.append)
@@ -102,6 +103,7 @@ def test_help_waits_for_no_heavy_library():
         ["prepare", "demo", "--max_bad_fraction", "2"],
         ["prepare", "demo", "--seed", "-1"],
         ["prepare", "demo", "--item_ids", "alphabetical"],
+        ["prepare", "mine", "--beam_runner", "threads"],
         ["recommend", "--model_dir", "runs/x", "--history", " , "],
         ["report"],
     ],
@@ -227,6 +229,25 @@ def test_from_a_csv_to_statistics_and_samples(tmp_path):
     missing = recalign("prepare", "shop", *log, "--user_column", "client", *data)
     assert missing.returncode == 2
     assert "client" in missing.stderr and missing.stderr.count("\n") == 1
+
+
+def test_what_prepare_is_told_reaches_the_preparation(quick):
+    from recalign.data import from_files
+
+    seen = {}
+
+    def told(name, **settings):
+        seen.update(settings, name=name)
+        raise UserError("enough")
+
+    quick.setattr(from_files, "prepare_from_files", told)
+    command = ["prepare", "mine", "--interactions", "l", "--data_dir", "d"]
+    assert cli.main(command) == 2
+    assert seen == {"name": "mine", "interactions": "l", "data_dir": "d", "columns": {}}
+    command += ["--review_texts", "--review_column", "words", "--beam_runner", "dataflow"]
+    assert cli.main([*command, "--beam_options=--project=p --region=r"]) == 2
+    assert seen["columns"] == {"review": "words"} and seen["review_texts"] is True
+    assert (seen["beam_runner"], seen["beam_options"]) == ("dataflow", "--project=p --region=r")
 
 
 @pytest.mark.parametrize("flag", ["--interactions", "--title_column", "--k_core"])
