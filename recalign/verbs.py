@@ -195,6 +195,25 @@ def plan(options: argparse.Namespace) -> None:
     print(json.dumps(planner.as_json(found), indent=2) if options.json else planner.as_text(found))
 
 
+def convert(options: argparse.Namespace) -> None:
+    """Weights from one format to another; says what became of them."""
+    from recalign import weights
+
+    done = weights.convert(
+        options.source,
+        options.destination,
+        source_format=options.source_format,
+        destination_format=options.destination_format,
+        weights_only=options.weights_only,
+        first_step=options.first_step,
+    )
+    print(
+        f"{done.source_format} -> {done.destination_format}: {done.parameters:,} parameters"
+        f"{' and the optimizer' if done.optimizer else ''} of step {done.step:,}"
+        f" in {done.destination}"
+    )
+
+
 def report(options: argparse.Namespace) -> None:
     """One page, or plain tables."""
     from recalign.report import format_runs, write_report

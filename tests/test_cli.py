@@ -7,10 +7,13 @@ import sys
 
 import pytest
 
-from recalign import cli, verbs
+from recalign import cli, verbs, weights
 from recalign.errors import UserError
 
-VERBS = ("prepare", "stats", "show", "train", "eval", "recommend", "baselines", "plan", "report")
+VERBS = (
+    "prepare", "stats", "show", "train", "eval", "recommend", "baselines", "plan", "convert",
+    "report",
+)  # fmt: skip
 
 
 def recalign(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -63,6 +66,7 @@ def test_examples_in_the_help_are_commands_that_parse(quick, capsys):
         "recommend",
         "baselines",
         "plan",
+        "convert",
         "report",
     ):
         quick.setattr(verbs, name, seen.append)
@@ -255,6 +259,28 @@ def test_the_demo_takes_no_log(flag, tmp_path, capsys):
     assert cli.main(["prepare", "demo", "--data_dir", str(tmp_path), flag, "3"]) == 2
     assert f"{flag} does not go with it" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_passes_everything_on_and_says_what_was_written(monkeypatch, capsys):
+    given = {}
+
+    def convert(source, destination, **rest):
+        given.update(source=source, destination=destination, **rest)
+        return weights.Conversion("own", "t5x", destination, 30, 12_345, True)
+
+    monkeypatch.setattr(weights, "convert", convert)
+    assert cli.main(["convert", "runs/x", "out/checkpoint_30", "--to", "t5x"]) == 0
+    assert given == {
+        "source": "runs/x",
+        "destination": "out/checkpoint_30",
+        "source_format": None,
+        "destination_format": "t5x",
+        "weights_only": False,
+        "first_step": None,
+    }
+    assert capsys.readouterr().out == (
+        "own -> t5x: 12,345 parameters and the optimizer of step 30 in out/checkpoint_30\n"
+    )
 
 
 def test_report_prints_tables_or_writes_a_page(tmp_path, capsys):

@@ -25,9 +25,11 @@ MAY_IMPORT = {
     "show": _PIPELINE,
     "t5x": _PIPELINE | {"model"},
     "trainer": _PIPELINE | {"model", "weights", "baselines"},
+    "plan": {"errors", "model", "trainer"},
     "report": {"errors", "data", "metrics"},
-    "verbs": _PIPELINE | {"model", "weights", "baselines", "show", "trainer", "report"},
-    "cli": {"errors", "verbs"},
+    "verbs": _PIPELINE | {"model", "weights", "baselines", "show", "trainer", "plan", "report"},
+    "arguments": {"verbs"},
+    "cli": {"errors", "verbs", "arguments"},
     "__main__": {"cli"},
 }
 KEPT_OUT = {

@@ -1,0 +1,275 @@
+"""The arguments of each verb of the command line: a function a verb, then what they share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from recalign import verbs
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """A raw log and how to read and number it."""
+    parser.add_argument("name", metavar="NAME", help="the dataset's name; `demo` makes its own log")
+    log = parser.add_argument_group("the log")
+    log.add_argument("--format", help="layout of the files (default: told from the file's name)")
+    log.add_argument("--interactions", metavar="PATH", help="who interacted with what, and when")
+    log.add_argument("--items", metavar="PATH", help="the items' titles and other fields")
+    for column in verbs.COLUMN_ROLES:
+        log.add_argument(
+            f"--{column}_column", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}"
+        )
+    log.add_argument(
+        "--max_bad_fraction",
+        type=_fraction,
+        metavar="F",
+        help="stop when more than this share of the lines cannot be read (default: 0.001)",
+    )
+    log.add_argument(
+        "--review_texts",
+        action="store_true",
+        default=None,
+        help="keep the users' reviews and their summaries, which P5's tasks can explain with",
+    )
+    _data_dir(parser)
+    parser.add_argument(
+        "--item_ids",
+        choices=("random", "sequential"),
+        help="how items are numbered; sequential leaks the answer (default: random)",
+    )
+    parser.add_argument("--seed", type=_count, help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--k_core",
+        type=_count,
+        help="keep users and items with at least this many interactions (default: 5)",
+    )
+    parser.add_argument(
+        "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
+    )
+    large = parser.add_argument_group("a log that outgrows a machine")
+    large.add_argument(
+        "--beam_runner",
+        choices=("direct", "dataflow", "flink", "spark"),
+        help="prepare by Apache Beam, with the same result (default: in memory)",
+    )
+    large.add_argument(
+        "--beam_options",
+        metavar="'FLAGS'",
+        help="Beam's own, as in --beam_options='--project=P --temp_location=gs://B/T'",
+    )
+
+
+def stats(parser: argparse.ArgumentParser) -> None:
+    """Which dataset, and how."""
+    parser.add_argument("name", metavar="NAME", help="a prepared dataset")
+    _data_dir(parser)
+    parser.add_argument(
+        "--history_length",
+        type=_positive,
+        default=20,
+        metavar="W",
+        help="items a prompt (default: 20)",
+    )
+    parser.add_argument(
+        "--leaks", action="store_true", help="say whether IDs or titles give the next item away"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def show(parser: argparse.ArgumentParser) -> None:
+    """Which samples."""
+    parser.add_argument("task", metavar="TASK", help="a task, such as retrieval_demo")
+    parser.add_argument("--split", choices=verbs.SPLITS, default="train", help="(default: train)")
+    parser.add_argument("--n", type=_positive, default=3, help="how many samples (default: 3)")
+    parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")
+    _gin(parser, required=False)
+
+
+def train(parser: argparse.ArgumentParser) -> None:
+    """An experiment."""
+    _gin(parser)
+
+
+def eval(parser: argparse.ArgumentParser) -> None:
+    """An experiment, and which checkpoint and split."""
+    _gin(parser)
+    parser.add_argument("--split", choices=verbs.SPLITS[1:], default="test", help="(default: test)")
+    parser.add_argument(
+        "--checkpoint",
+        default="best",
+        metavar="best|last|STEP",
+        type=_checkpoint,
+        help="which checkpoint (default: best)",
+    )
+    _max_examples(parser)
+
+
+def recommend(parser: argparse.ArgumentParser) -> None:
+    """A run and a history."""
+    parser.add_argument("--model_dir", required=True, metavar="DIR", help="a run's MODEL_DIR")
+    parser.add_argument(
+        "--history", required=True, type=_ids, metavar="ID,ID,…", help="item IDs, the oldest first"
+    )
+    parser.add_argument("--k", type=_positive, default=10, help="how many items (default: 10)")
+    parser.add_argument(
+        "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _data_dir(parser)
+
+
+def baselines(parser: argparse.ArgumentParser) -> None:
+    """A dataset and the systems to measure."""
+    parser.add_argument("name", metavar="NAME", help="a prepared dataset")
+    parser.add_argument(
+        "--models", required=True, type=_ids, metavar="MODEL,…", help="popularity, optimum (demo)"
+    )
+    parser.add_argument("--split", choices=verbs.SPLITS[1:], default="test", help="(default: test)")
+    _max_examples(parser)
+    _gin(parser, required=False)
+    parser.add_argument("--out", metavar="FILE", help="write JSON here instead of printing it")
+
+
+def plan(parser: argparse.ArgumentParser) -> None:
+    """An experiment and a slice."""
+    _gin(parser)
+    parser.add_argument(
+        "--topology",
+        required=True,
+        metavar="GENERATION:SIDES",
+        help="a slice of v4, v5e, v5p or v6e chips, such as v5e:4x4 or v4:2x2x4",
+    )
+    parser.add_argument(
+        "--search",
+        action="store_true",
+        help="try NUM_PARTITIONS, MICROBATCHES and REMAT, and recommend the fastest that fits",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def convert(parser: argparse.ArgumentParser) -> None:
+    """Weights from one format to another."""
+    parser.add_argument("source", metavar="SRC", help="a checkpoint, a run, or a hub's model name")
+    parser.add_argument("destination", metavar="DST", help="a folder that is not there yet")
+    for end, side, told in (("from", "source", "files"), ("to", "destination", "name")):
+        parser.add_argument(
+            f"--{end}",
+            dest=f"{side}_format",
+            choices=("own", "t5x", "t5x_orbax", "hugging_face"),
+            help=f"the {side}'s format (default: told from its {told})",
+        )
+    parser.add_argument(
+        "--weights_only", action="store_true", help="leave the optimizer's state behind"
+    )
+    parser.add_argument(
+        "--first_step",
+        type=_count,
+        metavar="STEP",
+        help="where fine-tuning began, which T5X's checkpoints do not say: its step_offset",
+    )
+
+
+def report(parser: argparse.ArgumentParser) -> None:
+    """Runs, and what to make of them."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's MODEL_DIR")
+    parser.add_argument("--out", metavar="FILE", help="where to write (default: print text)")
+    parser.add_argument(
+        "--format",
+        choices=("html", "txt"),
+        help="one HTML page or plain tables (default: html with --out, else txt)",
+    )
+
+
+# Shared flags and types ---------------------------------------------------------------------------
+
+
+def _data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data_dir",
+        "--tfds_data_dir",
+        metavar="DIR",
+        help="where prepared datasets lie (default: data)",
+    )
+
+
+def _max_examples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max_examples", type=_positive, metavar="N", help="only the first N of each task"
+    )
+
+
+def _gin(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """The experiment; optional where it only says how long histories and how large pools are."""
+    parser.add_argument(
+        "--gin_file",
+        dest="gin_files",
+        action="append",
+        required=required,
+        default=None if required else [],
+        metavar="FILE",
+        help="an experiment file; may be given again, a later file wins",
+    )
+    parser.add_argument(
+        "--gin.NAME",
+        dest="gin_bindings",
+        action=_GinWithoutValue,
+        default=[],
+        metavar="VALUE",
+        help="overrides the experiment, as --gin.TRAIN_STEPS=500 does",
+    )
+    parser.add_argument(
+        "--gin_search_paths",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="DIR,…",
+        help="where else included files are looked for",
+    )
+    _data_dir(parser)
+
+
+class _GinWithoutValue(argparse.Action):
+    """Stands for `--gin.NAME=VALUE` in the help; what is well formed never gets here."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        parser.error("a binding is written --gin.NAME=VALUE, with a name, in one argument")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
+def _checkpoint(text: str) -> str:
+    if text not in ("best", "last") and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither best, last nor a step")
+    return text
+
+
+def _ids(text: str) -> list[str]:
+    ids = [part.strip() for part in text.split(",") if part.strip()]
+    if not ids:
+        raise argparse.ArgumentTypeError("it names nothing")
+    return ids
