@@ -17,7 +17,7 @@ _UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular 
 
 @dataclasses.dataclass(frozen=True)
 class _Popularity:
-    cumulative: tf.Tensor  # int64 [items]
+    purchases: tf.Tensor  # int32 [interactions], every training interaction's item
     log_weight: tf.Tensor  # float32 [items]
     owned: tf.Tensor  # int64 [pairs], record * items + item, ascending
     owned_splits: tf.Tensor  # int64 [records + 1]
@@ -31,7 +31,7 @@ def _popularity(dataset: PreparedDataset, split: str) -> _Popularity:
     splits = np.searchsorted(owned, np.arange(records + 1, dtype=np.int64) * len(counts))
     with tf.init_scope():
         return _Popularity(
-            cumulative=tf.constant(np.cumsum(counts), tf.int64),
+            purchases=tf.constant(np.repeat(np.arange(len(counts)), counts), tf.int32),
             log_weight=tf.constant(
                 np.where(counts > 0, np.log(np.maximum(counts, 1)), _UNPOPULAR), tf.float32
             ),
@@ -115,11 +115,9 @@ class NegativeSampler:
         )
 
     def _draw(self, draws: Draws) -> tf.Tensor:
-        """int32 [B, tries], independent draws by popularity."""
+        """int32 [B, tries], independent draws by popularity: items of random interactions."""
         point_BxT = draws.uniform("negatives", self._tries) * float(self._total)
-        flat = tf.reshape(tf.cast(point_BxT, tf.int64), [-1])
-        items = tf.searchsorted(self._popularity.cumulative, flat, side="right")
-        return tf.reshape(items, tf.shape(point_BxT))
+        return tf.gather(self._popularity.purchases, tf.cast(point_BxT, tf.int64))
 
     def _is_owned(self, record_B: tf.Tensor, item_BxT: tf.Tensor) -> tf.Tensor:
         """bool [B, tries], True for items of the user's whole sequence."""

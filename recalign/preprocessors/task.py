@@ -17,7 +17,7 @@ from recalign.preprocessors.kinds import KINDS
 from recalign.preprocessors.samples import Features, Request, Samples
 from recalign.preprocessors.settings import TaskSettings
 
-BATCH = 64
+BATCH = 256
 """Positions that are turned into examples at once: the operations' own cost is shared."""
 
 DEFAULT_DATA_DIR = "data"
@@ -275,7 +275,7 @@ def _dense(features: Features, only: Collection[str] | None) -> dict[str, tf.Ten
             # Unbatching a matrix without columns ends the process (TensorFlow 2.21).
             columns = tf.shape(padded)[1]
             dense[name] = tf.pad(padded, [[0, 0], [0, tf.maximum(0, 1 - columns)]])
-            dense[name + _LENGTH] = value.row_lengths()
+            dense[name + _LENGTH] = tf.cast(value.row_lengths(), tf.int32)[:, tf.newaxis]
         else:
             dense[name] = value
     return dense
@@ -285,7 +285,7 @@ def _dense(features: Features, only: Collection[str] | None) -> dict[str, tf.Ten
 def _trimmed(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """An example without its padding."""
     return {
-        name: value[: example[name + _LENGTH]] if name + _LENGTH in example else value
+        name: tf.slice(value, [0], example[name + _LENGTH]) if name + _LENGTH in example else value
         for name, value in example.items()
         if not name.endswith(_LENGTH)
     }
