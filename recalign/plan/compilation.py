@@ -1,0 +1,105 @@
+"""Compiles a traced program for a slice that is not there, and reads what the compiler says."""
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from recalign.errors import UserError
+from recalign.plan.flops import matmul_flops
+from recalign.plan.programs import Program
+from recalign.plan.traffic import traffic
+
+# What jax 0.10 raises under XLA's own name for memory that does not suffice.
+_NO_MEMORY = "RESOURCE_EXHAUSTED"
+_TOO_LARGE = 2**50
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A program's demands, a chip and a run; `refusal` where the compiler found that it cannot fit.
+
+    Attributes:
+      flops: in matrix products, every turn of every loop.
+      flops_loops_once, xla_flops: the same and XLA's own count, both with a loop's body counted
+        once: they should agree but for what is no matrix product.
+      memory_bytes: through HBM; None where it was not compiled to the end.
+      link_bytes: over the links.
+      arguments: bytes of what goes in, the state among it.
+      temporary: bytes that live while the program runs, gradients and activations among them.
+      peak: arguments, results that do not take the place of arguments, temporaries, and code.
+      refusal: the compiler's message.
+      seconds: that compilation took.
+    """
+
+    flops: float
+    flops_loops_once: float
+    xla_flops: float | None
+    memory_bytes: float | None
+    link_bytes: float | None
+    arguments: int | None
+    temporary: int | None
+    peak: int | None
+    refusal: str | None
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        return self.refusal is None
+
+
+def compile_program(program: Program, chips: int) -> Compiled:
+    """Raises nothing where memory does not suffice: that is an answer."""
+    started = time.perf_counter()
+    jaxpr, turns = program.traced.jaxpr, program.while_turns
+    flops = matmul_flops(jaxpr, while_turns=turns) / chips
+    once = matmul_flops(jaxpr, loops_once=True) / chips
+    try:
+        compiled = program.traced.lower(lowering_platforms=("tpu",)).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if _NO_MEMORY not in str(error):
+            raise
+        seconds = time.perf_counter() - started
+        said = _one_line(str(error))
+        return Compiled(flops, once, None, None, None, None, None, None, said, seconds)
+    memory = compiled.memory_analysis()
+    moved = traffic(compiled.as_text(), while_turns=turns)
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Compiled(
+        flops=flops,
+        flops_loops_once=once,
+        xla_flops=float(compiled.cost_analysis()["flops"]),
+        memory_bytes=moved.memory_bytes,
+        link_bytes=moved.link_bytes,
+        arguments=memory.argument_size_in_bytes,
+        temporary=memory.temp_size_in_bytes,
+        peak=memory.argument_size_in_bytes
+        + results
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        refusal=None,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def available_bytes(device: Any) -> int:
+    """The part of a chip's memory that programs may use: what XLA says of one that cannot fit."""
+    shape = jax.ShapeDtypeStruct((_TOO_LARGE,), jnp.int8, sharding=SingleDeviceSharding(device))
+    try:
+        jax.jit(lambda x: x + 1).trace(shape).lower(lowering_platforms=("tpu",)).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if found := re.search(r"available HBM \((?P<gib>[\d.]+)G\)", str(error)):
+            return int(float(found["gib"]) * 2**30)
+        if found := re.search(r"of (?P<gib>[\d.]+)G hbm", str(error)):
+            return int(float(found["gib"]) * 2**30)
+        raise UserError(f"XLA does not say how much memory a chip has: {error}") from error
+    raise UserError("XLA's TPU compiler took a program of a pebibyte to fit a chip")
+
+
+def _one_line(message: str) -> str:
+    """Without the list of allocations that may follow."""
+    return " ".join(message.strip().splitlines()[0].split())

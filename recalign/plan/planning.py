@@ -1,0 +1,170 @@
+"""A plan: the experiment's layout, or the best that a search finds, on a slice."""
+
+import dataclasses
+from collections.abc import Callable
+
+from recalign.errors import UserError
+from recalign.plan.chips import Slice
+from recalign.plan.compilation import Compiled, available_bytes, compile_program
+from recalign.plan.programs import (
+    Layout,
+    Sizes,
+    decode_program,
+    mesh_of,
+    sizes,
+    train_program,
+)
+from recalign.plan.roofline import roofline
+from recalign.plan.search import Tried, partitionings, search
+from recalign.trainer import partitioning
+from recalign.trainer.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What an experiment needs of a slice.
+
+    Attributes:
+      name: the mixture.
+      where: the slice.
+      available: bytes of a chip's memory that programs may use.
+      layout: what was planned: the experiment's, or the search's best.
+      batch_size, decode_batch_size: examples over all chips.
+      sizes: by shapes and shardings.
+      train, decode: the compiled programs; decode is None where the train step does not fit.
+      steps: TRAIN_STEPS without those of pre-training.
+      tried: by the search, the fastest first.
+      gin: lines to paste, where a search found a layout that fits.
+    """
+
+    name: str
+    where: Slice
+    available: int
+    layout: Layout
+    batch_size: int
+    decode_batch_size: int
+    sizes: Sizes
+    train: Compiled
+    decode: Compiled | None
+    steps: int
+    tried: tuple[Tried, ...] = ()
+    gin: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return self.train.fits and self.decode is not None and self.decode.fits
+
+    @property
+    def hours(self) -> float | None:
+        times = roofline(self.train, self.where)
+        return times.seconds * self.steps / 3600 if times else None
+
+    @property
+    def chip_hours(self) -> float | None:
+        return None if self.hours is None else self.hours * self.where.chips
+
+
+def plan(
+    experiment: Experiment,
+    topology: str,
+    *,
+    searching: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """Compiles the train step and the decode step of an experiment for a slice.
+
+    Args:
+      experiment: its data are not read and its weights not made; only shapes count.
+      topology: such as "v5e:4x4".
+      searching: try layouts and plan the best that fits.
+      say: is told what goes on, a line at a time.
+
+    Raises:
+      UserError: no such slice, no libtpu, or a batch that the chips cannot share.
+    """
+    planner = _Planner(experiment, Slice.parse(topology), say)
+    return planner.searched() if searching else planner.planned(Layout.of(experiment))
+
+
+class _Planner:
+    """Holds the slice's devices and what was compiled for them."""
+
+    def __init__(self, experiment: Experiment, where: Slice, say: Callable[[str], None]):
+        self._experiment = experiment
+        self._where = where
+        self._say = say
+        self._devices = where.devices()
+        self._available = available_bytes(self._devices[0])
+        self._trained: dict[Layout, Compiled] = {}
+
+    def searched(self) -> Plan:
+        experiment, where = self._experiment, self._where
+        if not partitionings(experiment, where.chips):
+            raise UserError(
+                f"BATCH_SIZE = {experiment.batch_size} and {experiment.model.num_heads} heads "
+                f"cannot be shared out to {where.chips} chips by any NUM_PARTITIONS"
+            )
+        tried = search(
+            experiment,
+            where.chips,
+            self._available,
+            lambda layout: sizes(experiment, layout, mesh_of(self._devices, layout)),
+            self._try,
+            self._say,
+        )
+        best = tried[0]
+        if best.seconds is None:
+            compiled = [one for one in tried if one.layout in self._trained]
+            layout = compiled[-1].layout if compiled else tried[-1].layout
+            return dataclasses.replace(self.planned(layout), tried=tuple(tried))
+        found = dataclasses.replace(self.planned(best.layout), tried=tuple(tried))
+        copies = where.chips // best.layout.num_partitions
+        while not found.fits and found.decode_batch_size % (2 * copies) == 0:
+            smaller = found.decode_batch_size // 2
+            self._experiment = dataclasses.replace(self._experiment, eval_batch_size=smaller)
+            found = dataclasses.replace(self.planned(best.layout), tried=tuple(tried))
+        if not found.fits:
+            return found
+        gin = best.layout.gin()
+        if found.decode_batch_size != experiment.decode_batch_size:
+            gin.append(f"EVAL_BATCH_SIZE = {found.decode_batch_size}")
+        return dataclasses.replace(found, gin=tuple(gin))
+
+    def planned(self, layout: Layout) -> Plan:
+        experiment, mesh = self._experiment, mesh_of(self._devices, layout)
+        train = self._train(layout)
+        decode = None
+        if train.fits:
+            partitioning.check_batch_size("EVAL_BATCH_SIZE", experiment.decode_batch_size, mesh)
+            self._say(f"compiling the decode step: batch {experiment.decode_batch_size}")
+            decode = compile_program(decode_program(experiment, layout, mesh), self._where.chips)
+        return Plan(
+            name=experiment.mixture_or_task_name,
+            where=self._where,
+            available=self._available,
+            layout=layout,
+            batch_size=experiment.batch_size,
+            decode_batch_size=experiment.decode_batch_size,
+            sizes=sizes(experiment, layout, mesh),
+            train=train,
+            decode=decode,
+            steps=max(0, experiment.train_steps - experiment.initial_step),
+        )
+
+    def _train(self, layout: Layout) -> Compiled:
+        if layout not in self._trained:
+            mesh = mesh_of(self._devices, layout)
+            partitioning.check_batch_size(
+                "BATCH_SIZE", self._experiment.batch_size, mesh, layout.microbatches
+            )
+            self._say(f"compiling the train step: {', '.join(layout.gin())}")
+            program = train_program(self._experiment, layout, mesh)
+            self._trained[layout] = compile_program(program, self._where.chips)
+        return self._trained[layout]
+
+    def _try(self, layout: Layout) -> Tried:
+        compiled = self._train(layout)
+        times = roofline(compiled, self._where)
+        if times is None or compiled.peak is None:
+            return Tried(layout, None, compiled.refusal or "")
+        return Tried(layout, times.seconds, f"{compiled.peak / self._available:.0%} of the memory")

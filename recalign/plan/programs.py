@@ -1,0 +1,188 @@
+"""The two programs of an experiment, traced for a slice from shapes alone: nothing is allocated."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from recalign.model.config import T5Config
+from recalign.model.decode import beam_decode
+from recalign.trainer import partitioning
+from recalign.trainer.experiment import Experiment
+from recalign.trainer.state import (
+    TrainState,
+    make_loss_sums,
+    make_optimizer,
+    make_train_step,
+    params_shape,
+    state_shape,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a search may change: the gin macros NUM_PARTITIONS, MICROBATCHES and REMAT."""
+
+    num_partitions: int
+    microbatches: int
+    remat: bool | str
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Layout":
+        return cls(experiment.num_partitions, experiment.microbatches or 1, experiment.model.remat)
+
+    def gin(self) -> list[str]:
+        microbatches = self.microbatches if self.microbatches > 1 else None
+        return [
+            f"NUM_PARTITIONS = {self.num_partitions}",
+            f"MICROBATCHES = {microbatches}",
+            f"REMAT = {self.remat!r}",
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A traced program, ready to be compiled.
+
+    Attributes:
+      traced: what `jax.jit(f).trace(...)` gives.
+      while_turns: the most turns of the loop whose end depends on what it computes.
+    """
+
+    traced: Any
+    while_turns: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Bytes a chip holds, from shapes and shardings.
+
+    Attributes:
+      parameters: of the model.
+      optimizer: second moments.
+      gradients: one for each parameter, and their sum where there are microbatches; they live
+        while a step runs.
+      activations: what the forward pass keeps for the backward pass, of one microbatch. XLA may
+        keep less, where computing again is free, and more, where it pads.
+    """
+
+    parameters: int
+    optimizer: int
+    gradients: int
+    activations: int
+
+
+def mesh_of(devices: list[Any], layout: Layout) -> Mesh:
+    return partitioning.make_mesh(layout.num_partitions, devices)
+
+
+def config_of(experiment: Experiment, layout: Layout) -> T5Config:
+    return dataclasses.replace(experiment.config, remat=layout.remat)
+
+
+def train_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program:
+    """The train step, as the trainer compiles it."""
+    config = config_of(experiment, layout)
+    step = make_train_step(
+        config,
+        _optimizer(experiment),
+        mesh,
+        seed=experiment.seed,
+        microbatches=layout.microbatches,
+        log_period=experiment.log_period,
+        z_loss=experiment.z_loss,
+        label_smoothing=experiment.label_smoothing,
+        loss_normalizing_factor=experiment.loss_normalizing_factor,
+    )
+    jitted: Any = step
+    state = state_shape(config, _optimizer(experiment), mesh)
+    return Program(jitted.trace(state, _batch(experiment, experiment.batch_size, mesh)))
+
+
+def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program:
+    """Beam search over the vocabulary, at the full lengths and the evaluation's batch."""
+    config = config_of(experiment, layout)
+    longest = experiment.task_feature_lengths["targets"]
+    decode = jax.jit(
+        functools.partial(
+            beam_decode, config=config, beam_size=experiment.beam_size, max_decode_len=longest
+        )
+    )
+    params = state_shape(config, _optimizer(experiment), mesh).params
+    inputs = _batch(experiment, experiment.decode_batch_size, mesh)["inputs"]
+    traced = decode.trace(params, encoder_input_tokens_BxL=inputs)
+    return Program(traced, while_turns=max(1, longest - 1))  # the first step is before the loop
+
+
+def sizes(experiment: Experiment, layout: Layout, mesh: Mesh) -> Sizes:
+    config = config_of(experiment, layout)
+    state: TrainState = state_shape(config, _optimizer(experiment), mesh)
+    parameters = _held_bytes(state.params)
+    return Sizes(
+        parameters=parameters,
+        optimizer=_held_bytes(state.optimizer),
+        gradients=parameters * (2 if layout.microbatches > 1 else 1),
+        activations=_activation_bytes(experiment, config, layout, mesh),
+    )
+
+
+def _optimizer(experiment: Experiment) -> Any:
+    return make_optimizer(
+        experiment.learning_rate, experiment.warmup_steps, experiment.initial_step
+    )
+
+
+def _batch(experiment: Experiment, examples: int, mesh: Mesh) -> dict[str, Any]:
+    sharding = NamedSharding(mesh, P(partitioning.DATA))
+    return {
+        name: jax.ShapeDtypeStruct((examples, length), jnp.int32, sharding=sharding)
+        for name, length in experiment.task_feature_lengths.items()
+    }
+
+
+def _held_bytes(shapes: Any) -> int:
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(shapes)
+    )
+
+
+def _activation_bytes(experiment: Experiment, config: T5Config, layout: Layout, mesh: Mesh) -> int:
+    """The arrays that the backward pass closes over, each spread as its axes are."""
+    copies = mesh.shape[partitioning.DATA]
+    examples = max(1, experiment.batch_size // copies // layout.microbatches)
+    batch = {
+        name: jax.ShapeDtypeStruct((examples, length), jnp.int32)
+        for name, length in experiment.task_feature_lengths.items()
+    }
+    loss_sums = make_loss_sums(
+        config, z_loss=experiment.z_loss, label_smoothing=experiment.label_smoothing
+    )
+
+    def backward(params: Any, batch: Any) -> Any:
+        key = jax.random.key(0) if config.dropout_rate > 0 else None
+        return jax.vjp(lambda params: loss_sums(params, batch, key).loss, params)[1]
+
+    params = params_shape(config)
+    kept = jax.tree.leaves(jax.eval_shape(backward, params, batch))
+    spread = {
+        config.num_heads,
+        config.num_heads * config.head_dim,
+        config.mlp_dim,
+        config.vocab_size,
+    } - {config.emb_dim}
+    own = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params)}
+    total = 0
+    for leaf in kept:
+        if (leaf.shape, leaf.dtype) in own:
+            continue  # a parameter itself, which is counted as such
+        is_weight = leaf.ndim == 3 and leaf.shape[1] == leaf.shape[2]  # cast kernels, D x D
+        divided = is_weight or not spread.isdisjoint(leaf.shape)
+        parts = layout.num_partitions if divided else 1
+        total += math.prod(leaf.shape) * leaf.dtype.itemsize // parts
+    return total

@@ -1,0 +1,108 @@
+"""Which layouts are tried, in which order, and which is recommended."""
+
+import dataclasses
+
+import pytest
+
+from recalign.errors import UserError
+from recalign.model.config import T5Config
+from recalign.plan.chips import CHIPS, Slice
+from recalign.plan.programs import Layout, Sizes
+from recalign.plan.search import REMATS, Tried, partitionings, search
+from recalign.trainer.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    mixture_or_task_name="ut_at_demo",
+    task_feature_lengths={"inputs": 64, "targets": 16},
+    train_steps=10,
+    model_dir="unused",
+    model=T5Config(num_heads=8, mlp_dim=64),
+    batch_size=16,
+)
+SMALL = Sizes(parameters=10, optimizer=1, gradients=10, activations=10)
+
+
+def searched(fits, sizes_of=lambda layout: SMALL, available=100):
+    compiled = []
+
+    def compile_layout(layout):
+        compiled.append(layout)
+        seconds = fits(layout)
+        return Tried(layout, seconds, "97% of the memory" if seconds else "the compiler's words")
+
+    tried = search(EXPERIMENT, 16, available, sizes_of, compile_layout, lambda line: None)
+    return tried, compiled
+
+
+def test_partitionings_divide_chips_heads_and_batches():
+    assert partitionings(EXPERIMENT, 16) == [1, 2, 4, 8]
+    assert partitionings(dataclasses.replace(EXPERIMENT, batch_size=4), 16) == [4, 8]
+    assert partitionings(dataclasses.replace(EXPERIMENT, eval_batch_size=2), 16) == [8]
+    assert partitionings(dataclasses.replace(EXPERIMENT, batch_size=3), 16) == []
+
+
+def test_microbatches_double_until_a_step_fits():
+    def fits(layout):
+        return 1.0 if layout.num_partitions == 8 and layout.microbatches == 4 else None
+
+    tried, compiled = searched(fits)
+    assert tried[0].layout == Layout(8, 4, False)
+    of_eight = [one.microbatches for one in compiled if one.num_partitions == 8]
+    assert of_eight == [1, 2, 4] * len(REMATS)
+
+
+def test_the_fastest_of_those_that_fit_leads():
+    tried, _ = searched(lambda layout: 1.0 / layout.num_partitions + (layout.remat is True) / 100)
+    assert tried[0].layout == Layout(2, 1, False)
+    assert {one.layout.num_partitions for one in tried} == {1, 2}  # two partitionings suffice
+
+
+def test_what_arithmetic_shows_to_be_too_large_is_not_compiled():
+    def sizes_of(layout):
+        return dataclasses.replace(
+            SMALL, parameters=400 // layout.num_partitions, activations=200 // layout.microbatches
+        )
+
+    tried, compiled = searched(lambda layout: None, sizes_of)
+    assert {one.num_partitions for one in compiled} == {8}
+    assert min(one.microbatches for one in compiled) == 4
+    refused = [one for one in tried if one.layout.num_partitions == 4]
+    assert refused and all("alone take" in one.reason for one in refused)
+
+
+def test_a_layout_as_gin_lines():
+    assert Layout(4, 1, "dots_with_no_batch_dims_saveable").gin() == [
+        "NUM_PARTITIONS = 4",
+        "MICROBATCHES = None",
+        "REMAT = 'dots_with_no_batch_dims_saveable'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "chips"), [("v5e:4x4", 16), ("v4:4x4x4", 64), ("v5p:2x2x1", 4), ("v6e:1x1", 1)]
+)
+def test_slices(text, chips):
+    assert Slice.parse(text).chips == chips
+    assert Slice.parse(text).name == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("v5e", "give a generation"),
+        ("v3:2x2", "v4, v5e, v5p, v6e"),
+        ("v4:2x2", "3 dimensions, such as v4:2x2x2"),
+        ("v5e:2x2x2", "2 dimensions"),
+        ("v5e:32x32", "largest slice of v5e has 256"),
+        ("v5e:0x4", "0 chips"),
+    ],
+)
+def test_slices_that_do_not_exist(text, said):
+    with pytest.raises(UserError, match=said):
+        Slice.parse(text)
+
+
+def test_short_sides_do_not_close_to_a_ring():
+    assert Slice.parse("v5e:4x4").ring_bandwidth == CHIPS["v5e"].link_bandwidth
+    assert Slice.parse("v5e:16x16").ring_bandwidth == 2 * CHIPS["v5e"].link_bandwidth
+    assert Slice.parse("v4:4x4x4").ring_bandwidth == 2 * CHIPS["v4"].link_bandwidth
