@@ -45,10 +45,15 @@ class Plan:
     has_reviews: bool
 
     @property
-    def shard_ends(self) -> list[int]:
-        """The row behind each shard of train and test."""
-        parts = np.array_split(np.arange(self.users), number_of_shards(self.users))
-        return list(itertools.accumulate(len(part) for part in parts))
+    def validation(self) -> list[int]:
+        """The rows of the validation sample."""
+        return split_rows("validation", self.users, self.seed).tolist()
+
+
+def shard_ends(records: int) -> list[int]:
+    """The place behind each shard of a split of so many records."""
+    parts = np.array_split(np.arange(records), number_of_shards(records))
+    return list(itertools.accumulate(len(part) for part in parts))
 
 
 def write(users: beam.PCollection, plan: Plan) -> beam.PCollection:
@@ -60,11 +65,13 @@ def write(users: beam.PCollection, plan: Plan) -> beam.PCollection:
         | "number" >> beam.ParDo(_Number(plan)).with_outputs("validation", main="all")
     )
     whole = numbered.all | "by shard" >> beam.GroupByKey()
-    sample = numbered.validation | "one shard" >> beam.GroupByKey()
+    sample = numbered.validation | "by its shards" >> beam.GroupByKey()
     written = [
         whole | "write train" >> beam.ParDo(_Write(plan, "train", number_of_shards(plan.users))),
         whole | "write test" >> beam.ParDo(_Write(plan, "test", number_of_shards(plan.users))),
-        sample | "write validation" >> beam.ParDo(_Write(plan, "validation", 1)),
+        sample
+        | "write validation"
+        >> beam.ParDo(_Write(plan, "validation", number_of_shards(len(plan.validation)))),
     ]
     return written | "shards" >> beam.Flatten()
 
@@ -78,8 +85,10 @@ class _Number(beam.DoFn):
     def setup(self) -> None:
         raw_ids = json.loads(epath.Path(self._plan.index_file).read_text())
         self._index = {raw_id: index for index, raw_id in enumerate(raw_ids)}
-        self._ends = self._plan.shard_ends
-        self._sample = set(split_rows("validation", self._plan.users, self._plan.seed).tolist())
+        self._ends = shard_ends(self._plan.users)
+        sample = self._plan.validation
+        self._place_in_sample = {row: place for place, row in enumerate(sample)}
+        self._sample_ends = shard_ends(len(sample))
 
     def process(self, bucket: tuple[int, Iterable[UserLog]]) -> Iterator[Any]:
         number, users = bucket
@@ -87,8 +96,9 @@ class _Number(beam.DoFn):
         for row, user in enumerate(in_order, self._plan.first_row[number]):
             record = self._record(user)
             yield bisect.bisect_right(self._ends, row), (row, record)
-            if row in self._sample:
-                yield beam.pvalue.TaggedOutput("validation", (0, (row, record)))
+            if row in self._place_in_sample:
+                shard = bisect.bisect_right(self._sample_ends, self._place_in_sample[row])
+                yield beam.pvalue.TaggedOutput("validation", (shard, (row, record)))
 
     def _record(self, user: UserLog) -> tuple:
         return tuple(
