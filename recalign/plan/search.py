@@ -13,7 +13,7 @@ REMATS: tuple[bool | str, ...] = (False, "dots_with_no_batch_dims_saveable", Tru
 _ENOUGH = 2
 # The estimate of activations knows neither XLA's savings nor its padding: a layout is left out
 # uncompiled only where the estimate is this much above the memory.
-_SLACK = 1.3
+_SLACK = 1.2
 
 
 class Tried(NamedTuple):

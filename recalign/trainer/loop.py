@@ -105,7 +105,7 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
         position,
         experiment.task_feature_lengths,
         experiment.batch_size,
-        partitioning.rows_of_this_process(experiment.batch_size),
+        partitioning.rows_of_this_process(experiment.batch_size, mesh),
     ).as_numpy_iterator()
 
     # Writers. -------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Where arrays live: the mesh of devices and the one table of sharding rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,14 +29,22 @@ _RULES: tuple[tuple[tuple[str, ...], P], ...] = (
 )
 
 
-def make_mesh(num_partitions: int = 1) -> Mesh:
-    """All devices as DATA x MODEL, with `num_partitions` devices to a copy of the parameters."""
-    devices = np.asarray(jax.devices())
-    if devices.size % num_partitions:
+def make_mesh(num_partitions: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """Devices as DATA x MODEL, with `num_partitions` of them to a copy of the parameters.
+
+    Those of one process stay together, so that its rows of a batch are consecutive and a copy of
+    the parameters spans as few hosts as can be.
+
+    Args:
+      num_partitions: of the experiment.
+      devices: all of the run's, or those of a slice that is planned for.
+    """
+    among = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+    if len(among) % num_partitions:
         raise UserError(
-            f"NUM_PARTITIONS = {num_partitions} does not divide the {devices.size} devices"
+            f"NUM_PARTITIONS = {num_partitions} does not divide the {len(among)} devices"
         )
-    return Mesh(devices.reshape(-1, num_partitions), (DATA, MODEL))
+    return Mesh(np.asarray(among).reshape(-1, num_partitions), (DATA, MODEL))
 
 
 def is_stacked(path: tuple[str, ...]) -> bool:
@@ -68,10 +76,14 @@ def _spec(mesh: Mesh, names: tuple[str, ...], shape: tuple[int, ...]) -> P:
     return P()
 
 
-def rows_of_this_process(batch_size: int) -> slice:
-    """The part of a global batch that this process reads."""
-    share = batch_size // jax.process_count()
-    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+def rows_of_this_process(batch_size: int, mesh: Mesh) -> slice:
+    """The part of a global batch that this process reads: the rows that its devices hold.
+
+    Processes whose devices share one copy of the parameters read the same rows.
+    """
+    held = NamedSharding(mesh, P(DATA)).addressable_devices_indices_map((batch_size,))
+    rows = [index[0].indices(batch_size) for index in held.values() if index is not None]
+    return slice(min(start for start, _, _ in rows), max(stop for _, stop, _ in rows))
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
