@@ -3,6 +3,12 @@
 SentencePiece never crosses white space, so the ids of a prompt are the ids of its phrases, one
 after the other. A phrase table numbers the phrases: a prompt is then a row of phrase numbers, and
 its tokens are one gather.
+
+One exception, measured: a unigram model compares sums of scores in float32, and over hundreds of
+tokens the rounding decides near-ties. Tokenized whole, 13 of 1,500 ranking prompts of Toys write
+"I4900," as 4|900 instead of 49|00, depending on where it stands, and SentencePiece and TensorFlow
+Text do not even agree on which prompts. Joined, an item has the same tokens wherever it stands. BPE
+models have no such ties.
 """
 
 import dataclasses
