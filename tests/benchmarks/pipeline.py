@@ -124,7 +124,7 @@ def _compare(name: str, dataset: Any, examples: int) -> dict[str, float]:
     start = time.process_time()
     encoded = list(_plain(texts, vocabulary))
     encode = time.process_time() - start
-    _check(encoded, samples)
+    _check(encoded, samples, vocabulary)
     plain = len(samples) / (build + encode)
     return {
         "ours": round(ours),
@@ -192,14 +192,24 @@ def _single_threaded(dataset: Any) -> Any:
     return dataset.with_options(threads)
 
 
-def _check(encoded: list[Mapping[str, Any]], samples: list[tuple[str, Mapping[str, Any]]]) -> None:
-    """Both ways give the same tokens, where the plain way was given the whole sample."""
+def _check(
+    encoded: list[Mapping[str, Any]],
+    samples: list[tuple[str, Mapping[str, Any]]],
+    vocabulary: Any,
+) -> None:
+    """Both ways give the same text, where the plain way was given the whole sample.
+
+    And nearly always the same tokens: over a long prompt SentencePiece adds scores up to thousands
+    in single precision, so that it splits a number in another of two ways that are as good.
+    """
     for batch_number, batch in enumerate(encoded):
         for row, (kind, sample) in enumerate(samples[batch_number * BATCH :][:BATCH]):
             length = len(sample["inputs"])
-            fitted = length == LENGTHS["inputs"]
-            if kind in ("retrieval", "ranking") and not fitted:
-                assert batch["inputs"][row, :length].tolist() == sample["inputs"].tolist()
+            if kind in ("retrieval", "ranking") and length < LENGTHS["inputs"]:
+                ours = sample["inputs"].tolist()
+                plain = [token for token in batch["inputs"][row].tolist() if token]
+                if ours != plain:
+                    assert vocabulary.decode(ours) == vocabulary.decode(plain), kind
 
 
 def _prepare_drawn_log(directory: str, interactions: int) -> dict[str, float]:
