@@ -17,12 +17,17 @@ trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TER
 PYTHONUNBUFFERED=1 .venv/bin/python launch/distributed.py "$@" &
 child=$!
 if ((stopped)); then kill -TERM "$child" 2>/dev/null || true; fi
-# A trapped signal ends a `wait` early; the run itself is still saving.
+# A trapped signal ends a `wait` early, with 128 + 15, while the run is still saving or has just left:
+# only waiting again tells the run's own status. 127: it was told already.
 status=0
 wait "$child" || status=$?
-while kill -0 "$child" 2>/dev/null; do
-  status=0
-  wait "$child" || status=$?
+while ((status == 128 + 15)); do
+  alive=0
+  if kill -0 "$child" 2>/dev/null; then alive=1; fi
+  again=0
+  wait "$child" || again=$?
+  if ((again != 127)); then status=$again; fi
+  if ((!alive)); then break; fi
 done
 
 if ((stopped)) && { ((status == 0)) || ((status == 128 + 15)); }; then
