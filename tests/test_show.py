@@ -22,8 +22,7 @@ def small_pools(monkeypatch):
     import seqio
 
     monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", None)
-    with gin.unlock_config():  # another room's tests may have locked it
-        gin.parse_config("TaskSettings.candidate_pool = 4")
+    gin.parse_config("TaskSettings.candidate_pool = 4")
     yield
     gin.clear_config()
 

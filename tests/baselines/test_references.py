@@ -18,9 +18,8 @@ def measured(tmp_path_factory):
     dataset = prepare_demo(data_dir, 5, name=NAME, config=CorpusConfig(users=400))
     seqio.set_tfds_data_dir_override(str(data_dir))
     tasks.ensure_registered(f"ut_at_{NAME}", str(data_dir))
-    with gin.unlock_config():
-        gin.bind_parameter("TaskSettings.candidate_pool", 10)
-        gin.bind_parameter("TaskSettings.history_length", 7)
+    gin.bind_parameter("TaskSettings.candidate_pool", 10)
+    gin.bind_parameter("TaskSettings.history_length", 7)
     all_tasks = seqio.MixtureRegistry.get(f"ut_at_{NAME}").tasks
     yield dataset, all_tasks, references(dataset, all_tasks, "test")
     gin.clear_config()
