@@ -100,7 +100,15 @@ def without_length_penalty(
     return np.asarray(scores) * ((5.0 + np.asarray(lengths)) / 6.0) ** alpha
 
 
-def yes_no_score(answers: Sequence[str], log_probs: Float[np.ndarray, " beams"]) -> float:
+YES_NO = ("no", "yes")
+LIKE_DISLIKE = ("dislike", "like")
+
+
+def yes_no_score(
+    answers: Sequence[str],
+    log_probs: Float[np.ndarray, " beams"],
+    no_yes: tuple[str, str] = YES_NO,
+) -> float:
     """log P(yes) - log P(no) over an example's beams.
 
     An answer that is in no beam is at most as likely as the least likely beam, so that beam's
@@ -111,12 +119,13 @@ def yes_no_score(answers: Sequence[str], log_probs: Float[np.ndarray, " beams"])
     if not filled.any():
         return 0.0
     bound = float(log_probs[filled].min())
-    best = {"yes": -np.inf, "no": -np.inf}
+    no, yes = no_yes
+    best = {yes: -np.inf, no: -np.inf}
     for answer, log_prob in zip(answers, log_probs, strict=True):
         if answer in best:
             best[answer] = max(best[answer], float(log_prob))
-    yes, no = (value if value > _UNFILLED else bound for value in (best["yes"], best["no"]))
-    return yes - no
+    positive, negative = (value if value > _UNFILLED else bound for value in best.values())
+    return positive - negative
 
 
 class _Decoder:
@@ -252,7 +261,7 @@ def ranking_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:
 
 @flax.struct.dataclass
 class Rating(seqio.metrics.Metric):
-    """AUC-ROC of log P(yes) - log P(no), read from beams.
+    """AUC-ROC of log P(yes) - log P(no), read from beams; subclasses may have other answers.
 
     Takes `log_probs` beside `scores` where the decoder gives them; T5X's scores alone have their
     length penalty undone.
@@ -265,6 +274,11 @@ class Rating(seqio.metrics.Metric):
     @classmethod
     def empty(cls) -> "Rating":
         return cls()
+
+    @classmethod
+    def no_yes(cls) -> tuple[str, str]:
+        """The two answers, the negative one first."""
+        return YES_NO
 
     @classmethod
     def from_model_output(
@@ -286,7 +300,7 @@ class Rating(seqio.metrics.Metric):
             if mask is not None and not mask[number]:
                 continue
             answers = [decode(beam_T) for beam_T in beams_KxT]
-            scores.append(yes_no_score(answers, log_probs_NxK[number]))
+            scores.append(yes_no_score(answers, log_probs_NxK[number], cls.no_yes()))
             labels.append(int(example["label"]))
         return cls(scores=np.array(scores, np.float64), labels=np.array(labels, np.int64))
 
@@ -300,13 +314,22 @@ class Rating(seqio.metrics.Metric):
         return rating_results(self.scores, self.labels)
 
 
+@flax.struct.dataclass
+class LikeDislike(Rating):
+    """AUC-ROC of log P(like) - log P(dislike): P5's template 1-4."""
+
+    @classmethod
+    def no_yes(cls) -> tuple[str, str]:
+        return LIKE_DISLIKE
+
+
 def metrics_of(
     kind: str, dataset: str, data_dir: Callable[[], str | os.PathLike]
 ) -> list[seqio.metrics.Metric]:
     """The metrics of a kind of task on a dataset; none for tasks that are only trained on.
 
     Args:
-        kind: "retrieval", "ranking", "rating" or any other.
+        kind: "retrieval", "ranking", "rating", those of P5, or any other.
         dataset: name of the prepared dataset, opened when the metric is computed.
         data_dir: gives the data directory then.
     """
@@ -314,8 +337,10 @@ def metrics_of(
     def ids() -> Sequence[str]:
         return open_dataset(dataset, data_dir()).catalogue.ids
 
-    if kind == "retrieval":
+    if kind in ("retrieval", "p5_sequential"):
         return [retrieval_metric(ids)()]
-    if kind == "ranking":
+    if kind in ("ranking", "p5_direct", "p5_2_7"):
         return [ranking_metric(ids)()]
+    if kind == "p5_rating":
+        return [LikeDislike()]
     return [Rating()] if kind == "rating" else []

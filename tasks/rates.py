@@ -11,7 +11,9 @@ from recalign.preprocessors.kinds import KINDS
 
 @gin.configurable(module="tasks")
 def mixture_rates(rates: Mapping[str, float] | None = None) -> Mapping[str, float]:
-    """Relative rates by task ("mim_toys") or kind of task ("mim"); 1 for those not named.
+    """Relative rates by task ("mim_toys") or kind of task ("mim").
+
+    Those not named keep the mixture's own: 1, and in P5's mixture 5 for sequential and direct.
 
     In gin `mixture_rates.rates = {"retrieval": 2.0}` is for all mixtures, and
     `reat_toys/mixture_rates.rates = {"mim": 0.5}` for that one.
@@ -19,8 +21,8 @@ def mixture_rates(rates: Mapping[str, float] | None = None) -> Mapping[str, floa
     return rates or {}
 
 
-def rate(mixture: str, task: seqio.Task) -> float:
-    """The task's rate in the mixture."""
+def rate(mixture: str, task: seqio.Task, *, defaults: Mapping[str, float]) -> float:
+    """The task's rate in the mixture: gin's, else that of `defaults`, else 1."""
     with gin.config_scope(mixture):
         rates = mixture_rates()
     for name, value in rates.items():
@@ -31,4 +33,9 @@ def rate(mixture: str, task: seqio.Task) -> float:
             )
         if not isinstance(value, int | float) or value < 0:
             raise UserError(f"mixture_rates.rates[{name!r}] = {value!r}: a number >= 0 is needed")
-    return float(rates.get(task.name, rates.get(getattr(task, "kind", ""), 1.0)))
+    kind = getattr(task, "kind", "")
+    for given in (rates, defaults):
+        for name in (task.name, kind):
+            if name in given:
+                return float(given[name])
+    return 1.0

@@ -14,7 +14,23 @@ from recalign.preprocessors.task import RecommendationTask, data_directory
 from tasks.rates import rate
 from tasks.vocabulary import DatasetVocabulary
 
-KINDS: Sequence[str] = ("retrieval", "ranking", "rating", "mim", "mlm", "bpr", "ie")
+KINDS: Sequence[str] = (
+    "retrieval",
+    "ranking",
+    "rating",
+    "mim",
+    "mlm",
+    "bpr",
+    "ie",
+    # P5's families. Their validation and test samples are those of a template that the paper
+    # evaluates: 2-1, 5-5 and 1-4; p5_2_7 has those of 2-7, and nothing to train on.
+    "p5_sequential",
+    "p5_direct",
+    "p5_rating",
+    "p5_explanation",
+    "p5_review",
+    "p5_2_7",
+)
 """The tasks of every dataset, `<kind>_<dataset>`."""
 
 MIXTURES: Mapping[str, Sequence[str]] = {
@@ -29,8 +45,14 @@ MIXTURES: Mapping[str, Sequence[str]] = {
     "ranking_mlm": ("ranking", "mlm"),
     "ranking_mlm_mim": ("ranking", "mlm", "mim"),
     "rating_mlm": ("rating", "mlm"),
+    "p5": ("p5_sequential", "p5_direct", "p5_rating", "p5_explanation", "p5_review", "p5_2_7"),
 }
 """The mixtures of every dataset, `<mixture>_<dataset>`."""
+
+RATES: Mapping[str, Mapping[str, float]] = {
+    "p5": {"p5_sequential": 5.0, "p5_direct": 5.0},  # Appendix A.1
+}
+"""The rates of mixtures where they are not 1, unless gin gives others."""
 
 
 def register_dataset(name: str, *, products: str = "products") -> None:
@@ -55,7 +77,9 @@ def register_dataset(name: str, *, products: str = "products") -> None:
             )
         )
     for mixture, kinds in MIXTURES.items():
-        register_mixture(f"{mixture}_{name}", [f"{kind}_{name}" for kind in kinds])
+        register_mixture(
+            f"{mixture}_{name}", [f"{kind}_{name}" for kind in kinds], RATES.get(mixture, {})
+        )
 
 
 def register_task(task: seqio.Task) -> seqio.Task:
@@ -64,11 +88,18 @@ def register_task(task: seqio.Task) -> seqio.Task:
     return task
 
 
-def register_mixture(name: str, task_names: Sequence[str]) -> seqio.Mixture:
-    """Registers a mixture; its rates are gin's (`mixture_rates`), equal by default."""
-    return seqio.MixtureRegistry.add(
-        name, [(task_name, functools.partial(rate, name)) for task_name in task_names]
-    )
+def register_mixture(
+    name: str, task_names: Sequence[str], rates: Mapping[str, float] | None = None
+) -> seqio.Mixture:
+    """Registers a mixture; gin's rates (`mixture_rates`) win over those given here.
+
+    Args:
+        name: of the mixture.
+        task_names: of its tasks.
+        rates: by task or kind of task; 1 for those not named.
+    """
+    rate_of = functools.partial(rate, name, defaults=rates or {})
+    return seqio.MixtureRegistry.add(name, [(task_name, rate_of) for task_name in task_names])
 
 
 def ensure_registered(name: str, data_dir: str | None = None) -> None:

@@ -155,8 +155,15 @@ def test_ranking_through_seqios_evaluator(evaluate, dataset):
     assert results["num_examples"] == 20
 
 
-@pytest.mark.parametrize("gives_log_probs", [True, False])
-def test_rating_through_seqios_evaluator(evaluate, gives_log_probs):
+@pytest.mark.parametrize(
+    ("kind", "no_yes", "gives_log_probs"),
+    [
+        ("rating", ["no", "yes"], True),
+        ("rating", ["no", "yes"], False),
+        ("p5_rating", ["dislike", "like"], True),
+    ],
+)
+def test_rating_through_seqios_evaluator(evaluate, kind, no_yes, gives_log_probs):
     generator = np.random.default_rng(0)
     log_odds = generator.normal(size=20)
 
@@ -167,7 +174,7 @@ def test_rating_through_seqios_evaluator(evaluate, gives_log_probs):
 
     def beams(number, example):
         yes, no = log_probs(number, example)
-        return ["no", "yes"] if yes > no else ["yes", "no"]
+        return no_yes if yes > no else no_yes[::-1]
 
     def values(number, example):
         both = np.sort(log_probs(number, example))
@@ -175,7 +182,7 @@ def test_rating_through_seqios_evaluator(evaluate, gives_log_probs):
         scores = {"scores": both / penalty}
         return scores | ({"log_probs": both} if gives_log_probs else {})
 
-    results, examples = evaluate("rating", beams, values)
+    results, examples = evaluate(kind, beams, values)
     labels = np.array([example["label"] for example in examples])
     assert results["auc_roc"] == pytest.approx(metrics.auc_roc(log_odds + labels, labels))
     assert results["num_examples"] == 20

@@ -40,8 +40,8 @@ def references(
         systems["optimum"] = _optimum_of(dataset, law, split)
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in systems}
     for task in tasks:
-        kind = task.name.split("_", 1)[0]
-        if kind not in ("retrieval", "ranking", "rating") or split not in task.splits:
+        kind = getattr(task, "evaluated_as", "")
+        if not kind or split not in task.splits:
             continue
         examples = _examples(task, split, max_examples)
         for name, system in systems.items():

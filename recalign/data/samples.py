@@ -5,13 +5,19 @@ from jaxtyping import Int64
 
 from recalign.errors import UserError
 
-NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr")
+NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr", "p5_sequential")
 """Tasks about the item that follows a window."""
 
 WINDOW_TASKS = ("mim", "mlm")
 """Tasks about the items of a window."""
 
-EVALUATED_TASKS = ("retrieval", "ranking", "rating")
+USER_TASKS = ("p5_direct",)
+"""Tasks with a sample a user, about an item of the training part that is drawn anew each time."""
+
+INTERACTION_TASKS = ("p5_rating",)
+"""Tasks with a sample for each interaction."""
+
+EVALUATED_TASKS = ("retrieval", "ranking", "rating", "p5_sequential", "p5_direct", "p5_rating")
 """Tasks with validation and test samples: one for each user of the split."""
 
 
@@ -25,12 +31,13 @@ def samples_per_user(
     - retrieval, ranking, rating, bpr: every window of w items with the item after it, so
       max(1, M - w); the whole part is the one sample where M <= w + 1; 0 where M < 2.
     - mim: every window of w items, so max(1, M - w + 1); 0 where M < 1.
+    - p5_sequential: as retrieval; p5_direct: 1; p5_rating: M.
     - mlm: as many as mim, but 0 where M < 2: a sub-sequence has at least two items.
 
     In validation and test: one of each recommendation task, none of the others.
 
     Args:
-        task: "retrieval", "ranking", "rating", "mim", "mlm" or "bpr".
+        task: one of the tasks named above.
         lengths: int64 [R], the number of `items` in each record of the split (train: the training
             part; validation and test: history and target).
         split: "train", "validation" or "test".
@@ -43,7 +50,7 @@ def samples_per_user(
     lengths = np.asarray(lengths, np.int64)
     if history_length < 1:
         raise UserError(f"history_length {history_length}: a history has at least 1 item")
-    if task not in NEXT_ITEM_TASKS + WINDOW_TASKS:
+    if task not in NEXT_ITEM_TASKS + WINDOW_TASKS + USER_TASKS + INTERACTION_TASKS:
         raise KeyError(task)
     if split in ("validation", "test"):
         return np.full(len(lengths), int(task in EVALUATED_TASKS), np.int64)
@@ -51,5 +58,9 @@ def samples_per_user(
         raise KeyError(split)
     if task in NEXT_ITEM_TASKS:
         return np.where(lengths < 2, 0, np.maximum(1, lengths - history_length))
+    if task in USER_TASKS:
+        return np.minimum(lengths, 1)
+    if task in INTERACTION_TASKS:
+        return lengths
     shortest = 2 if task == "mlm" else 1
     return np.where(lengths < shortest, 0, np.maximum(1, lengths - history_length + 1))

@@ -2,13 +2,18 @@
 
 import numpy as np
 
+from recalign.data.explanations import explained_places, reviewed_places
 from recalign.data.prepared import PreparedDataset
 from recalign.data.samples import samples_per_user
 from recalign.data.splits import SPLITS
 
 TASKS = ("retrieval", "ranking", "rating", "mim", "mlm", "bpr")
+"""The tasks of the paper's Table 10."""
+
+P5_TASKS = ("p5_sequential", "p5_direct", "p5_rating", "p5_explanation", "p5_review")
 
 NO_RATINGS = "the log has no ratings"
+NO_REVIEWS = "no review texts were kept (prepare --review_texts)"
 
 PAPER_TABLE_7 = {
     "toys": {
@@ -54,8 +59,8 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
         What `recalign stats --json` prints: {"users", "items", "interactions",
         "sparsity_percent", "sequence_length_mean", "sequence_length_std", "samples": {task:
         {"train", "validation", "test"}}}. Training counts of mim, mlm and bpr are samples an
-        epoch, which differ from epoch to epoch. Without ratings in the log "samples" has no
-        "rating", and "omitted" says why.
+        epoch, which differ from epoch to epoch, and so are P5's. Tasks that the log has nothing
+        for, such as ratings, are not in "samples", and "omitted" says why.
 
     Raises:
         UserError: damaged files, or a history length below 1.
@@ -69,18 +74,32 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
         "sparsity_percent": info["sparsity_percent"],
         "sequence_length_mean": info["sequence_length_mean"],
         "sequence_length_std": info["sequence_length_std"],
-        "samples": {
-            task: {
-                split: int(samples_per_user(task, lengths[split], split, history_length).sum())
-                for split in SPLITS
-            }
-            for task in TASKS
-            if dataset.has_ratings or task != "rating"
-        },
     }
-    if not dataset.has_ratings:
-        statistics["omitted"] = {"rating": NO_RATINGS}
-    return statistics
+    reviewed = _reviewed(dataset)
+    omitted = {} if dataset.has_ratings else {"rating": NO_RATINGS, "p5_rating": NO_RATINGS}
+    omitted |= {} if reviewed else {"p5_explanation": NO_REVIEWS, "p5_review": NO_REVIEWS}
+    statistics["samples"] = {
+        task: {"train": reviewed[task], "validation": 0, "test": 0}
+        if task in reviewed
+        else {
+            split: int(samples_per_user(task, lengths[split], split, history_length).sum())
+            for split in SPLITS
+        }
+        for task in TASKS + P5_TASKS
+        if task not in omitted
+    }
+    return statistics | ({"omitted": omitted} if omitted else {})
+
+
+def _reviewed(dataset: PreparedDataset) -> dict[str, int]:
+    """The training samples of the tasks about reviews; empty where no reviews were kept."""
+    if not dataset.has_reviews:
+        return {}
+    reviews = dataset.reviews("train")
+    return {
+        "p5_explanation": len(explained_places(reviews)[0]),
+        "p5_review": len(reviewed_places(reviews)),
+    }
 
 
 def format_statistics(name: str, statistics: dict) -> str:
@@ -113,7 +132,9 @@ def _table_10(name: str, statistics: dict) -> list[str]:
         rows[0] += [f"{split}, paper" for split in SPLITS]
     for task, counts in statistics["samples"].items():
         row = [task, *(f"{counts[split]:,}" for split in SPLITS)]
-        if paper and counts["test"]:
+        if paper and task in P5_TASKS:
+            row += [""] * len(SPLITS)
+        elif paper and counts["test"]:
             row += [f"{paper[split]:,}" for split in SPLITS]
         elif paper:
             row += ["DS", "0", "0"]

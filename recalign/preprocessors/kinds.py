@@ -1,6 +1,6 @@
 """Which samples a kind of task has: `retrieval_toys` is of the kind `retrieval`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from recalign.preprocessors.auxiliary import (
     BayesianPersonalizedRanking,
@@ -8,10 +8,11 @@ from recalign.preprocessors.auxiliary import (
     MaskedItems,
     MaskedLanguage,
 )
+from recalign.preprocessors.p5 import samples as p5
 from recalign.preprocessors.recommendation import Ranking, Rating, Retrieval
-from recalign.preprocessors.samples import Request, Samples
+from recalign.preprocessors.samples import Samples
 
-KINDS: Mapping[str, Callable[[Request], Samples]] = {
+KINDS: Mapping[str, type[Samples]] = {
     cls.kind: cls
     for cls in (
         Retrieval,
@@ -21,5 +22,11 @@ KINDS: Mapping[str, Callable[[Request], Samples]] = {
         MaskedLanguage,
         BayesianPersonalizedRanking,
         ItemContent,
+        p5.Sequential,
+        p5.Direct,
+        p5.Rating,
+        p5.Explanation,
+        p5.Review,
+        p5.SequentialRanking,
     )
 }

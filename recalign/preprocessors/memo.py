@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_KEPT = 24
+_KEPT = 64
 
 
 def once_per_dataset(function: Function) -> Function:

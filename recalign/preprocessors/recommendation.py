@@ -3,11 +3,17 @@
 import tensorflow as tf
 
 from recalign import prompts
-from recalign.errors import UserError
+from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.layout import Shown
 from recalign.preprocessors.negatives import NegativeSampler
-from recalign.preprocessors.samples import Features, Request, Samples
+from recalign.preprocessors.samples import (
+    EVALUATED_SPLITS,
+    Features,
+    Request,
+    Samples,
+    without_ratings,
+)
 from recalign.preprocessors.windows import Windows
 from recalign.prompts import Slot
 
@@ -16,6 +22,8 @@ class Retrieval(Samples):
     """The next item of a window, out of the whole catalogue."""
 
     kind = "retrieval"
+    splits = EVALUATED_SPLITS
+    evaluated_as = "retrieval"
 
     def show(self, windows: Windows, draws: Draws) -> dict[Slot, Shown]:
         return {
@@ -27,6 +35,8 @@ class Ranking(Samples):
     """The next item of a window, out of a pool with negatives by popularity."""
 
     kind = "ranking"
+    splits = EVALUATED_SPLITS
+    evaluated_as = "ranking"
 
     def __init__(self, request: Request):
         self._pool = request.settings.candidate_pool
@@ -57,15 +67,12 @@ class Rating(Samples):
     """Whether the user likes the next item, given likes and dislikes."""
 
     kind = "rating"
+    splits = EVALUATED_SPLITS
+    evaluated_as = "rating"
 
-    def __init__(self, request: Request):
-        if not request.dataset.has_ratings:
-            raise UserError(
-                f"{request.task}: the log of dataset {request.dataset.name!r} has no ratings, so "
-                "there are no likes to predict: prepare it from a log with a rating column, or "
-                "use another task"
-            )
-        super().__init__(request)
+    @classmethod
+    def lacking(cls, dataset: PreparedDataset) -> str | None:
+        return without_ratings(dataset)
 
     def show(self, windows: Windows, draws: Draws) -> dict[Slot, Shown]:
         asked_Bx1 = self.table.of_items("item", windows.next_item_B)[:, tf.newaxis]

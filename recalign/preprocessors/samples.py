@@ -19,6 +19,8 @@ from recalign.prompts import Prompt, Slot
 Features = dict[str, tf.Tensor | tf.RaggedTensor]
 """A batch of examples: rows of ragged tensors become vectors of their own length."""
 
+EVALUATED_SPLITS: tuple[str, ...] = ("train", "validation", "test")
+
 SPLIT_NUMBERS = {"train": 0, "validation": 1, "test": 2}
 
 
@@ -53,9 +55,18 @@ class Samples:
     """All samples of a task and split, by number; subclasses say what is drawn and shown."""
 
     kind = ""
-    targets_may_be_cut = False
+    splits: tuple[str, ...] = ("train",)
+    evaluated_as = ""
+    """The task whose metrics, answers and held-out pools are this one's; "" for no such task."""
+
+    @classmethod
+    def lacking(cls, dataset: PreparedDataset) -> str | None:
+        """Why a dataset has no samples of this kind; None where it has."""
+        return None
 
     def __init__(self, request: Request):
+        if reason := self.lacking(request.dataset):
+            raise UserError(f"{request.task}: {reason}")
         self.request = request
         self.layout = Layout(request.prompt, request.dataset, request.vocabulary, request.products)
         self.table = self.layout.table
@@ -147,3 +158,13 @@ class Samples:
                     f"{self.request.task}: {given} tokens of {feature} are too few: {need} are "
                     f"needed{pool_note}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
                 )
+
+
+def without_ratings(dataset: PreparedDataset) -> str | None:
+    """Why there is nothing to say about ratings, where there is not."""
+    if dataset.has_ratings:
+        return None
+    return (
+        f"the log of dataset {dataset.name!r} has no ratings, so there are no likes to predict: "
+        "prepare it from a log with a rating column, or use another task"
+    )

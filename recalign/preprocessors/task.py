@@ -10,7 +10,6 @@ from absl import logging
 
 from recalign import prompts
 from recalign.data.prepared import PreparedDataset, open_dataset
-from recalign.data.samples import EVALUATED_TASKS
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
 from recalign.preprocessors.kinds import KINDS
@@ -21,6 +20,8 @@ BATCH = 256
 """Positions that are turned into examples at once: the operations' own cost is shared."""
 
 DEFAULT_DATA_DIR = "data"
+
+_NO_PROMPT = prompts.Prompt((), ())
 
 _ROUNDS = 12
 """Rounds of the cipher behind the shuffle: with TensorFlow's 4, a million samples keep a
@@ -42,11 +43,12 @@ class PreparedSource(seqio.DataSource):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have samples; none for ratings that the log does not have."""
-        if self._kind == "rating" and not self.open().has_ratings:
-            logging.warning("Dataset %s has no ratings: no rating samples.", self.dataset_name)
+        """The splits that have samples; none where the log lacks what the samples show."""
+        samples = KINDS[self._kind]
+        if reason := samples.lacking(self.open()):
+            logging.warning("No %s samples: %s.", self._kind, reason)
             return ()
-        return ("train", "validation", "test") if self._kind in EVALUATED_TASKS else ("train",)
+        return samples.splits
 
     @property
     def supports_arbitrary_sharding(self) -> bool:
@@ -90,7 +92,7 @@ class RecommendationTask(seqio.Task):
             kind: which samples: a key of `kinds.KINDS`.
             vocabulary: of inputs and targets.
             products: the noun for what users buy.
-            prompt: the wording; None for the paper's.
+            prompt: the wording; None for the paper's. P5's tasks have their templates instead.
             metric_objs: SeqIO metrics for evaluation.
         """
         if kind not in KINDS:
@@ -106,11 +108,16 @@ class RecommendationTask(seqio.Task):
         self.dataset_name = dataset
         self.kind = kind
         self.products = products
-        self.prompt = prompts.PROMPTS[kind] if prompt is None else prompt
+        self.prompt = prompts.PROMPTS.get(kind, _NO_PROMPT) if prompt is None else prompt
 
     @property
     def splits(self) -> Sequence[str]:
         return self.source.splits
+
+    @property
+    def evaluated_as(self) -> str:
+        """ "retrieval", "ranking" or "rating": whose metrics and answers it has; "" for none."""
+        return KINDS[self.kind].evaluated_as if self.metric_objs else ""
 
     def num_input_examples(self, split: str) -> int:
         """The number of samples of an epoch."""
@@ -120,10 +127,9 @@ class RecommendationTask(seqio.Task):
         """The task's samples in a split, fitted to these lengths, with the settings bound now."""
         lengths = sequence_length or {}
         dataset = self.source.open()
-        if split not in self.source.splits and self.kind != "rating":
-            raise UserError(
-                f"{self.name} has no split {split!r}; it has {', '.join(self.source.splits)}"
-            )
+        splits = self.source.splits
+        if splits and split not in splits:
+            raise UserError(f"{self.name} has no split {split!r}; it has {', '.join(splits)}")
         return KINDS[self.kind](
             Request(
                 task=self.name,
@@ -210,8 +216,10 @@ class RecommendationTask(seqio.Task):
             draw_key = stream_key(seed, self.name)
         else:
             # Held-out samples are the same in every run: drawn for the dataset, not the run, and by
-            # kind, so that a task of one's own ranks the same pools.
-            draw_key = stream_key(samples.request.dataset.info["seed"], f"{self.kind} {split}")
+            # kind, so that a task of one's own and P5's ranking rank the same pools.
+            draw_key = stream_key(
+                samples.request.dataset.info["seed"], f"{samples.evaluated_as} {split}"
+            )
         size = len(samples)
 
         # Without data-dependent Python there is nothing to convert, and converting takes seconds.

@@ -26,6 +26,7 @@ class Windows:
         target_B: int32 [B], the next item; None for the tasks about the window's own items.
         history_rating_BxW: float32 [B, w]; None where the log has no ratings.
         target_rating_B: float32 [B]; None where the log has no ratings or there is no target.
+        place_B: int64 [B], the place of the next item in the split's columns; None as `target_B`.
     """
 
     record_B: tf.Tensor
@@ -34,6 +35,7 @@ class Windows:
     target_B: tf.Tensor | None
     history_rating_BxW: tf.Tensor | None
     target_rating_B: tf.Tensor | None
+    place_B: tf.Tensor | None = None
 
     @property
     def next_item_B(self) -> tf.Tensor:
@@ -48,8 +50,16 @@ class Windows:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Columns:
-    """A split's sequences as tensors."""
+class SplitColumns:
+    """A split's sequences as tensors, one after the other.
+
+    Attributes:
+        items: int32 [total].
+        ratings: float32 [total]; None where the log has none.
+        rows: int64 [R], the users' numbers.
+        starts: int64 [R], where each record's items begin.
+        lengths: int64 [R], how many there are.
+    """
 
     items: tf.Tensor
     ratings: tf.Tensor | None
@@ -59,10 +69,11 @@ class _Columns:
 
 
 @once_per_dataset
-def _columns(dataset: PreparedDataset, split: str) -> _Columns:
+def split_columns(dataset: PreparedDataset, split: str) -> SplitColumns:
+    """The columns of a split, read once."""
     sequences: UserSequences = dataset.sequences(split)
     with tf.init_scope():
-        return _Columns(
+        return SplitColumns(
             items=tf.constant(sequences.items, tf.int32),
             ratings=None
             if sequences.ratings is None
@@ -85,7 +96,7 @@ class WindowLookup:
         self._task = task
         self._split = split
         self._history_length = history_length
-        self._columns = _columns(dataset, split)
+        self._columns = split_columns(dataset, split)
         with tf.init_scope():
             self._ends = tf.constant(np.cumsum(counts), tf.int64)
             self._begins = tf.constant(np.cumsum(counts) - counts, tf.int64)
@@ -143,4 +154,5 @@ class WindowLookup:
             target_rating_B=tf.gather(columns.ratings, start_B + end_B)
             if rated and has_target
             else None,
+            place_B=start_B + end_B if has_target else None,
         )

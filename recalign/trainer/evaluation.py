@@ -130,7 +130,7 @@ def load(
     if max_examples is not None:
         dataset = dataset.take(max_examples)
     examples = list(dataset.as_numpy_iterator())
-    kind = getattr(task, "kind", None)
+    kind = getattr(task, "evaluated_as", None)
     trie = catalogue_trie(task) if kind in ("retrieval", "ranking") else None
     if trie is None:
         longest = max((len(example["targets"]) for example in examples), default=1)

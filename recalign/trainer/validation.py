@@ -126,7 +126,7 @@ class Validation:
 
 
 def _kind(task: seqio.Task) -> str | None:
-    return getattr(task, "kind", None)
+    return getattr(task, "evaluated_as", None)
 
 
 def _check_names(experiment: Experiment) -> None:

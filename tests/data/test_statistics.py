@@ -6,6 +6,8 @@ import pytest
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.statistics import (
+    NO_RATINGS,
+    NO_REVIEWS,
     PAPER_TABLE_7,
     PAPER_TABLE_10,
     dataset_statistics,
@@ -49,7 +51,11 @@ def test_the_shape_and_the_figures_of_stats(dataset):
             "mim": {"train": 8, "validation": 0, "test": 0},
             "mlm": {"train": 7, "validation": 0, "test": 0},
             "bpr": {"train": 5, "validation": 0, "test": 0},
+            "p5_sequential": {"train": 5, "validation": 3, "test": 3},
+            "p5_direct": {"train": 3, "validation": 3, "test": 3},
+            "p5_rating": {"train": 10, "validation": 3, "test": 3},
         },
+        "omitted": {"p5_explanation": NO_REVIEWS, "p5_review": NO_REVIEWS},
     }
 
 
@@ -58,7 +64,12 @@ def test_without_ratings_there_is_no_rating_task_and_a_reason(make_log, tmp_path
     bare = prepare(log, NO_ITEMS, name="bare", data_dir=tmp_path, k_core=0)
     statistics = dataset_statistics(bare)
     assert "rating" not in statistics["samples"]
-    assert statistics["omitted"] == {"rating": "the log has no ratings"}
+    assert statistics["omitted"] == {
+        "rating": NO_RATINGS,
+        "p5_rating": NO_RATINGS,
+        "p5_explanation": NO_REVIEWS,
+        "p5_review": NO_REVIEWS,
+    }
     assert "no rating task: the log has no ratings" in format_statistics("bare", statistics)
 
 
@@ -68,13 +79,18 @@ def test_the_text_holds_both_tables(dataset):
         "dataset  users  items  interactions  sparsity %  sequence length",
         "d            3      8            16       33.33      5.33 ± 2.05",
         "",
-        "samples    train  validation  test",
-        "retrieval      5           3     3",
-        "ranking        5           3     3",
-        "rating         5           3     3",
-        "mim            8           0     0",
-        "mlm            7           0     0",
-        "bpr            5           0     0",
+        "samples        train  validation  test",
+        "retrieval          5           3     3",
+        "ranking            5           3     3",
+        "rating             5           3     3",
+        "mim                8           0     0",
+        "mlm                7           0     0",
+        "bpr                5           0     0",
+        "p5_sequential      5           3     3",
+        "p5_direct          3           3     3",
+        "p5_rating         10           3     3",
+        "no p5_explanation task: no review texts were kept (prepare --review_texts)",
+        "no p5_review task: no review texts were kept (prepare --review_texts)",
     ]
 
 

@@ -4,7 +4,7 @@ import seqio
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors.samples import Request
 from recalign.preprocessors.settings import TaskSettings
-from recalign.prompts import PROMPTS
+from recalign.prompts import PROMPTS, Prompt
 from tests.corpus import make_corpus, vocabulary_file
 
 
@@ -28,7 +28,7 @@ def request_of(corpus, vocabulary):
             task=f"{kind}_small",
             dataset=dataset or corpus,
             split=split,
-            prompt=PROMPTS[kind],
+            prompt=PROMPTS.get(kind, Prompt((), ())),
             products="products",
             vocabulary=vocabulary,
             settings=TaskSettings(**({"history_length": 5, "candidate_pool": 8} | settings)),

@@ -10,7 +10,7 @@ from scipy import stats
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.kinds import KINDS
-from recalign.prompts import Item, render
+from recalign.prompts import PROMPTS, Item, render
 from tests.corpus import make_corpus
 
 ITEM = r"Item ID: (I\d+), Title: ([^;]*);"
@@ -261,7 +261,7 @@ def test_held_out_interactions_change_no_training_sample(request_of, tmp_path):
     first, exchanged, others = made
     assert first.catalogue.ids == exchanged.catalogue.ids == others.catalogue.ids
     assert first.catalogue.raw_ids == exchanged.catalogue.raw_ids == others.catalogue.raw_ids
-    for kind in KINDS:
+    for kind in PROMPTS:
         second = exchanged if kind in ("ranking", "bpr") else others
         samples = [
             examples_of(request_of(kind, dataset=dataset, candidate_pool=2))

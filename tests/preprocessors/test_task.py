@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
-from recalign.preprocessors.kinds import KINDS
 from recalign.preprocessors.task import RecommendationTask, data_directory
+from recalign.prompts import PROMPTS
 
 LENGTHS = {"inputs": 96, "targets": 48}
 
@@ -45,7 +45,7 @@ def test_eight_shards_interleave_to_the_stream_of_one_host(task_of):
     assert [shards[n % 8][n // 8] for n in range(200)] == whole
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", [*PROMPTS, "p5_sequential", "p5_direct", "p5_rating"])
 def test_a_shard_is_every_nth_position(kind, task_of):
     task = task_of(kind)
     assert stream(task, 90)[2::3] == stream(task, 30, shard_info=seqio.ShardInfo(2, 3))

@@ -56,6 +56,7 @@ def test_known_datasets_have_every_task_and_mixture(dataset):
         "ranking_mlm": {"ranking", "mlm"},
         "ranking_mlm_mim": {"ranking", "mlm", "mim"},
         "rating_mlm": {"rating", "mlm"},
+        "p5": {"p5_sequential", "p5_direct", "p5_rating", "p5_explanation", "p5_review", "p5_2_7"},
     }
     for mixture, kinds in expected.items():
         names = {task.name for task in seqio.MixtureRegistry.get(f"{mixture}_{dataset}").tasks}
@@ -131,6 +132,37 @@ def test_rates_are_equal_until_gin_says_otherwise_when_used(prepared):
     assert np.allclose(counts_of("reat_films"), [2 / 3, 1 / 3, 0], atol=0.07)
     gin.parse_config('reat_films/mixture_rates.rates = {"retrieval": 0.0, "mlm": 0}')
     assert np.allclose(counts_of("reat_films"), [1, 0, 0], atol=1e-9)
+
+
+def test_p5s_mixture_favours_two_families_until_gin_says_otherwise(prepared):
+    mixture = seqio.get_mixture_or_task("p5_films")
+    rates = {task.kind: mixture.get_rate(task) for task in mixture.tasks}
+    assert rates.pop("p5_sequential") == rates.pop("p5_direct") == 5.0
+    assert set(rates.values()) == {1.0}
+    gin.parse_config('p5_films/mixture_rates.rates = {"p5_direct": 2, "p5_review": 3}')
+    rates = {task.kind: mixture.get_rate(task) for task in mixture.tasks}
+    assert (rates["p5_direct"], rates["p5_review"], rates["p5_sequential"]) == (2, 3, 5)
+
+
+def test_p5s_mixture_leaves_out_what_the_log_lacks(prepared):
+    lengths = {"inputs": 256, "targets": 64}
+    for name, left in (("films", {"p5_sequential", "p5_direct", "p5_rating"}),
+                       ("plain", {"p5_sequential", "p5_direct"})):  # fmt: skip
+        mixture = seqio.get_mixture_or_task(f"p5_{name}")
+        assert {task.kind for task in mixture.tasks if "train" in task.splits} == left
+        evaluated = {task.kind for task in mixture.tasks if task.metric_objs and task.splits}
+        assert evaluated == left | {"p5_2_7"}
+        dataset = mixture.get_dataset(lengths, "train", seed=0).take(30)
+        assert len(list(dataset.as_numpy_iterator())) == 30
+    with pytest.raises(UserError, match="p5_review_films: dataset 'films' has no review texts"):
+        seqio.get_mixture_or_task("p5_review_films").get_dataset(lengths)
+    with pytest.raises(UserError, match="p5_2_7_films has no split 'train'; it has validation, te"):
+        seqio.get_mixture_or_task("p5_2_7_films").get_dataset(lengths)
+    evaluated_as = {task.kind: task.evaluated_as for task in mixture.tasks}
+    assert evaluated_as == {
+        "p5_sequential": "retrieval", "p5_2_7": "ranking", "p5_direct": "ranking",
+        "p5_rating": "rating", "p5_explanation": "", "p5_review": "",
+    }  # fmt: skip
 
 
 def test_a_misspelt_rate_is_a_users_error(prepared):
