@@ -5,31 +5,38 @@ import re
 
 import pytest
 
+from recalign.preprocessors.p5.templates import p5_templates
 from recalign.trainer.experiment import load_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-EXPERIMENTS = sorted(ROOT.glob("gin/*.gin"))
+EXPERIMENTS = sorted([*ROOT.glob("gin/*.gin"), *ROOT.glob("gin/base/*.gin")])
 PAPER = [p for p in EXPERIMENTS if p.stem.rpartition("_")[2] in ("toys", "beauty", "sports")]
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
 
 
 def load(path):
     bindings = ["MODEL_DIR = 'runs/x'"]
     if path.stem == "own":
         bindings.append("MIXTURE_OR_TASK_NAME = 'ut_at_mine'")
-    return load_experiment([f"gin/{path.name}"], bindings)
+    return load_experiment([name_of(path)], bindings)
 
 
 def test_the_set_is_whole():
-    expected = {
-        f"{method}_{dataset}"
-        for method in ("reat", "raat", "rpat", "ut", "ut_at", "ut_ie")
-        for dataset in ("toys", "beauty", "sports")
-    }
-    assert expected <= {path.stem for path in EXPERIMENTS}
-    assert {"ut_at_demo", "own"} <= {path.stem for path in EXPERIMENTS}
+    methods = ("reat", "raat", "rpat", "ut", "ut_at", "ut_ie", "p5")
+    datasets = ("toys", "beauty", "sports", "demo")
+    expected = {f"gin/{method}_{dataset}.gin" for method in methods for dataset in datasets}
+    # Tables 4 to 6, whose last rows with XL are ReAT, RaAT and RpAT.
+    added = ("retrieval", "retrieval_mlm", "ranking", "ranking_mlm", "ranking_mlm_mim")
+    added = (*added, "rating", "rating_mlm")
+    expected |= {f"gin/{mixture}_toys.gin" for mixture in added}
+    expected |= {f"gin/base/{mixture}_toys.gin" for mixture in (*added, "reat", "raat", "rpat")}
+    assert expected | {"gin/own.gin"} == {name_of(path) for path in EXPERIMENTS}
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_an_experiment_resolves_and_says_what_it_is_for(path):
     experiment = load(path)
     if path.stem != "own":
@@ -37,10 +44,10 @@ def test_an_experiment_resolves_and_says_what_it_is_for(path):
     head = path.read_text().partition("\ninclude")[0]
     assert "To reach" in head
     assert "Hardware: " in head
-    assert f"recalign train --gin_file=gin/{path.name}" in head
+    assert f"recalign train --gin_file={name_of(path)}" in head
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_an_experiment_holds_macros_and_includes_alone(path):
     statement = re.compile(r"[A-Z][A-Z0-9_]* = .+|include '.+'|#.*|")
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -48,14 +55,17 @@ def test_an_experiment_holds_macros_and_includes_alone(path):
         assert continued or statement.fullmatch(line), f"{path.name}:{number}: {line}"
 
 
-@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAPER, ids=name_of)
 def test_the_papers_settings(path):
     experiment = load(path)
-    assert experiment.train_steps - experiment.initial_step == 70_000
-    assert (experiment.batch_size, experiment.beam_size) == (16, 20)
+    steps, batch, size = (10_000, 64, "base") if path.parent.name == "base" else (70_000, 16, "xl")
+    assert experiment.train_steps - experiment.initial_step == steps
+    assert (experiment.batch_size, experiment.beam_size) == (batch, 20)
     assert (experiment.learning_rate, experiment.warmup_steps) == (0.001, 1000)
     assert (experiment.dropout_rate, experiment.z_loss) == (0.1, 1e-4)
-    assert (experiment.model.emb_dim, experiment.model.num_encoder_layers) == (2048, 24)
+    width, _, layers, _, initial_step = SIZES[size]
+    assert (experiment.model.emb_dim, experiment.model.num_encoder_layers) == (width, layers)
+    assert experiment.initial_step == initial_step
     assert experiment.initial_checkpoint_path.endswith(f"checkpoint_{experiment.initial_step}")
     assert experiment.test_split == "test"
 
@@ -87,6 +97,13 @@ def test_models(size):
         SIZES[size]
     )
     assert (model.head_dim, model.vocab_size, model.dtype) == (64, 32128, "bfloat16")
+
+
+def test_ones_own_words_for_p5_are_a_macro():
+    load_experiment(["gin/p5_demo.gin"], ["MODEL_DIR = 'x'", "P5_TEMPLATES = 'words.json'"])
+    assert p5_templates() == "words.json"
+    load(ROOT / "gin/p5_demo.gin")
+    assert p5_templates() is None
 
 
 def test_the_folder_is_no_package():
