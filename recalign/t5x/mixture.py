@@ -49,13 +49,13 @@ def decode_lengths(
 def tasks_with_answers(provider: seqio.Task | seqio.Mixture) -> Iterator[seqio.Task]:
     """The tasks of a mixture whose metrics read answers out of a fixed set."""
     for task in seqio.get_subtasks(provider):
-        if task.metric_objs and getattr(task, "kind", None) in ("retrieval", "ranking", "rating"):
+        if getattr(task, "evaluated_as", ""):
             yield task
 
 
 def answers_of(task: seqio.Task) -> tuple[str, ...]:
     """What may answer an example of a task: "yes" and "no", or an ID of the catalogue."""
-    return YES_NO if task.kind == "rating" else task.source.open().catalogue.ids
+    return YES_NO if task.evaluated_as == "rating" else task.source.open().catalogue.ids
 
 
 def registered(name: str, module: str | None = None) -> seqio.Task | seqio.Mixture:

@@ -1,0 +1,91 @@
+"""A tiny experiment that both engines run, and a model that has learnt a little of it.
+
+All tests but those of `test_mixture` run where `import t5x` works (`launch/setup_t5x.sh`), and are
+passed over elsewhere.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import seqio
+
+from tests.corpus import make_corpus
+
+if find_spec("t5x") is None:
+    collect_ignore = ["test_engines.py", "test_partitioned.py", "test_programs.py"]
+
+TINY = {
+    "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
+    "TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 24},
+    "VOCAB_SIZE": 640,
+    "EMB_DIM": 32,
+    "NUM_HEADS": 2,
+    "NUM_ENCODER_LAYERS": 2,
+    "NUM_DECODER_LAYERS": 2,
+    "HEAD_DIM": 16,
+    "MLP_DIM": 64,
+    "BATCH_SIZE": 8,
+    "TRAIN_STEPS": 20,
+    "LEARNING_RATE": 0.02,
+    "WARMUP_STEPS": 8,
+    "DROPOUT_RATE": 0.0,
+    "HISTORY_LENGTH": 3,
+    "CANDIDATE_POOL": 5,
+    "BEAM_SIZE": 6,
+    "EVAL_PERIOD": 0,
+    "CHECKPOINT_PERIOD": 0,
+    "LOG_PERIOD": 1,
+    "TEST_SPLIT": None,
+}
+FILES = ["gin/models/tiny.gin", "gin/runs/finetune.gin"]
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data directory with the dataset `tiny`: 60 users, 50 items, ratings."""
+    directory = tmp_path_factory.mktemp("data")
+    make_corpus("tiny", directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def experiment(
+    data_dir: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """Makes tiny experiments, their tasks registered."""
+    from recalign.trainer import setup
+    from recalign.trainer.experiment import load_experiment
+
+    def make(**macros: Any) -> Any:
+        model_dir = str(tmp_path_factory.mktemp("run"))
+        given = {**TINY, "MODEL_DIR": model_dir, "DATA_DIR": data_dir, **macros}
+        made = load_experiment(FILES, [f"{name} = {value!r}" for name, value in given.items()])
+        setup.prepare(made)
+        return made
+
+    yield make
+    seqio.set_tfds_data_dir_override(None)
+
+
+@pytest.fixture(scope="session")
+def trained(experiment: Callable[..., Any]) -> tuple[Any, Any]:
+    """(experiment, parameters) of 150 steps by the own engine: enough to answer with IDs."""
+    from recalign.trainer.checkpoints import Checkpoints
+    from recalign.trainer.loop import train
+    from recalign.trainer.partitioning import make_mesh
+    from recalign.trainer.state import sharded_params_shape
+
+    made = experiment(TRAIN_STEPS=150)
+    train(made)
+    checkpoints = Checkpoints(made.directory, read_only=True)
+    _, params = checkpoints.restore_params("last", sharded_params_shape(made.config, make_mesh()))
+    checkpoints.close()
+    return made, params
+
+
+@pytest.fixture
+def model_dir(tmp_path: pathlib.Path) -> str:
+    return str(tmp_path / "t5x")

@@ -1,0 +1,166 @@
+"""Two engines, one result: losses of training, beams and metrics of decoding."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from recalign.t5x.mixture import decode_lengths
+from recalign.trainer import evaluation, partitioning
+from recalign.trainer.decoding import BeamDecoder
+from recalign.trainer.optimizer import warm_up_then_constant
+from recalign.trainer.state import (
+    TrainState,
+    make_optimizer,
+    make_train_step,
+    nothing_yet,
+    random_params,
+)
+from recalign.trainer.stream import Stream
+
+from .engine import T5X, batch_of
+
+EXAMPLES = 24
+
+
+def own_losses(experiment, params, batches):
+    """The summed loss of each step by the own engine."""
+    mesh = partitioning.make_mesh()
+    optimizer = make_optimizer(experiment.learning_rate, experiment.warmup_steps, 0)
+    step = make_train_step(
+        experiment.config,
+        optimizer,
+        mesh,
+        seed=0,
+        microbatches=1,
+        log_period=1,
+        z_loss=experiment.z_loss,
+        label_smoothing=experiment.label_smoothing,
+        loss_normalizing_factor=experiment.loss_normalizing_factor,
+    )
+    state = TrainState(params, optimizer.init(params), nothing_yet())
+    # Copies: the step gives its state's buffers away, and each is to be one of its own.
+    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+    losses = []
+    for batch in batches:
+        state, outcome = step(state, {name: batch[name] for name in ("inputs", "targets")})
+        losses.append(float(outcome.parts.loss))
+    return losses, state.params
+
+
+def test_losses_of_twenty_steps_on_the_same_batches_of_a_mixture(experiment, model_dir):
+    made = experiment()
+    params = jax.tree.map(np.asarray, random_params(made.config, 0, partitioning.make_mesh()))
+    stream = Stream.of(made.mixture_or_task_name, 0)
+    rows = slice(0, made.batch_size)
+    batches = list(
+        stream.batches(0, made.task_feature_lengths, made.batch_size, rows)
+        .take(20)
+        .as_numpy_iterator()
+    )
+    own, _ = own_losses(made, params, batches)
+    theirs = T5X(made, params).losses(
+        [batch_of(batch["inputs"], batch["targets"]) for batch in batches], model_dir
+    )
+    assert own[-1] < own[0]
+    np.testing.assert_allclose(own, theirs, rtol=2e-4)
+
+
+def own_evaluation(experiment, params, split, *, constrained=False):
+    """(evaluated, records) a task, with T5X's decoding length."""
+    experiment = dataclasses.replace(experiment, constrained=constrained)
+    lengths = decode_lengths(experiment.mixture_or_task_name, experiment.task_feature_lengths)
+    decoder = BeamDecoder(experiment.config, partitioning.make_mesh(), experiment.beam_size)
+    for task in evaluation.tasks_with_metrics(experiment.mixture_or_task_name, split):
+        evaluated = evaluation.load(task, split, experiment, EXAMPLES)
+        evaluated = dataclasses.replace(evaluated, max_decode_len=lengths["targets"])
+        yield evaluated, evaluation.beams_of_all(evaluated, params, decoder, experiment)
+
+
+@pytest.mark.parametrize("decoder", ["stock", "fast"])
+def test_metrics_of_one_checkpoint(trained, decoder):
+    made, params = trained
+    theirs = T5X(made, params, decoder).metrics("test", EXAMPLES)
+    hits = 0.0
+    for evaluated, records in own_evaluation(made, params, "test"):
+        own = evaluation.measure(evaluated, records)
+        for name, value in theirs[evaluated.task.name].items():
+            assert own[name] == pytest.approx(float(value), abs=1e-6), name
+        hits += own.get("hr@5", 0.0) + own.get("valid_id_rate", 0.0)
+    assert set(theirs) == {"retrieval_tiny", "ranking_tiny", "rating_tiny"}
+    assert hits > 0  # the model answers with IDs: the comparison is not of nothing
+
+
+def test_metrics_of_constrained_decoding(trained):
+    made, params = trained
+    theirs = T5X(made, params, "constrained").metrics("test", EXAMPLES)
+    assert theirs["retrieval_tiny"]["valid_id_rate"] == 1.0
+    for evaluated, records in own_evaluation(made, params, "test", constrained=True):
+        own = evaluation.measure(evaluated, records)
+        ending = "_candidates" if evaluated.has_candidates else ""
+        for name, value in theirs[evaluated.task.name].items():
+            if "@" in name:
+                assert own[f"{name}{ending}"] == pytest.approx(float(value), abs=1e-6), name
+    assert theirs["rating_tiny"]["auc_roc"] == pytest.approx(exact_auc(made, params), abs=1e-6)
+
+
+def exact_auc(made, params):
+    """AUC of exact log P(yes) - log P(no), by teacher forcing."""
+    from recalign.metrics import auc_roc
+    from recalign.model.score import score_sequences
+
+    (task,) = [
+        task
+        for task in evaluation.tasks_with_metrics(made.mixture_or_task_name, "test")
+        if task.evaluated_as == "rating"
+    ]
+    examples = evaluation.load(task, "test", made, EXAMPLES).examples
+    vocabulary = task.output_features["targets"].vocabulary
+    answers = [[*vocabulary.encode(answer), 1] for answer in ("yes", "no")]
+    targets_1xCxT = np.zeros((1, 2, max(map(len, answers))), np.int32)
+    for number, tokens in enumerate(answers):
+        targets_1xCxT[0, number, : len(tokens)] = tokens
+    inputs_BxL = np.zeros((len(examples), made.task_feature_lengths["inputs"]), np.int32)
+    for number, example in enumerate(examples):
+        inputs_BxL[number, : len(example["inputs"])] = example["inputs"]
+    log_probs_BxC = np.asarray(score_sequences(params, made.config, inputs_BxL, targets_1xCxT))
+    labels = np.array([int(example["label"]) for example in examples])
+    return auc_roc(log_probs_BxC[:, 0] - log_probs_BxC[:, 1], labels)
+
+
+@pytest.mark.parametrize("decoder", ["stock", "fast"])
+def test_beams_token_by_token(trained, decoder):
+    made, params = trained
+    run = T5X(made, params, decoder)
+    predict = jax.jit(run.model.predict_batch_with_aux)
+    compared = 0
+    for evaluated, records in own_evaluation(made, params, "validation"):
+        inputs_BxL = np.zeros((len(records), made.task_feature_lengths["inputs"]), np.int32)
+        for number, example in enumerate(evaluated.examples):
+            inputs_BxL[number, : len(example["inputs"])] = example["inputs"]
+        empty_BxT = np.zeros((len(records), evaluated.max_decode_len), np.int32)
+        tokens_BxKxT, values = predict(run.state.params, batch_of(inputs_BxL, empty_BxT))
+        own = evaluation.stacked_beams(records)
+        np.testing.assert_array_equal(tokens_BxKxT, own.tokens_BxKxT)
+        np.testing.assert_allclose(values["scores"], own.scores_BxK, atol=5e-5)
+        compared += len(records)
+    assert compared >= 3 * EXAMPLES
+
+
+def test_learning_rates_and_decoding_lengths(experiment):
+    from t5x import utils
+
+    made = experiment()
+    theirs = utils.create_learning_rate_scheduler(
+        factors="constant * linear_warmup", base_learning_rate=0.02, warmup_steps=8
+    )
+    own = warm_up_then_constant(0.02, 8)
+    np.testing.assert_allclose([own(n) for n in range(20)], [theirs(n) for n in range(20)])
+    task = evaluation.tasks_with_metrics("retrieval_tiny", "test")[0]
+    depth = evaluation.catalogue_trie(task).depth
+    assert decode_lengths(made.mixture_or_task_name, made.task_feature_lengths) == {
+        "inputs": made.task_feature_lengths["inputs"],
+        "targets": depth,
+    }
