@@ -13,7 +13,8 @@ def interruptible():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unlocked_gin():
-    """Each file may bind parameters, even after one whose experiment has locked them."""
+def fresh_gin():
+    """Each file finds gin without bindings and unlocked, whatever ran before it."""
     with gin.unlock_config():
+        gin.clear_config()
         yield
