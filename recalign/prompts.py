@@ -18,6 +18,9 @@ Where the paper disagrees with itself, one reading is taken everywhere:
 * An empty list takes its sentence with it: a user without dislikes has no "The user dislikes …".
   The first sentence that is left speaks of "A user", the following one of "The user" (the paper
   shows no such case).
+* The rating prompt of Table 11 shows the last five of the nine items of its retrieval prompt;
+  section 3.2 gives all recommendation tasks the same window, and so do we.
+* The pool of the ranking prompt in Table 11 has items twice (I3446, I2618); ours has none.
 * Item content (Figure 3) asks "What's the brand of I1014?" with a plain apostrophe; categories,
   which it does not show, are asked for in the plural.
 """
