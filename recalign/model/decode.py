@@ -111,7 +111,7 @@ def beam_decode(
     steps = max_decode_len if trie is None else trie.depth
     memory = incremental.prepare(params, config, encoder_input_tokens_BxL, max_decode_len)
 
-    def advance(search: _Search) -> _Search:
+    def advance(search: _Search, live_beams: int = beam_size) -> _Search:
         hidden_BxKxD, cache = incremental.step(
             params,
             config,
@@ -134,7 +134,7 @@ def beam_decode(
                 exact_log_probs,
                 2 * beam_size,
             )
-        return _select(search, candidates, cache, beam_size, alpha, eos_id)
+        return _select(search, candidates, cache, live_beams, alpha, eos_id)
 
     def can_improve(search: _Search) -> Bool[Array, ""]:
         best_live_B = search.live_log_probs_BxK[:, -1]
@@ -146,8 +146,11 @@ def beam_decode(
         return (search.position < steps) & ~jnp.all(settled_B)
 
     batch = encoder_input_tokens_BxL.shape[0]
-    # All beams begin alike, so the first step is taken by one beam an example.
-    search = advance(_start(config, batch, beam_size, max_decode_len))
+    # One beam an example is enough for the first step, and for as long as all IDs begin alike.
+    search = _start(config, batch, beam_size, max_decode_len)
+    for _ in range(0 if trie is None else trie.shared_prefix):
+        search = advance(search, live_beams=1)
+    search = advance(search)
     search = jax.lax.while_loop(can_improve, advance, search)
     return _result(search)
 
@@ -245,7 +248,7 @@ def _select(
     search: _Search,
     candidates: _Candidates,
     cache: incremental.Cache,
-    beam_size: int,
+    live_beams: int,
     alpha: float,
     eos_id: int,
 ) -> _Search:
@@ -260,12 +263,12 @@ def _select(
     )
 
     going_on = jnp.where(exists & ~ended, candidates.log_probs, NO_BEAM)
-    live_log_probs_BxK, index_BxK = _ascending_top(going_on, beam_size)
+    live_log_probs_BxK, index_BxK = _ascending_top(going_on, live_beams)
     length = search.position + 1
     finished = search.finished
     scores = jnp.where(ended, candidates.log_probs / _length_penalty(length, alpha), NO_BEAM)
     scores_BxK, kept_BxK = _ascending_top(
-        jnp.concatenate([finished.scores_BxK, scores], axis=1), beam_size
+        jnp.concatenate([finished.scores_BxK, scores], axis=1), finished.scores_BxK.shape[1]
     )
     all_log_probs = jnp.concatenate([finished.log_probs_BxK, candidates.log_probs], axis=1)
     all_tokens = jnp.concatenate([finished.tokens_BxKxT, sequences], axis=1)

@@ -38,6 +38,7 @@ class Trie:
       used_rank_N: position of `token_N` in `used_token_U`.
       max_children: the largest number of children of a node, the width of a lookup.
       depth: tokens of the longest sequence, EOS included.
+      shared_prefix: tokens with which every sequence begins, as the "I" of I1, I2, ….
     """
 
     first_child_N1: Int[Array, " N1"]
@@ -48,6 +49,7 @@ class Trie:
     used_rank_N: Int[Array, " N"]
     max_children: int = dataclasses.field(metadata={"static": True})
     depth: int = dataclasses.field(metadata={"static": True})
+    shared_prefix: int = dataclasses.field(metadata={"static": True})
 
     @classmethod
     def from_sequences(cls, sequences: Sequence[Sequence[int]], eos_id: int = 1) -> "Trie":
@@ -80,6 +82,7 @@ class Trie:
             used_rank_N=jnp.asarray(np.concatenate([[0], used_rank]), jnp.int32),
             max_children=int(np.diff(first_child_N1).max()),
             depth=int(tokens_SxT.shape[1]),
+            shared_prefix=_shared_prefix(first_child_N1),
         )
 
     @property
@@ -149,6 +152,16 @@ def _padded(tokens: np.ndarray, lengths_S: np.ndarray, eos_id: int) -> np.ndarra
     tokens_SxT[column < lengths_S[:, None]] = tokens
     tokens_SxT[np.arange(lengths_S.size), lengths_S] = eos_id
     return tokens_SxT
+
+
+def _shared_prefix(first_child_N1: np.ndarray) -> int:
+    """Levels of one node before the first that branches; a single sequence's EOS is not one."""
+    levels = 0
+    while first_child_N1[levels + 1] - first_child_N1[levels] == 1:
+        levels += 1
+        if first_child_N1[levels + 1] == first_child_N1[levels]:
+            return levels - 1
+    return levels
 
 
 def _level_order(

@@ -31,7 +31,10 @@ def tiny_config(**changes) -> T5Config:
 
 
 def seeded_weights(config: T5Config) -> dict:
-    """Under T5X's names: normal weights of T5X's scale, drawn by NumPy in the names' order."""
+    """Under T5X's names: normal weights of T5X's scale, drawn by NumPy in the names' order.
+
+    NumPy arrays: what a test does with them outside of a compiled function costs no compilation.
+    """
     tokens = jnp.zeros((1, 2), jnp.int32)
     model = Transformer(config)
     shapes = jax.eval_shape(lambda: to_t5x(model.init(jax.random.key(0), tokens, tokens)["params"]))
@@ -40,10 +43,10 @@ def seeded_weights(config: T5Config) -> dict:
     def draw(path, shape):
         values = draws.standard_normal(shape.shape)
         if "scale" in jax.tree_util.keystr(path):
-            return jnp.asarray(1 + 0.2 * values, jnp.float32)
+            return (1 + 0.2 * values).astype(np.float32)
         if "embedding" in jax.tree_util.keystr(path):
-            return jnp.asarray(values, jnp.float32)
-        return jnp.asarray(1.3 * values / math.sqrt(shape.shape[0]), jnp.float32)
+            return values.astype(np.float32)
+        return (1.3 * values / math.sqrt(shape.shape[0])).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
@@ -79,7 +82,7 @@ def inputs_BxL() -> jax.Array:
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """For tests whose time goes into compiling many small programs."""
+    """For tests that compile many small programs and run each once."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from recalign.errors import UserError
+from recalign.model.names import from_t5x
 from recalign.model.network import Transformer
 
-from .conftest import ragged, tiny_config
+from .conftest import ragged, seeded_weights, tiny_config
 
 DECODER_TOKENS = jnp.asarray(np.pad(ragged(3, 5, [5, 3, 4], seed=2), ((0, 0), (1, 0))))
 
@@ -36,8 +37,15 @@ def _gradient(config, params, inputs):
 
 
 @pytest.fixture(scope="module")
-def scanned(config, params, inputs_BxL):
-    return _gradient(config, params, inputs_BxL)
+def shallow():
+    """Two layers a stack are enough to be stacked."""
+    config = tiny_config(num_encoder_layers=2)
+    return config, from_t5x(seeded_weights(config))
+
+
+@pytest.fixture(scope="module")
+def scanned(shallow, inputs_BxL):
+    return _gradient(*shallow, inputs_BxL)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +56,9 @@ def scanned(config, params, inputs_BxL):
         {"remat": "dots_saveable", "unroll_layers": True},
     ],
 )
-def test_how_layers_are_compiled_changes_nothing(scanned, config, params, inputs_BxL, change):
+def test_how_layers_are_compiled_changes_nothing(scanned, shallow, inputs_BxL, change):
     """Value and gradient, dropout included: the masks are the same ones."""
+    config, params = shallow
     other = _gradient(dataclasses.replace(config, **change), params, inputs_BxL)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), other, scanned
@@ -99,7 +108,8 @@ def test_dropout_follows_its_key(config, params, inputs_BxL):
 def test_initial_values_have_t5x_scales():
     config = tiny_config(vocab_size=400, emb_dim=64, head_dim=16, num_heads=4, mlp_dim=128)
     tokens = jnp.ones((1, 2), jnp.int32)
-    params = Transformer(config).init(jax.random.key(0), tokens, tokens)["params"]
+    model = Transformer(config)
+    params = jax.jit(lambda: model.init(jax.random.key(0), tokens, tokens)["params"])()
     layers = params["decoder"]["layers"]
     expected = {
         "embedding": (params["token_embedder"]["embedding"], 1.0),

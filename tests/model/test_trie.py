@@ -1,5 +1,7 @@
 """The trie against a dictionary of prefixes."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,30 +25,38 @@ def _followers(sequences):
     return followers
 
 
-def _walk(trie, prefix, allowed=None):
-    node = 0
-    for token in prefix:
-        child, valid = trie.children(np.array([[node]]), allowed)
-        found = [
-            c
-            for c, v in zip(child[0, 0], valid[0, 0], strict=True)
-            if v and trie.token_N[c] == token
+class _Tree:
+    """A trie's children, all looked up at once."""
+
+    def __init__(self, trie, allowed=None):
+        lookup = jax.jit(lambda trie: trie.children(jnp.arange(trie.num_nodes)[None], allowed))
+        child_NxM, valid_NxM = (np.asarray(array[0]) for array in lookup(trie))
+        token_N = np.asarray(trie.token_N)
+        self._children = [
+            [(int(token_N[node]), int(node)) for node in child[valid]]
+            for child, valid in zip(child_NxM, valid_NxM, strict=True)
         ]
-        assert len(found) == 1
-        node = int(found[0])
-    child, valid = trie.children(np.array([[node]]), allowed)
-    tokens = np.asarray(trie.token_N)[np.asarray(child[0, 0])[np.asarray(valid[0, 0])]]
-    assert len(set(tokens.tolist())) == len(tokens)
-    return set(tokens.tolist())
+
+    def followers(self, prefix):
+        node = 0
+        for token in prefix:
+            node = dict(self._children[node])[token]
+        tokens = [token for token, _ in self._children[node]]
+        assert len(set(tokens)) == len(tokens)
+        return set(tokens)
+
+
+def _mask(trie, indices):
+    return jax.jit(lambda trie: trie.node_mask(jnp.asarray([indices])))(trie)
 
 
 @settings(max_examples=8, deadline=None)
 @given(SEQUENCES)
 def test_every_prefix_has_exactly_its_followers(sequences):
     trie = Trie.from_sequences(sequences, EOS)
-    followers = _followers(sequences)
+    followers, tree = _followers(sequences), _Tree(trie)
     for prefix, tokens in followers.items():
-        assert _walk(trie, prefix) == tokens
+        assert tree.followers(prefix) == tokens
     # One node a prefix, complete sequences with EOS included.
     assert trie.num_nodes == len({*followers, *((*s, EOS) for s in sequences)})
     assert trie.depth == max(map(len, sequences)) + 1
@@ -57,15 +67,28 @@ def test_every_prefix_has_exactly_its_followers(sequences):
 def test_a_subset_is_the_trie_of_the_subset(sequences, data):
     chosen = data.draw(st.lists(st.integers(0, len(sequences) - 1), min_size=1, max_size=5))
     trie = Trie.from_sequences(sequences, EOS)
-    allowed = trie.node_mask(np.array([[*chosen, -1, -1]]))
+    tree = _Tree(trie, _mask(trie, [*chosen, -1, -1]))
     for prefix, tokens in _followers([sequences[i] for i in chosen]).items():
-        assert _walk(trie, prefix, allowed) == tokens
+        assert tree.followers(prefix) == tokens
 
 
 def test_a_prefix_that_is_not_in_the_subset_may_not_end():
     trie = Trie.from_sequences([[5], [5, 6]], EOS)
-    assert _walk(trie, [5]) == {EOS, 6}
-    assert _walk(trie, [5], trie.node_mask(np.array([[1]]))) == {6}
+    assert _Tree(trie).followers([5]) == {EOS, 6}
+    assert _Tree(trie, _mask(trie, [1])).followers([5]) == {6}
+
+
+@pytest.mark.parametrize(
+    "sequences, length",
+    [
+        ([[7, 8, 3], [7, 8, 4, 2]], 2),
+        ([[7], [7, 8]], 1),  # EOS and 8 may follow
+        ([[7, 8]], 2),
+        ([[7, 8], [6, 8]], 0),
+    ],
+)
+def test_the_prefix_that_all_sequences_share(sequences, length):
+    assert Trie.from_sequences(sequences, EOS).shared_prefix == length
 
 
 @pytest.mark.parametrize(
