@@ -7,15 +7,15 @@ import tensorflow as tf
 
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
-from recalign.t5x.mixture import YES_NO
 
 ANSWERS = "answers"
 """Model feature: numbers of answers, int32 [width], filled up with -1; all -1 is any item.
 
-"yes" and "no" come first; the item of catalogue index i has number `FIRST_ITEM + i`.
+The numbers are `mixture.answers_by_number`'s: 0 and 1 are the two words that answer a rating task,
+the item of catalogue index i has number `FIRST_ITEM + i`.
 """
 
-FIRST_ITEM = len(YES_NO)
+FIRST_ITEM = 2
 
 
 class AnswerFeatureConverter(seqio.EncDecFeatureConverter):

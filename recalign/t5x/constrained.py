@@ -9,16 +9,15 @@ import numpy as np
 import seqio
 from t5x import models
 
-from recalign.errors import UserError
 from recalign.model.decode import Beams, beam_decode
 from recalign.model.trie import Trie
 from recalign.t5x.answers import ANSWERS, FIRST_ITEM, AnswerFeatureConverter
 from recalign.t5x.fast import FastDecodingModel
-from recalign.t5x.mixture import YES_NO, registered, tasks_with_answers
+from recalign.t5x.mixture import answers_by_number, registered
 
 
 class ConstrainedDecodingModel(FastDecodingModel):
-    """Retrieval is decoded among all items, ranking among its candidates, rating as yes or no.
+    """Retrieval is decoded among all items, ranking among its candidates, rating as its two words.
 
     Scores are log-probabilities over the whole vocabulary, as without constraint.
     """
@@ -35,7 +34,7 @@ class ConstrainedDecodingModel(FastDecodingModel):
 
         Args:
             model: as it is configured for the stock decoder.
-            mixture_or_task_name: what is decoded; its tasks are of one catalogue.
+            mixture_or_task_name: what is decoded; see `mixture.answers_by_number`.
             module: registers it.
         """
         super().__init__(model)
@@ -63,14 +62,6 @@ class ConstrainedDecodingModel(FastDecodingModel):
 
 
 def _answer_trie(provider: seqio.Task | seqio.Mixture) -> Trie:
-    """Answers in the order in which `AnswerFeatureConverter` numbers them."""
-    datasets = {task.dataset_name: task for task in tasks_with_answers(provider)}
-    if len(datasets) != 1:
-        raise UserError(
-            f"constrained decoding needs tasks of one catalogue; {provider.name} has "
-            f"{', '.join(sorted(datasets)) or 'none with answers'}"
-        )
-    (task,) = datasets.values()
     vocabulary = provider.output_features["targets"].vocabulary
-    answers = [*YES_NO, *task.source.open().catalogue.ids]
-    return Trie.from_sequences([vocabulary.encode(answer) for answer in answers], vocabulary.eos_id)
+    answers = [vocabulary.encode(answer) for answer in answers_by_number(provider)]
+    return Trie.from_sequences(answers, vocabulary.eos_id)

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 import seqio
 
 import tasks
+from recalign import metrics
 from recalign.errors import UserError
-
-YES_NO = ("yes", "no")
-"""The answers to a rating task, in the order in which `answers` numbers them."""
 
 
 def vocabulary(mixture_or_task_name: str, module: str | None = None) -> seqio.Vocabulary:
@@ -54,8 +52,37 @@ def tasks_with_answers(provider: seqio.Task | seqio.Mixture) -> Iterator[seqio.T
 
 
 def answers_of(task: seqio.Task) -> tuple[str, ...]:
-    """What may answer an example of a task: "yes" and "no", or an ID of the catalogue."""
-    return YES_NO if task.evaluated_as == "rating" else task.source.open().catalogue.ids
+    """What may answer an example of a task: one of two words, or an ID of the catalogue."""
+    if task.evaluated_as == "rating":
+        (metric,) = [it for it in task.metric_objs if isinstance(it, metrics.Rating)]
+        return metric.no_yes()
+    return task.source.open().catalogue.ids
+
+
+def answers_by_number(provider: seqio.Task | seqio.Mixture) -> tuple[str, ...]:
+    """All answers, each at its number: the two words of rating tasks, then the catalogue's IDs.
+
+    A mixture without rating tasks has "no" and "yes" there, which no example of it allows.
+
+    Raises:
+        UserError: the tasks are of several catalogues, or rating tasks have several pairs of words.
+    """
+    evaluated = list(tasks_with_answers(provider))
+    catalogues = {task.dataset_name: task.source.open().catalogue for task in evaluated}
+    if len(catalogues) != 1:
+        raise UserError(
+            f"constrained decoding needs tasks of one catalogue; {provider.name} has "
+            f"{', '.join(sorted(catalogues)) or 'none with answers'}"
+        )
+    pairs = {answers_of(task) for task in evaluated if task.evaluated_as == "rating"}
+    if len(pairs) > 1:
+        raise UserError(
+            f"constrained decoding needs one pair of answers to rating tasks; {provider.name} has "
+            f"{', '.join(sorted('/'.join(pair) for pair in pairs))}"
+        )
+    (pair,) = pairs or {metrics.YES_NO}
+    (catalogue,) = catalogues.values()
+    return (*pair, *catalogue.ids)
 
 
 def registered(name: str, module: str | None = None) -> seqio.Task | seqio.Mixture:

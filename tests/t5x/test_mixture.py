@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from recalign.errors import UserError
 from recalign.t5x.answers import ANSWERS, AnswerFeatureConverter
-from recalign.t5x.mixture import decode_lengths, vocabulary
+from recalign.t5x.mixture import answers_by_number, decode_lengths, registered, vocabulary
 from recalign.trainer.experiment import load_experiment
 
 from .conftest import FILES, TINY
@@ -31,6 +31,30 @@ def test_decoding_ends_at_the_longest_answer(experiment):
 def test_a_task_without_metrics_keeps_its_lengths(experiment):
     experiment()
     assert decode_lengths("mlm_tiny", LENGTHS) == LENGTHS
+
+
+@pytest.mark.parametrize(
+    "name, words", [("ut_at_tiny", ("no", "yes")), ("p5_tiny", ("dislike", "like"))]
+)
+def test_words_of_rating_tasks_are_numbered_before_items(experiment, name, words):
+    experiment()
+    answers = answers_by_number(registered(name))
+    ids = seqio.get_mixture_or_task("retrieval_tiny").source.open().catalogue.ids
+    assert answers == (*words, *ids)
+
+
+@pytest.mark.parametrize(
+    "tasks_of_it, said",
+    [
+        (["rating_tiny", "p5_rating_tiny"], "one pair of answers.* dislike/like, no/yes"),
+        (["mim_tiny"], "one catalogue.* none with answers"),
+    ],
+)
+def test_answers_that_cannot_be_numbered(experiment, tasks_of_it, said):
+    experiment()
+    mixture = seqio.Mixture("of_its_own", tasks_of_it, default_rate=1.0)
+    with pytest.raises(UserError, match=said):
+        answers_by_number(mixture)
 
 
 def test_the_vocabulary_is_the_datasets(experiment):
