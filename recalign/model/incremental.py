@@ -104,3 +104,8 @@ def reorder(cache: Cache, beams_BxK: Int[Array, "B K"]) -> Cache:
         return cache_NxKxTxHxC.at[:, beams_K].get(mode="promise_in_bounds")
 
     return jax.tree.map(lambda leaf: jax.vmap(pick, (1, 0), 1)(leaf, beams_BxK), cache)
+
+
+def repeat(cache: Cache, beams: int) -> Cache:
+    """The cache of an example's one beam for each of many."""
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=2), cache)

@@ -132,26 +132,6 @@ class DecoderLayer(nn.Module):
         normed = self.pre_mlp_layer_norm(x_BxKxD)
         return x_BxKxD + self.mlp(normed, deterministic=True), cached_BxKxTxHxC
 
-    def candidates(
-        self,
-        x_BxCxTxD: Float[Array, "B C T D"],
-        cross_kv: tuple[Float[Array, "B L H K"], Float[Array, "B L H K"]],
-        self_bias_1xHxTxT: Float[Array, "1 H T T"],
-        cross_bias: Float[Array, "B 1 1 L"],
-    ) -> Float[Array, "B C T D"]:
-        """C whole target sequences an example; the encoder's keys and values are shared."""
-        B, C, T, D = x_BxCxTxD.shape
-        normed = self.pre_self_attention_layer_norm(x_BxCxTxD).reshape(B * C, T, D)
-        attended = self.self_attention(normed, normed, self_bias_1xHxTxT, None, deterministic=True)
-        x_BxCxTxD = x_BxCxTxD + attended.reshape(B, C, T, D)
-
-        normed = self.pre_cross_attention_layer_norm(x_BxCxTxD).reshape(B, C * T, D)
-        attended = self.encoder_decoder_attention.attend(normed, *cross_kv, None, cross_bias)
-        x_BxCxTxD = x_BxCxTxD + attended.reshape(B, C, T, D)
-
-        normed = self.pre_mlp_layer_norm(x_BxCxTxD).reshape(B, C * T, D)
-        return x_BxCxTxD + self.mlp(normed, deterministic=True).reshape(B, C, T, D)
-
 
 class Encoder(nn.Module):
     """Embedded inputs to encoded inputs."""

@@ -1,7 +1,9 @@
-"""Exact log-probabilities of given target sequences, by teacher forcing.
+"""Exact scores of given candidates, beside beam search, which prunes and may lose one.
 
-Shape letters as in `recalign.model.layers`; C candidates an example.
+Shape letters as in `recalign.model.layers`; C candidates an example, K beams: 1 or C.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,67 +11,113 @@ from jaxtyping import Array, Float, Int
 
 from recalign.model import incremental
 from recalign.model.config import T5Config
-from recalign.model.network import DecoderLayer, Transformer, run
+from recalign.model.decode import NO_BEAM, Beams, length_penalty
+from recalign.model.network import Transformer, run
+from recalign.model.trie import Trie
 
 
-def score_sequences(
+def score_candidates(
     params: dict,
     config: T5Config,
     encoder_input_tokens_BxL: Int[Array, "B L"],
-    target_tokens_BxCxT: Int[Array, "#B C T"],
+    trie: Trie,
+    candidates_BxC: Int[Array, "#B C"],
 ) -> Float[Array, "B C"]:
-    """The log-probability of each target sequence given its example's inputs.
+    """The log-probability of each candidate, in the order of the candidates.
+
+    A pure function, to be jitted with `config` static; another pool of the same size compiles
+    nothing. Inputs are encoded once, and the beginning that all sequences of the trie share (the
+    "I" of I1, I2, …) is read once an example instead of once a candidate.
 
     Args:
       params: parameters of `Transformer`.
       config: of the model.
-      encoder_input_tokens_BxL: inputs, padded on the right with 0. Encoded once for all C.
-      target_tokens_BxCxT: sequences with their EOS, padded on the right with 0; one row serves
-        all examples ("yes" and "no", for instance).
+      encoder_input_tokens_BxL: inputs, padded on the right with 0.
+      trie: of a catalogue's IDs, or of any other answers: `Trie.from_sequences([yes, no])`.
+      candidates_BxC: indices into the sequences that the trie was made of, filled up with -1. One
+        row serves all examples ([[0, 1]] for yes and no).
 
     Returns:
-      The natural logarithm of the probability of all tokens up to the padding; 0 for a sequence
-      without tokens.
+      The natural logarithm of the probability of all tokens, EOS included, normalised over the
+      whole vocabulary; `decode.NO_BEAM` (-1e7) for -1.
     """
-    B = encoder_input_tokens_BxL.shape[0]
-    _, C, T = target_tokens_BxCxT.shape
-    target_tokens_BxCxT = jnp.broadcast_to(target_tokens_BxCxT, (B, C, T))
-    read_BxCxT = jnp.pad(target_tokens_BxCxT[..., :-1], ((0, 0), (0, 0), (1, 0)))
+    batch = encoder_input_tokens_BxL.shape[0]
+    tokens_BxCxT = trie.tokens(jnp.broadcast_to(candidates_BxC, (batch, candidates_BxC.shape[1])))
+    return _score(params, config, encoder_input_tokens_BxL, tokens_BxCxT, trie.shared_prefix)
 
+
+def rank_candidates(
+    params: dict,
+    config: T5Config,
+    encoder_input_tokens_BxL: Int[Array, "B L"],
+    trie: Trie,
+    candidates_BxC: Int[Array, "#B C"],
+    *,
+    alpha: float = 0.6,
+) -> Beams:
+    """All candidates as beams: what a search with C beams restricted to them would return if it
+    pruned nothing. Whatever reads beams, reads these.
+
+    Args as `score_candidates`; `alpha`, static, is the exponent of `beam_decode`'s length penalty.
+
+    Returns:
+      `Beams` with K = C and T = trie.depth, ascending: the best is the last. Candidates of -1 are
+      fillers and come first.
+    """
+    batch = encoder_input_tokens_BxL.shape[0]
+    tokens_BxCxT = trie.tokens(jnp.broadcast_to(candidates_BxC, (batch, candidates_BxC.shape[1])))
+    log_probs_BxC = _score(
+        params, config, encoder_input_tokens_BxL, tokens_BxCxT, trie.shared_prefix
+    )
+    lengths_BxC = jnp.sum(tokens_BxCxT > 0, axis=-1)
+    scores_BxC = jnp.where(
+        lengths_BxC > 0, log_probs_BxC / length_penalty(lengths_BxC, alpha), NO_BEAM
+    )
+    order_BxC = jnp.argsort(scores_BxC, axis=1)
+    return Beams(
+        tokens_BxKxT=jnp.take_along_axis(tokens_BxCxT, order_BxC[..., None], axis=1),
+        scores_BxK=jnp.take_along_axis(scores_BxC, order_BxC, axis=1),
+        log_probs_BxK=jnp.take_along_axis(log_probs_BxC, order_BxC, axis=1),
+    )
+
+
+def _score(
+    params: dict,
+    config: T5Config,
+    encoder_input_tokens_BxL: Int[Array, "B L"],
+    tokens_BxCxT: Int[Array, "B C T"],
+    shared_prefix: int,
+) -> Float[Array, "B C"]:
+    """Teacher forcing, position by position: by one beam to the end of what all share, then C."""
+    B, C, T = tokens_BxCxT.shape
     memory = incremental.prepare(params, config, encoder_input_tokens_BxL, T)
-    model = Transformer(config)
+    read_TxBxC = jnp.pad(jnp.moveaxis(tokens_BxCxT, 2, 0)[:-1], ((1, 0), (0, 0), (0, 0)))
+    # What is read while there is one beam; fillers have no tokens, hence the largest.
+    shared_TxBx1 = jnp.max(read_TxBxC, axis=2, keepdims=True)
 
-    def apply_layer(x_BxCxTxD: Array, layer: tuple) -> tuple[Array, None]:
-        layer_params, cross = layer
-        x_BxCxTxD = run(
-            DecoderLayer(config),
-            layer_params,
-            x_BxCxTxD,
-            cross,
-            memory.self_bias_1xHxTxT,
-            memory.cross_bias_Bx1x1xL,
-            method="candidates",
+    def add_position(
+        position: Int[Array, ""], scored: tuple[incremental.Cache, Array], read_TxBxK: Array
+    ) -> tuple[incremental.Cache, Array]:
+        cache, log_probs_BxC = scored
+        hidden_BxKxD, cache = incremental.step(
+            params, config, memory, read_TxBxK[position], cache, position
         )
-        return x_BxCxTxD, None
+        logits_BxKxV = run(Transformer(config), params, hidden_BxKxD, method="logits")
+        K = logits_BxKxV.shape[1]
+        target_BxC = tokens_BxCxT[:, :, position]
+        at_target = jnp.take_along_axis(logits_BxKxV, target_BxC.reshape(B, K, -1), axis=-1)
+        at_target -= jax.nn.logsumexp(logits_BxKxV, axis=-1, keepdims=True)
+        return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target.reshape(B, C), 0.0)
 
-    cross = (memory.cross_keys_NxBxLxHxC, memory.cross_values_NxBxLxHxC)
-    x_BxCxTxD, _ = jax.lax.scan(
-        apply_layer,
-        run(model, params, read_BxCxT, method="embed"),
-        (params["decoder"]["layers"], cross),
+    scored = (incremental.empty_cache(config, B, 1, T), jnp.zeros((B, C), jnp.float32))
+    for position in range(shared_prefix + 1):
+        scored = add_position(jnp.asarray(position), scored, shared_TxBx1)
+    cache, log_probs_BxC = scored
+    longest = jnp.max(jnp.sum(tokens_BxCxT > 0, axis=-1))
+    _, log_probs_BxC = jax.lax.fori_loop(
+        shared_prefix + 1,
+        longest,
+        functools.partial(add_position, read_TxBxK=read_TxBxC),
+        (incremental.repeat(cache, C), log_probs_BxC),
     )
-
-    def one_position(
-        position: tuple[Float[Array, "B C D"], Int[Array, "B C"]],
-    ) -> Float[Array, "B C"]:
-        x_BxCxD, target_BxC = position
-        logits_BxCxV = run(model, params, x_BxCxD, method="logits")
-        log_probs_BxCxV = jax.nn.log_softmax(logits_BxCxV)
-        return jnp.take_along_axis(log_probs_BxCxV, target_BxC[..., None], axis=-1)[..., 0]
-
-    # One position at a time, because logits of all would be T times as large.
-    log_probs_TxBxC = jax.lax.map(
-        one_position, (jnp.moveaxis(x_BxCxTxD, 2, 0), jnp.moveaxis(target_tokens_BxCxT, 2, 0))
-    )
-    counts_TxBxC = jnp.moveaxis(target_tokens_BxCxT, 2, 0) > 0
-    return jnp.sum(jnp.where(counts_TxBxC, log_probs_TxBxC, 0.0), axis=0)
+    return jnp.where(tokens_BxCxT[..., 0] > 0, log_probs_BxC, NO_BEAM)

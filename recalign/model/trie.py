@@ -106,6 +106,19 @@ class Trie:
             )
         return child_BxKxM, valid_BxKxM
 
+    def tokens(self, sequence_indices_BxC: Int[Array, "B C"]) -> Int[Array, "B C T"]:
+        """The sequences with their EOS, `depth` wide, 0 after it; all 0 for -1."""
+        given_BxC = sequence_indices_BxC >= 0
+        leaf_BxC = jnp.where(given_BxC, self.leaf_S[sequence_indices_BxC], 0)
+        # From the leaf upwards; after it, the root, whose token is 0.
+        _, node_TxBxC = jax.lax.scan(
+            lambda node_BxC, _: (self.parent_N[node_BxC], node_BxC), leaf_BxC, length=self.depth
+        )
+        upwards_BxCxT = self.token_N[jnp.moveaxis(node_TxBxC, 0, 2)]
+        length_BxCx1 = jnp.sum(upwards_BxCxT > 0, axis=-1, keepdims=True)
+        place_BxCxT = (length_BxCx1 - 1 - jnp.arange(self.depth)) % self.depth
+        return jnp.take_along_axis(upwards_BxCxT, place_BxCxT, axis=-1)
+
     def node_mask(self, sequence_indices_BxC: Int[Array, "B C"]) -> Bool[Array, "B N"]:
         """The nodes on the paths of the given sequences, to restrict a search to them.
 

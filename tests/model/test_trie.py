@@ -103,3 +103,16 @@ def test_the_prefix_that_all_sequences_share(sequences, length):
 def test_what_cannot_be_an_id_is_named(sequences, message):
     with pytest.raises(UserError, match=message):
         Trie.from_sequences(sequences, EOS)
+
+
+def test_the_sequences_themselves():
+    sequences = [(5, 6), (7,), (5, 6, 8), (5,)]
+    trie = Trie.from_sequences(sequences, EOS)
+    found = trie.tokens(jnp.array([[2, -1, 1], [0, 3, 0]]))
+    np.testing.assert_array_equal(
+        found,
+        [
+            [[5, 6, 8, EOS], [0, 0, 0, 0], [7, EOS, 0, 0]],
+            [[5, 6, EOS, 0], [5, EOS, 0, 0], [5, 6, EOS, 0]],
+        ],
+    )

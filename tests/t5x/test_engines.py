@@ -109,7 +109,8 @@ def test_metrics_of_constrained_decoding(trained):
 def exact_auc(made, params):
     """AUC of exact log P(yes) - log P(no), by teacher forcing."""
     from recalign.metrics import auc_roc
-    from recalign.model.score import score_sequences
+    from recalign.model.score import score_candidates
+    from recalign.model.trie import Trie
 
     (task,) = [
         task
@@ -118,14 +119,13 @@ def exact_auc(made, params):
     ]
     examples = evaluation.load(task, "test", made, EXAMPLES).examples
     vocabulary = task.output_features["targets"].vocabulary
-    answers = [[*vocabulary.encode(answer), 1] for answer in ("yes", "no")]
-    targets_1xCxT = np.zeros((1, 2, max(map(len, answers))), np.int32)
-    for number, tokens in enumerate(answers):
-        targets_1xCxT[0, number, : len(tokens)] = tokens
+    answers = Trie.from_sequences([vocabulary.encode(answer) for answer in ("yes", "no")])
     inputs_BxL = np.zeros((len(examples), made.task_feature_lengths["inputs"]), np.int32)
     for number, example in enumerate(examples):
         inputs_BxL[number, : len(example["inputs"])] = example["inputs"]
-    log_probs_BxC = np.asarray(score_sequences(params, made.config, inputs_BxL, targets_1xCxT))
+    log_probs_BxC = np.asarray(
+        score_candidates(params, made.config, inputs_BxL, answers, np.array([[0, 1]]))
+    )
     labels = np.array([int(example["label"]) for example in examples])
     return auc_roc(log_probs_BxC[:, 0] - log_probs_BxC[:, 1], labels)
 
