@@ -22,7 +22,12 @@ pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = 16
-MACROS = {**TINY, "MIXTURE_OR_TASK_NAME": "retrieval_tiny", "CHECKPOINT_PERIOD": 10}
+MACROS = {
+    **TINY,
+    "MIXTURE_OR_TASK_NAME": "retrieval_tiny",
+    "CHECKPOINT_PERIOD": 10,
+    "KEEP_CHECKPOINTS": 3,  # of steps 0, 10 and 20
+}
 RUN = ("--gin.train.stats_period=1", "--gin.EVAL_STEPS=1", "--gin.EVAL_PERIOD=20")
 
 
