@@ -31,11 +31,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="keep the users' reviews and their summaries, which P5's tasks can explain with",
     )
-    _data_dir(parser)
     parser.add_argument(
         "--item_ids",
-        choices=("random", "sequential"),
-        help="how items are numbered; sequential leaks the answer (default: random)",
+        choices=("random", "sequential", "semantic"),
+        help="how items are named: random numbers; sequential ones, which leak the answer; or"
+        " codes of their texts (default: random)",
     )
     parser.add_argument("--seed", type=_count, help="of all that is drawn (default: 0)")
     parser.add_argument(
@@ -46,6 +46,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
     )
+    _gin(parser, required=False, what="settings, such as those of semantic_ids")
     large = parser.add_argument_group("a log that outgrows a machine")
     large.add_argument(
         "--beam_runner",
@@ -198,7 +199,9 @@ def _max_examples(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _gin(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+def _gin(
+    parser: argparse.ArgumentParser, *, required: bool = True, what: str = "an experiment"
+) -> None:
     """The experiment; optional where it only says how long histories and how large pools are."""
     parser.add_argument(
         "--gin_file",
@@ -207,7 +210,7 @@ def _gin(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
         required=required,
         default=None if required else [],
         metavar="FILE",
-        help="an experiment file; may be given again, a later file wins",
+        help=f"a file of {what}; may be given again, a later file wins",
     )
     parser.add_argument(
         "--gin.NAME",

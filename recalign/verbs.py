@@ -41,6 +41,7 @@ def prepare(options: argparse.Namespace) -> None:
     """Raw log -> prepared dataset; prints what was noticed and the dataset's row of Table 7."""
     from recalign.data import statistics
 
+    _configure(options)
     given = {name: value for name in _PREPARATION if (value := getattr(options, name)) is not None}
     columns = {
         role: column
@@ -271,6 +272,22 @@ def _experiment(options: argparse.Namespace, bindings: Sequence[str]) -> Experim
     data_dir = [] if options.data_dir is None else [f"DATA_DIR = {options.data_dir!r}"]
     return experiment.load_experiment(
         options.gin_files, [*bindings, *data_dir], options.gin_search_paths
+    )
+
+
+def _configure(options: argparse.Namespace) -> None:
+    """Gives gin what the command line says, where no experiment is run."""
+    if not (options.gin_files or options.gin_bindings):
+        return
+    from recalign.data import semantic_ids  # noqa: F401 (its settings are gin's)
+    from recalign.trainer import gin_files
+
+    gin_files.parse(
+        options.gin_files,
+        options.gin_bindings,
+        search_paths=["", *options.gin_search_paths],
+        skip_unknown=(),
+        unread_macros=(),
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,11 @@ class Catalogue:
             train_counts=table["train_count"].to_numpy(),
             table=table,
         )
+
+    def with_ids(self, ids: Sequence[str]) -> "Catalogue":
+        """The same items under other short ids, in index order."""
+        column = self.table.schema.get_field_index("id")
+        return Catalogue.of_table(self.table.set_column(column, SCHEMA.field("id"), [list(ids)]))
 
     def __len__(self) -> int:
         """The number of items."""

@@ -18,6 +18,7 @@ from recalign.data.catalogue import Catalogue, write_catalogue
 from recalign.data.ids import check_method
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.records import VERSION, Shard, write_metadata
+from recalign.data.semantic_ids import semantic_ids
 from recalign.errors import UserError
 
 
@@ -86,6 +87,8 @@ def finish(
     extra_files: Mapping[str, bytes],
 ) -> None:
     """Completes a directory that holds the records."""
+    if item_ids == "semantic":
+        catalogue = catalogue.with_ids(semantic_ids(catalogue, seed))
     write_metadata(
         shards,
         directory,

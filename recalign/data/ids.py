@@ -5,7 +5,7 @@ from jaxtyping import Int32, Int64
 
 from recalign.errors import UserError
 
-METHODS = ("random", "sequential")
+METHODS = ("random", "sequential", "semantic")
 
 SEQUENTIAL_WARNING = (
     "warning: sequential item ids number the items in the order of the users' sequences, held-out"
@@ -17,12 +17,13 @@ SEQUENTIAL_WARNING = (
 def item_order(
     method: str, raw_ids: list[str], item: Int32[np.ndarray, " n"], seed: int
 ) -> Int64[np.ndarray, " items"]:
-    """The items in index order: the item at position i gets index i and the id of `item_id(i)`.
+    """The items in index order: the item at position i gets index i and the id of `item_id(i)`, or
+    a semantic one (semantic_ids.py).
 
     Args:
-        method: "random": a seeded permutation of the items sorted by raw id, so the same items get
-            the same ids in whatever order their log came. "sequential": by first appearance in the
-            sequences.
+        method: "random" and "semantic": a seeded permutation of the items sorted by raw id, so the
+            same items get the same ids in whatever order their log came. "sequential": by first
+            appearance in the sequences.
         raw_ids: the items' raw ids, every one occurring in `item`.
         item: indices into `raw_ids`, sequence by sequence in time order.
         seed: decides the permutation.
@@ -31,7 +32,7 @@ def item_order(
         UserError: as `check_method`.
     """
     check_method(method)
-    if method == "random":
+    if method != "sequential":
         by_raw_id = np.asarray(sorted(range(len(raw_ids)), key=raw_ids.__getitem__), np.int64)
         # RandomState's streams never change between numpy versions; a Generator's may.
         shuffler = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, 0])))
@@ -44,10 +45,8 @@ def check_method(method: str) -> None:
     """Refuses a method that is not there.
 
     Raises:
-        UserError: an unknown method, or "semantic", which is not there yet.
+        UserError: an unknown method.
     """
-    if method == "semantic":
-        raise UserError("--item_ids semantic is not there yet: use random")
     if method not in METHODS:
         raise UserError(f"--item_ids {method!r} is none of {', '.join(METHODS)}")
 

@@ -43,7 +43,7 @@ def prepare(
         items: what is known of the items; titles may be missing.
         name: lower-case letters, digits and underscores, starting with a letter.
         data_dir: where prepared datasets live; local or gs://.
-        item_ids: "random" or "sequential".
+        item_ids: "random", "sequential" or "semantic".
         seed: decides the ids and the validation sample.
         k_core: the least number of interactions of a user and of an item; 0 or 1 keeps all.
         sentencepiece_model: a vocabulary to lay beside the data.

@@ -80,7 +80,7 @@ def test_a_known_log_is_downloaded_beside_the_data(tmp_path, monkeypatch):
         ({"name": "mine", "items": "i.csv"}, "--items without --interactions"),
         ({"name": "mine", "interactions": "log.dat"}, "log.dat: say its --format: sequences, csv"),
         ({"name": "my-own", "interactions": "log.csv"}, "dataset name 'my-own'"),
-        ({"name": "mine", "interactions": "log.csv", "item_ids": "semantic"}, "not there yet"),
+        ({"name": "mine", "interactions": "log.csv", "item_ids": "radom"}, "none of random"),
     ],
 )
 def test_what_is_refused_before_anything_is_read(tmp_path, arguments, message):

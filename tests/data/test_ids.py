@@ -29,7 +29,7 @@ def test_ids_start_at_one():
     assert [item_id(0), item_id(11923)] == ["I1", "I11924"]
 
 
-@pytest.mark.parametrize("method", ["semantic", "radom"])
+@pytest.mark.parametrize("method", ["radom", "Random"])
 def test_methods_that_are_not_there(method):
     with pytest.raises(UserError, match=method):
         item_order(method, ["a"], np.asarray([0]), seed=0)

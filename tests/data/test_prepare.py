@@ -200,8 +200,7 @@ def test_preparing_again_replaces(small_log, small_items, tmp_path):
         ({"seed": -1}, "--seed -1"),
         ({"k_core": -1}, "--k_core -1"),
         ({"k_core": 5}, "nothing is left of 12 interactions after the 5-core"),
-        ({"item_ids": "semantic"}, "semantic is not there yet"),
-        ({"item_ids": "shuffled"}, "'shuffled' is none of random, sequential"),
+        ({"item_ids": "shuffled"}, "'shuffled' is none of random, sequential, semantic"),
     ],
 )
 def test_what_cannot_be_prepared_leaves_nothing(

@@ -99,7 +99,7 @@ def test_a_cascade_longer_than_one_pipeline(both, write):
     assert dataset.info["notes"][0] == f"{len(chain)} interactions dropped by the 2-core"
 
 
-@pytest.mark.parametrize("item_ids", ["random", "sequential"])
+@pytest.mark.parametrize("item_ids", ["random", "sequential", "semantic"])
 def test_sequences_without_times_and_users_that_are_too_short(both, write, item_ids):
     draw = random.Random(1)
     lines = [
