@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import PartitionSpec as P
 
 from recalign.model.config import T5Config
+from recalign.model.names import from_t5x, to_t5x
 from recalign.trainer import partitioning
 from recalign.trainer.state import (
     make_optimizer,
@@ -13,6 +15,7 @@ from recalign.trainer.state import (
     random_params,
     shift_right,
 )
+from tests.golden import make_t5x_trajectory as golden
 
 CONFIG = T5Config(
     vocab_size=32,
@@ -93,3 +96,51 @@ def test_sharding_rules_know_the_parameters():
     assert specs["decoder"]["logits_dense"]["kernel"] == P(None, "model")
     assert specs["token_embedder"]["embedding"] == P("model", None)
     assert specs["decoder"]["decoder_norm"]["scale"] == P()
+
+
+def trajectory(dtype):
+    """Our twenty steps: parameters at the start and at the end by T5X's names, and the losses."""
+    config = T5Config(**golden.SIZES, dtype=dtype)
+    mesh = partitioning.make_mesh()
+    optimizer = make_optimizer(golden.LEARNING_RATE, golden.WARMUP_STEPS, 0)
+    shapes = jax.eval_shape(lambda: to_t5x(random_params(config, 0, mesh)))
+    start = golden.start({k: v.shape for k, v in flatten_dict(shapes, sep="/").items()})
+    params = from_t5x(unflatten_dict({tuple(k.split("/")): v for k, v in start.items()}))
+    state = new_state(params, optimizer, 0, mesh)
+    train_step = make_train_step(
+        config,
+        optimizer,
+        mesh,
+        seed=0,
+        microbatches=1,
+        log_period=100,
+        z_loss=golden.Z_LOSS,
+        label_smoothing=0.0,
+        loss_normalizing_factor=None,
+    )
+    losses = []
+    for batch in golden.batches():
+        state, outcome = train_step(state, partitioning.shard_local(mesh, batch))
+        losses.append([float(outcome.parts.loss), float(outcome.parts.z_loss)])
+    final = flatten_dict(to_t5x(jax.device_get(state.params)), sep="/")
+    return start, final, np.array(losses)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "of_loss", "of_way"), [("float32", 1e-6, 2e-5), ("bfloat16", 2e-3, 0.06)]
+)
+def test_twenty_steps_are_those_of_t5x(dtype, of_loss, of_way):
+    """`of_way`: how far a parameter may end from T5X's, as a share of the way that it went."""
+    start, final, losses = trajectory(dtype)
+    expected = np.load(golden.ARCHIVE)
+    np.testing.assert_allclose(losses, expected[f"{dtype}/loss"], rtol=of_loss)
+    for name, value in final.items():
+        goal = expected[f"{dtype}/sample/{name}"]
+        way = _root_mean_square(goal - golden.sample(start[name]))
+        assert _root_mean_square(golden.sample(value) - goal) < of_way * way, name
+        mean = np.mean(value, dtype=np.float64)
+        assert abs(mean - expected[f"{dtype}/mean/{name}"]) < of_way * way, name
+
+
+def _root_mean_square(values):
+    return np.sqrt(np.mean(np.square(values, dtype=np.float64)))
