@@ -46,6 +46,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
     )
+    synthetic = parser.add_argument_group("a synthetic log: `demo`, or any name by this format")
+    for size, what in (
+        ("users", "sequences"),
+        ("themes", "kinds of items"),
+        ("products", "items a theme"),
+    ):
+        synthetic.add_argument(f"--{size}", type=_positive, metavar="N", help=what)
     _gin(parser, required=False, what="settings, such as those of semantic_ids")
     large = parser.add_argument_group("a log that outgrows a machine")
     large.add_argument(

@@ -34,6 +34,8 @@ _PREPARATION = (
     "review_texts", "item_ids", "seed", "k_core", "sentencepiece_model",
     "beam_runner", "beam_options",
 )  # fmt: skip
+_SYNTHETIC = "synthetic"
+_SIZES = ("users", "themes", "products")
 _DEFAULT_DATA_DIR = "data"
 
 
@@ -48,8 +50,11 @@ def prepare(options: argparse.Namespace) -> None:
         for role in COLUMN_ROLES
         if (column := getattr(options, f"{role}_column")) is not None
     }
-    if options.name == "demo":
-        dataset, notices = _prepare_demo(options, given, columns)
+    sizes = {name: value for name in _SIZES if (value := getattr(options, name)) is not None}
+    if options.name == "demo" or options.format == _SYNTHETIC:
+        dataset, notices = _prepare_synthetic(options, given, columns, sizes)
+    elif sizes:
+        raise UserError(f"--{min(sizes)} is for a log of --format {_SYNTHETIC}")
     else:
         from recalign.data import from_files
 
@@ -62,15 +67,24 @@ def prepare(options: argparse.Namespace) -> None:
     print(f"prepared in {dataset.directory}", file=sys.stderr)
 
 
-def _prepare_demo(
-    options: argparse.Namespace, given: Mapping[str, Any], columns: Mapping[str, str]
+def _prepare_synthetic(
+    options: argparse.Namespace,
+    given: Mapping[str, Any],
+    columns: Mapping[str, str],
+    sizes: Mapping[str, int],
 ) -> tuple[PreparedDataset, list[str]]:
     from recalign.data import synthetic
 
-    foreign = [*(set(given) - {"item_ids", "seed"}), *(f"{role}_column" for role in columns)]
+    settings = {name: value for name, value in given.items() if name in ("item_ids", "seed")}
+    foreign = [*(set(given) - {*settings, "format"}), *(f"{role}_column" for role in columns)]
+    if given.get("format", _SYNTHETIC) != _SYNTHETIC:
+        foreign.append("format")
     if foreign:
-        raise UserError(f"demo makes its own log: --{min(foreign)} does not go with it")
-    dataset = synthetic.prepare_demo(_data_dir(options), **given)
+        raise UserError(f"{options.name} makes its own log: --{min(foreign)} does not go with it")
+    config = synthetic.CorpusConfig(**sizes)
+    dataset = synthetic.prepare_demo(
+        _data_dir(options), name=options.name, config=config, **settings
+    )
     return dataset, dataset.info["notes"]
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from recalign import cli, verbs, weights
+from recalign.data import prepared
 from recalign.errors import UserError
 
 VERBS = (
@@ -259,6 +261,23 @@ def test_the_demo_takes_no_log(flag, tmp_path, capsys):
     assert cli.main(["prepare", "demo", "--data_dir", str(tmp_path), flag, "3"]) == 2
     assert f"{flag} does not go with it" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_synthetic_log_of_ones_own_size(quick, tmp_path):
+    command = ["prepare", "planted", "--format", "synthetic", "--data_dir", str(tmp_path)]
+    sizes = ["--users", "300", "--themes", "4", "--products", "5"]
+    ids = ["--item_ids", "semantic", "--gin.semantic_ids.levels=2"]
+    assert cli.main([*command, *sizes, *ids]) == 0
+    dataset = prepared.open_dataset("planted", tmp_path)
+    assert (dataset.info["users"], dataset.info["items"]) == (300, 20)
+    assert re.fullmatch(r"Ia\d+b\d+(c\d+)?", dataset.catalogue.ids[0])
+    assert (tmp_path / "planted" / "1.0.0" / "law.npz").exists()
+
+
+def test_sizes_are_for_a_synthetic_log(tmp_path, capsys):
+    command = ["prepare", "mine", "--interactions", "log.csv", "--data_dir", str(tmp_path)]
+    assert cli.main([*command, "--users", "3"]) == 2
+    assert "--users is for a log of --format synthetic" in capsys.readouterr().err
 
 
 def test_convert_passes_everything_on_and_says_what_was_written(monkeypatch, capsys):

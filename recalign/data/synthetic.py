@@ -35,8 +35,9 @@ PRODUCTS = (
 )  # fmt: skip
 # The word in a title that names an item's quality, and what it adds to a like, in logits.
 QUALITIES = {"deluxe": 2.2, "classic": 0.8, "basic": -0.8, "budget": -2.2}
-# Pieces at most; 10 x 10 items need some 500.
+# Pieces at most; 10 x 10 items need some 500, and each further word a few.
 VOCABULARY_SIZE = 600
+PIECES_A_WORD = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class CorpusConfig:
     """Size and law of a synthetic corpus; the defaults are the demo's.
 
     Attributes:
+      users: the number of users.
       themes, products: the catalogue holds one item for each pair of them.
       shortest, longest: bounds of a user's sequence length, drawn uniformly.
       popularity_exponent: popularity is rank to the power of minus this.
@@ -94,7 +96,7 @@ def prepare_demo(
         sources=[{"synthetic": dataclasses.asdict(config)}],
         extra_files={
             LAW_FILE: law.to_bytes(),
-            SENTENCEPIECE_FILE: train_vocabulary(_text(items.titles), VOCABULARY_SIZE),
+            SENTENCEPIECE_FILE: train_vocabulary(_text(items.titles), _vocabulary_size(config)),
         },
     )
 
@@ -154,8 +156,20 @@ def draw_log(
 
 
 def _raw_ids(config: CorpusConfig) -> list[str]:
-    return [f"{theme}-{product}" for theme in THEMES[: config.themes]
-            for product in PRODUCTS[: config.products]]  # fmt: skip
+    return [f"{theme}-{product}" for theme in _words(THEMES, config.themes)
+            for product in _words(PRODUCTS, config.products)]  # fmt: skip
+
+
+def _words(words: Sequence[str], count: int) -> list[str]:
+    """The first `count` of the words and, when they are used up, of their pairs written as one."""
+    pairs = (f"{first}{second}" for first, second in itertools.permutations(words, 2))
+    return list(itertools.islice(itertools.chain(words, pairs), count))
+
+
+def _vocabulary_size(config: CorpusConfig) -> int:
+    default = CorpusConfig()
+    more = config.themes + config.products - default.themes - default.products
+    return VOCABULARY_SIZE + PIECES_A_WORD * max(0, more)
 
 
 def _item_table(law: Law) -> ItemTable:
@@ -207,9 +221,10 @@ def _single_cycle(size: int, rng: np.random.Generator) -> np.ndarray:
 def _check(config: CorpusConfig) -> None:
     """Raises a UserError where the corpus cannot be drawn."""
     for name, words in (("themes", THEMES), ("products", PRODUCTS)):
-        if not 2 <= getattr(config, name) <= len(words):
+        if not 2 <= getattr(config, name) <= len(words) ** 2:
             raise UserError(
-                f"synthetic corpus: {name} is {getattr(config, name)}, must be 2 to {len(words)}"
+                f"synthetic corpus: {name} is {getattr(config, name)},"
+                f" must be 2 to {len(words) ** 2}"
             )
     if not 3 <= config.shortest <= config.longest < config.themes * config.products:
         raise UserError(

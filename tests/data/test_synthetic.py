@@ -52,6 +52,16 @@ def test_the_demo_is_not_trivial(demo):
     assert min(words.count(word) for word in words) > 1
 
 
+def test_a_larger_catalogue_has_more_words_of_the_same_kind(tmp_path):
+    config = CorpusConfig(users=600, themes=22, products=3)
+    dataset = prepare_demo(tmp_path, name="larger", config=config)
+    themes = {raw_id.split("-")[0] for raw_id in dataset.catalogue.raw_ids}
+    assert len(themes) == 22 and {"monster", "piratespace", "piratefarm"} <= themes
+    assert read_law(dataset).num_themes == 22
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(dataset.sentencepiece_model))
+    assert all(tokenizer.unk_id() not in tokenizer.encode(t) for t in dataset.catalogue.titles)
+
+
 def test_words_are_whole_pieces_and_ids_look_the_same_everywhere(demo):
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(demo.sentencepiece_model))
     assert (tokenizer.pad_id(), tokenizer.eos_id(), tokenizer.unk_id()) == (0, 1, 2)
@@ -71,7 +81,7 @@ def test_words_are_whole_pieces_and_ids_look_the_same_everywhere(demo):
     "config",
     [
         CorpusConfig(themes=1),
-        CorpusConfig(products=99),
+        CorpusConfig(products=401),
         CorpusConfig(shortest=2),
         CorpusConfig(shortest=9, longest=8),
         CorpusConfig(users=30),
