@@ -5,6 +5,7 @@ keeps in a core's own memory (memory space 1 and above) do not count as moved.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,8 @@ _BYTES = {
 }  # fmt: skip
 _NAMES = {"parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all"}
 _PARTS = {"dynamic-slice", "slice", "gather"}
+# Custom calls that only give a name to what is there.
+_NAMING_CALLS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast")
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
@@ -66,7 +69,7 @@ class _Instruction:
         return sum(array.moved for array in self.arrays)
 
     def attribute(self, name: str) -> str:
-        found = re.search(rf"\b{name}=%?([^\s,]+)", self.text)
+        found = re.search(rf'\b{name}="?%?([^\s,"]+)', self.text)
         return found[1] if found else ""
 
 
@@ -106,7 +109,9 @@ def traffic(hlo_text: str, *, while_turns: int = 1) -> Traffic:
             return max(costs, key=lambda cost: cost.memory_bytes, default=Traffic())
         operands = [around[name] for name in instruction.operands if name in around]
         if opcode == "fusion":
-            return Traffic(_of_fusion(instruction, operands, computations))
+            inside = computations[instruction.attribute("calls")]
+            links = sum(_begun_inside(started, inside) for started in inside.values())
+            return Traffic(_of_fusion(instruction, operands, computations), links)
         return Traffic(_of_plain(instruction, operands), _over_links(instruction, operands))
 
     return of_computation(entry)
@@ -129,7 +134,7 @@ def _of_plain(instruction: _Instruction, operands: Sequence[_Instruction]) -> fl
         real = [array for array in instruction.arrays if array.size > 4]
         least = min((array.size for array in real), default=0.0)
         return least * sum(array.in_memory for array in real)
-    if instruction.attribute("custom_call_target") == '"AllocateBuffer"':
+    if instruction.attribute("custom_call_target") in _NAMING_CALLS:
         return 0.0
     if opcode in _PARTS and operands:
         return instruction.moved + min(instruction.size, operands[0].moved)
@@ -148,30 +153,33 @@ def _of_fusion(
 ) -> float:
     """What goes in and out of a fusion; of an array it reads or writes a part of, that part."""
     inside = computations[instruction.attribute("calls")]
-    parameters = {
-        int(i.text.split("parameter(")[1].split(")")[0]): i.name
-        for i in inside.values()
-        if i.opcode == "parameter"
-    }
+    parameters = _parameters(inside)
     total = 0.0
     for number, operand in enumerate(operands):
         if operand.moved:
-            total += min(operand.moved, _part_read(parameters.get(number, ""), inside, operand))
+            read = _part_read(parameters.get(number, ""), inside, operand.size, computations)
+            total += min(operand.moved, read)
     roots = [i for i in inside.values() if i.is_root]
     if roots and roots[0].opcode == "tuple":
         roots = [inside[name] for name in roots[0].operands]
     for root, array in zip(roots, instruction.arrays, strict=False):
-        written = root
-        while written.opcode == "bitcast":
-            written = inside[written.operands[0]]
-        if written.opcode == "dynamic-update-slice" and array.in_memory:
-            total += inside[written.operands[1]].size
-        else:
-            total += array.moved
+        if array.in_memory:
+            total += _part_written(root, inside, computations)
     return total
 
 
-def _part_read(parameter: str, inside: _Computation, operand: _Instruction) -> float:
+def _parameters(computation: _Computation) -> dict[int, str]:
+    return {
+        int(i.text.split("parameter(")[1].split(")")[0]): i.name
+        for i in computation.values()
+        if i.opcode == "parameter"
+    }
+
+
+def _part_read(
+    parameter: str, inside: _Computation, size: float, computations: Mapping[str, _Computation]
+) -> float:
+    """Of an array of `size` bytes that a fusion is given; a fusion within it may take the part."""
     names, total = {parameter}, 0.0
     for user in inside.values():  # in an order in which what is used stands before its users
         if not names.intersection(user.operands):
@@ -180,9 +188,42 @@ def _part_read(parameter: str, inside: _Computation, operand: _Instruction) -> f
             names.add(user.name)
         elif user.opcode in _PARTS and user.operands[0] in names:
             total += user.size
+        elif user.opcode == "fusion":
+            within = computations[user.attribute("calls")]
+            taken = _parameters(within)
+            total += sum(
+                _part_read(taken[number], within, size, computations)
+                for number, name in enumerate(user.operands)
+                if name in names
+            )
         elif not (user.opcode == "dynamic-update-slice" and user.operands[0] in names):
-            return operand.size
+            return size
     return total
+
+
+def _part_written(
+    root: _Instruction, inside: _Computation, computations: Mapping[str, _Computation]
+) -> float:
+    while root.opcode == "bitcast":
+        root = inside[root.operands[0]]
+    if root.opcode == "dynamic-update-slice":
+        return inside[root.operands[1]].size
+    if root.opcode == "fusion":
+        within = computations[root.attribute("calls")]
+        (last,) = (i for i in within.values() if i.is_root)
+        if last.opcode != "tuple":
+            return _part_written(last, within, computations)
+    return root.size
+
+
+def _begun_inside(instruction: _Instruction, inside: _Computation) -> float:
+    """A collective that a fusion begins, while it computes something else, goes over the links."""
+    if instruction.attribute("custom_call_target") != "AsyncCollectiveStart":
+        return 0.0
+    begun = [inside[name] for name in instruction.operands if name in inside]
+    return sum(
+        _over_links(one, [inside[name] for name in one.operands if name in inside]) for one in begun
+    )
 
 
 def _over_links(instruction: _Instruction, operands: Sequence[_Instruction]) -> float:
@@ -200,9 +241,14 @@ def _over_links(instruction: _Instruction, operands: Sequence[_Instruction]) -> 
 
 
 def _group_size(text: str) -> int:
-    """replica_groups=[4,2]<=[8] and ={{0,1},{2,3}} are groups of 2."""
+    """replica_groups=[4,2]<=[8], ={{0,1},{2,3}} and =mesh['x'=4,'y'=2] {'y'} are groups of 2."""
     if found := re.search(r"replica_groups=\[\d+,(\d+)\]", text):
         return int(found[1])
+    if found := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", text):
+        sizes = dict(re.findall(r"('\w+')=(\d+)", found[1]))
+        # 'x':(2)4 is a part of an axis: the next 4 after its first 2.
+        among = re.findall(r"('\w+')(?::\(\d+\)(\d+))?", found[2])
+        return math.prod(int(part or sizes[axis]) for axis, part in among)
     found = re.search(r"replica_groups=\{\{([\d,]*)\}", text)
     return len(found[1].split(",")) if found else 1
 
