@@ -1,7 +1,7 @@
 """A SeqIO task whose samples are addressed by position, so that any host can start anywhere."""
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -115,6 +115,11 @@ class RecommendationTask(seqio.Task):
         return self.source.splits
 
     @property
+    def lacking(self) -> str | None:
+        """Why the log has no samples of this task; None where it has."""
+        return KINDS[self.kind].lacking(self.source.open())
+
+    @property
     def evaluated_as(self) -> str:
         """ "retrieval", "ranking" or "rating": whose metrics and answers it has; "" for none."""
         return KINDS[self.kind].evaluated_as if self.metric_objs else ""
@@ -181,7 +186,8 @@ class RecommendationTask(seqio.Task):
         shard = shard_info or seqio.ShardInfo(0, 1)
         end = tf.int64.max if num_epochs is None else num_epochs * len(samples)
         positions = tf.data.Dataset.range(first_position + shard.index, end, shard.num_shards)
-        dataset = self.examples_at(positions, samples, split, shuffle=shuffle, seed=seed)
+        make = self.maker(samples, split, shuffle=shuffle, seed=seed)
+        dataset = one_by_one(positions.batch(BATCH), make)
         if num_epochs is not None:
             left = max(0, end - first_position - shard.index)
             dataset = dataset.apply(
@@ -189,25 +195,16 @@ class RecommendationTask(seqio.Task):
             )
         return dataset.prefetch(tf.data.AUTOTUNE)
 
-    def examples_at(
-        self,
-        positions: tf.data.Dataset,
-        samples: Samples,
-        split: str,
-        *,
-        shuffle: bool,
-        seed: int | None,
-        only: Collection[str] | None = None,
-    ) -> tf.data.Dataset:
-        """The examples at a dataset of positions (int64 scalars, ascending).
+    def maker(
+        self, samples: Samples, split: str, *, shuffle: bool, seed: int | None
+    ) -> Callable[[tf.Tensor], Features]:
+        """What makes examples: positions of the endless stream, int64 [B] -> their features.
 
         Args:
-            positions: of the task's endless stream.
             samples: the task's samples in the split.
             split: the split.
             shuffle: whether epochs are permuted.
             seed: see `get_dataset`.
-            only: the features to keep; None for all.
         """
         if seed is None:
             seed = secrets.randbits(31) if shuffle else 0
@@ -222,25 +219,14 @@ class RecommendationTask(seqio.Task):
             )
         size = len(samples)
 
-        # Without data-dependent Python there is nothing to convert, and converting takes seconds.
-        @tf.autograph.experimental.do_not_convert
-        def examples(position_B: tf.Tensor) -> dict[str, tf.Tensor]:
+        def features_of(position_B: tf.Tensor) -> Features:
             sample_B = position_B % size
             if shuffle:
                 sample_B = _permuted(sample_B, position_B // size, size, order_key)
             number_B = position_B if split == "train" else sample_B
-            features = samples(sample_B, Draws(draw_key, number_B))
-            return _dense(features, only)
+            return samples(sample_B, Draws(draw_key, number_B))
 
-        options = tf.data.Options()
-        options.deterministic = True
-        return (
-            positions.batch(BATCH)
-            .map(examples, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .unbatch()
-            .map(_trimmed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .with_options(options)
-        )
+        return features_of
 
     def replace(self, **changes: Any) -> "RecommendationTask":
         """The task with other arguments of the constructor."""
@@ -272,12 +258,28 @@ def _permuted(number_B: tf.Tensor, epoch_B: tf.Tensor, size: int, key: int) -> t
 _LENGTH = " length"
 
 
-def _dense(features: Features, only: Collection[str] | None) -> dict[str, tf.Tensor]:
+def one_by_one(batches: tf.data.Dataset, features_of: Callable[..., Features]) -> tf.data.Dataset:
+    """Each example of the batches' features by itself, its ragged features as long as they are."""
+
+    # Without data-dependent Python there is nothing to convert, and converting takes seconds.
+    @tf.autograph.experimental.do_not_convert
+    def dense(*batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _dense(features_of(*batch))
+
+    options = tf.data.Options()
+    options.deterministic = True
+    return (
+        batches.map(dense, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .unbatch()
+        .map(_trimmed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .with_options(options)
+    )
+
+
+def _dense(features: Features) -> dict[str, tf.Tensor]:
     """Ragged features padded, with their lengths beside them: unbatching them is faster."""
     dense = {}
     for name, value in features.items():
-        if only is not None and name not in only:
-            continue
         if isinstance(value, tf.RaggedTensor):
             padded = value.to_tensor()
             # Unbatching a matrix without columns ends the process (TensorFlow 2.21).

@@ -15,6 +15,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from recalign.errors import UserError
+from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.trainer import partitioning, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.evaluation import evaluate
@@ -28,7 +29,6 @@ from recalign.trainer.state import (
     new_state,
     state_shape,
 )
-from recalign.trainer.stream import TOKENS, Stream
 from recalign.trainer.validation import Validation
 from recalign.trainer.weights import start_weights
 from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, progress_line, say

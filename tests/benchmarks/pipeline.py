@@ -97,7 +97,7 @@ def _prepare_toys(shared: pathlib.Path, directory: str) -> Any:
 def _compare(name: str, dataset: Any, examples: int) -> dict[str, float]:
     import seqio
 
-    from recalign.trainer.stream import Stream
+    from recalign.preprocessors.stream import Stream
 
     start = time.process_time()
     batches = iter(_single_threaded(Stream.of(name, 0).batches(0, LENGTHS, BATCH, slice(0, BATCH))))

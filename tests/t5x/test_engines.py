@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from recalign.preprocessors.stream import Stream
 from recalign.t5x.mixture import decode_lengths
 from recalign.trainer import evaluation, partitioning
 from recalign.trainer.decoding import BeamDecoder
@@ -18,7 +19,6 @@ from recalign.trainer.state import (
     nothing_yet,
     random_params,
 )
-from recalign.trainer.stream import Stream
 
 from .engine import T5X, batch_of
 

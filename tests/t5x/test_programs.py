@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from recalign.preprocessors.stream import Stream
 from recalign.trainer import evaluation, partitioning
 from recalign.trainer.decoding import BeamDecoder
 from recalign.trainer.loop import train
-from recalign.trainer.stream import Stream
 from recalign.weights import convert, load_params
 
 from .conftest import FILES, TINY

@@ -6,7 +6,7 @@ import seqio
 import tensorflow as tf
 
 import tasks
-from recalign.trainer.stream import Stream
+from recalign.preprocessors.stream import Stream
 
 LENGTHS = {"inputs": 96, "targets": 24}
 BATCH = 8
@@ -15,10 +15,10 @@ ALL = slice(0, BATCH)
 
 # A stream's construction takes seconds, so two tasks stand for all and batches are read once.
 @pytest.fixture(scope="module")
-def stream(data_dir):
-    seqio.set_tfds_data_dir_override(data_dir)
-    tasks.ensure_registered("ut_at_tiny")
-    chosen = [seqio.get_mixture_or_task(name) for name in ("retrieval_tiny", "mlm_tiny")]
+def stream(corpus):
+    seqio.set_tfds_data_dir_override(str(corpus.directory.parent.parent))
+    tasks.ensure_registered("ut_at_small")
+    chosen = [seqio.get_mixture_or_task(name) for name in ("retrieval_small", "mlm_small")]
     yield Stream(tuple(chosen), (1.0, 1.0), seed=3)
     seqio.set_tfds_data_dir_override(None)
 
