@@ -10,6 +10,7 @@ from etils import epath
 from recalign import metrics
 from recalign.data.prepared import INFO_FILE, dataset_path
 from recalign.errors import UserError
+from recalign.preprocessors.mixture import StreamMixture
 from recalign.preprocessors.task import RecommendationTask, data_directory
 from tasks.rates import rate
 from tasks.vocabulary import DatasetVocabulary
@@ -99,7 +100,9 @@ def register_mixture(
         rates: by task or kind of task; 1 for those not named.
     """
     rate_of = functools.partial(rate, name, defaults=rates or {})
-    return seqio.MixtureRegistry.add(name, [(task_name, rate_of) for task_name in task_names])
+    return seqio.MixtureRegistry.add(
+        name, [(task_name, rate_of) for task_name in task_names], mixture_cls=StreamMixture
+    )
 
 
 def ensure_registered(name: str, data_dir: str | None = None) -> None:

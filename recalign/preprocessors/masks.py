@@ -105,7 +105,7 @@ def corrupt_spans(
     spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / rule.mean_span_length), 1)
     spans_B = tf.reduce_min(tf.stack([spans_B, noise_B, length_B - noise_B]), axis=0)
     spans_B = tf.minimum(spans_B, rule.most_spans)
-    most = tf.maximum(tf.reduce_max(spans_B), 1)  # a batch may be empty
+    most = tf.reduce_max(spans_B)
     kept_ends_BxS = _random_ends(length_B - noise_B, spans_B, most, draws, "kept spans")
     noise_ends_BxS = _random_ends(noise_B, spans_B, most, draws, "corrupted spans")
     noise_before_BxS = tf.pad(noise_ends_BxS[:, :-1], [[0, 0], [1, 0]])
@@ -153,7 +153,7 @@ def _random_ends(
     A total of 7 in 3 parts may give [2, 3, 7]; all divisions are equally likely. Columns after the
     last part repeat the total.
     """
-    width = tf.maximum(tf.reduce_max(total_B), 1)
+    width = tf.reduce_max(total_B)
     order_BxT = draws.order(purpose, width)
     inner_BxT = tf.range(1, width + 1) < total_B[:, tf.newaxis]
     order_BxT = tf.where(inner_BxT, order_BxT, -1)

@@ -129,9 +129,9 @@ class Stream:
         """What `batches` holds, one by one and as long as they are.
 
         Args:
-          first_position: a multiple of `batch_size`.
+          first_position: before it nothing is read.
           lengths: the most tokens of "inputs" and "targets"; None for any number.
-          batch_size: every so many positions …
+          batch_size: of every so many positions, counted from 0, …
           rows: … those that are read.
           names: of features that all the tasks have.
 
@@ -208,12 +208,17 @@ class Stream:
 
         @tf.autograph.experimental.do_not_convert
         def features_of(task_B: tf.Tensor, number_B: tf.Tensor) -> Features:
-            places = [tf.where(tf.equal(task_B, n))[:, 0] for n in range(len(makers))]
-            parts = [
-                maker(tf.gather(number_B, place))
-                for maker, place in zip(makers, places, strict=True)
-            ]
-            order_B = tf.math.invert_permutation(tf.concat(places, axis=0))
+            # A task that is absent makes one example that is left over: not every operation is
+            # defined on no rows at all.
+            size = tf.size(task_B, tf.int64)
+            spare_B = tf.pad(number_B, [[0, 1]])
+            places, parts = [], []
+            for n, maker in enumerate(makers):
+                place = tf.where(tf.equal(task_B, n))[:, 0]
+                missing = tf.cast(tf.equal(tf.size(place), 0), tf.int32)
+                places.append(tf.pad(place, [[0, missing]], constant_values=size))
+                parts.append(maker(tf.gather(spare_B, places[-1])))
+            order_B = tf.argsort(tf.concat(places, axis=0))[:size]
             features = {
                 name: tf.gather(tf.concat([part[name] for part in parts], axis=0), order_B)
                 for name in names

@@ -71,6 +71,12 @@ def test_rates(stream):
     np.testing.assert_allclose(shares, np.array([5, 1, 1, 1, 2]) / 10, atol=0.01)
 
 
+def test_a_task_may_be_absent_from_a_whole_chunk(stream):
+    never = dataclasses.replace(stream, rates=(1.0, 0.0))
+    alone = dataclasses.replace(stream, tasks=stream.tasks[:1], rates=(1.0,))
+    assert_same(read(never, 0, 2), read(alone, 0, 2))
+
+
 def test_another_seed_is_another_stream(stream, whole):
     other = dataclasses.replace(stream, seed=4)
     assert not np.array_equal(whole[0]["inputs"], read(other, 0, 1)[0]["inputs"])

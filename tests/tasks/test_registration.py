@@ -12,6 +12,7 @@ import seqio
 import tasks
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.stream import Stream
 from tasks.registration import KINDS
 from tasks.vocabulary import DatasetVocabulary, plain_vocabulary
 from tests.corpus import make_corpus, shared_data, vocabulary_file
@@ -98,6 +99,16 @@ def test_a_dataset_without_ratings_leaves_the_rating_task_out(prepared):
     assert len(examples) == 20
     with pytest.raises(UserError, match="rating_plain: the log of dataset 'plain' has no ratings"):
         seqio.get_mixture_or_task("rating_plain").get_dataset(LENGTHS)
+
+
+@pytest.mark.parametrize("mixture", ["rpat_plain", "rating_mlm_plain"])
+def test_a_mixture_that_lost_what_it_is_there_for_is_a_users_error(mixture, prepared):
+    error = f"{mixture} is there for rating_plain: the log of dataset 'plain' has no ratings"
+    with pytest.raises(UserError, match=error):
+        seqio.get_mixture_or_task(mixture).get_dataset(LENGTHS, "train", seed=0)
+    with pytest.raises(UserError, match=error):
+        Stream.of(mixture, 0)
+    assert len(Stream.of("ut_plain", 0).tasks) == 2
 
 
 def test_mixtures_run_through_seqios_feature_converter(prepared):
