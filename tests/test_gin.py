@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +13,7 @@ from recalign.trainer.experiment import load_experiment
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted([*ROOT.glob("gin/*.gin"), *ROOT.glob("gin/base/*.gin")])
 PAPER = [p for p in EXPERIMENTS if p.stem.rpartition("_")[2] in ("toys", "beauty", "sports")]
+ZERO_SHOT = [p for p in PAPER if p.stem.startswith("zero_shot_")]
 
 
 def name_of(path):
@@ -33,6 +36,9 @@ def test_the_set_is_whole():
     added = (*added, "rating", "rating_mlm")
     expected |= {f"gin/{mixture}_toys.gin" for mixture in added}
     expected |= {f"gin/base/{mixture}_toys.gin" for mixture in (*added, "reat", "raat", "rpat")}
+    # Tables 1 to 3.
+    rows = [f"zero_shot_{dataset}.gin" for dataset in ("toys", "beauty", "sports")]
+    expected |= {f"{folder}/{row}" for folder in ("gin", "gin/base") for row in rows}
     assert expected | {"gin/own.gin"} == {name_of(path) for path in EXPERIMENTS}
 
 
@@ -40,11 +46,16 @@ def test_the_set_is_whole():
 def test_an_experiment_resolves_and_says_what_it_is_for(path):
     experiment = load(path)
     if path.stem != "own":
-        assert experiment.mixture_or_task_name == path.stem
+        mixture = path.stem.replace("zero_shot", "ut")
+        assert experiment.mixture_or_task_name == mixture
     head = path.read_text().partition("\ninclude")[0]
     assert "To reach" in head
     assert "Hardware: " in head
-    assert f"recalign train --gin_file={name_of(path)}" in head
+    assert f"recalign train --gin_file={name_of(path)} " in head
+    program = "eval" if path in ZERO_SHOT else "train"
+    assert f"python -m t5x.{program} --gin_file={name_of(path)} " in head
+    # Orbax refuses T5X's checkpoints a relative path.
+    assert not re.search(r"t5x\.\w+ .*DIR=\"'runs", head)
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
@@ -59,7 +70,7 @@ def test_an_experiment_holds_macros_and_includes_alone(path):
 def test_the_papers_settings(path):
     experiment = load(path)
     steps, batch, size = (10_000, 64, "base") if path.parent.name == "base" else (70_000, 16, "xl")
-    assert experiment.train_steps - experiment.initial_step == steps
+    assert experiment.train_steps - experiment.initial_step == (0 if path in ZERO_SHOT else steps)
     assert (experiment.batch_size, experiment.beam_size) == (batch, 20)
     assert (experiment.learning_rate, experiment.warmup_steps) == (0.001, 1000)
     assert (experiment.dropout_rate, experiment.z_loss) == (0.1, 1e-4)
@@ -97,6 +108,14 @@ def test_models(size):
         SIZES[size]
     )
     assert (model.head_dim, model.vocab_size, model.dtype) == (64, 32128, "bfloat16")
+
+
+def test_the_page_of_experiments_is_of_these_files():
+    made = subprocess.run(
+        [sys.executable, "docs/experiments.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == (ROOT / "docs/experiments.md").read_text()
 
 
 def test_ones_own_words_for_p5_are_a_macro():
