@@ -106,14 +106,19 @@ def state_shape(
 def new_state(
     params: Any, optimizer: optax.GradientTransformation, first_step: int, mesh: Mesh
 ) -> TrainState:
-    """The state before the first step of fine-tuning, laid out on the mesh."""
+    """The state before the first step of fine-tuning, laid out on the mesh.
 
-    def build(params: Any) -> TrainState:
+    Parameters that lie as the mesh asks are taken as they are, not copied: memory need not hold
+    them twice. The first step, which is given the state to overwrite, ends them.
+    """
+
+    def build(params: Any) -> tuple[AdafactorState, LossParts]:
         moments = optimizer.init(params)._replace(step=jnp.asarray(first_step, jnp.int32))
-        return TrainState(params, moments, nothing_yet())
+        return moments, nothing_yet()
 
     shardings = state_shardings(mesh, jax.eval_shape(build, params))
-    return jax.jit(build, out_shardings=shardings)(params)
+    moments, window = jax.jit(build, out_shardings=shardings)(params)
+    return TrainState(jax.device_put(params, state_shardings(mesh, params)), moments, window)
 
 
 def random_params(config: T5Config, seed: int, mesh: Mesh) -> Any:

@@ -1,5 +1,6 @@
 """Start weights of any format, each part read where it is needed."""
 
+import concurrent.futures
 from typing import Any
 
 import jax
@@ -8,6 +9,9 @@ import numpy as np
 from recalign.model.config import T5Config
 from recalign.weights import fingerprints, formats, inspection, own
 from recalign.weights.tensors import Index, Tensor, Weights, as_float32, place, stacks, unflatten
+
+# Layers read at once: a bucket answers each slowly, and each is held until it is in its stack.
+_READERS = 8
 
 
 def load_params(
@@ -44,26 +48,48 @@ def _array(weights: Weights, names: list[str], sharding: jax.sharding.Sharding) 
     layers = [as_float32(weights.params[name]) for name in names]
     stacked = place(names[0]).layer is not None
     shape = (len(layers), *layers[0].shape) if stacked else layers[0].shape
-    # Devices that hold the same part share one reading of it.
-    read: dict[tuple, np.ndarray] = {}
+    held = _held_by_this_process(sharding, shape)
+    read = _read_layers(layers, held) if stacked else layers[0].read(held)
 
     def part(index: Index | None) -> np.ndarray:
-        index = index or ()
-        bounds = tuple(slice(*axis.indices(size)) for axis, size in zip(index, shape, strict=True))
-        key = tuple((axis.start, axis.stop) for axis in bounds)
-        if key not in read:
-            read[key] = _read_layers(layers, bounds) if stacked else layers[0].read(bounds)
-        return read[key]
+        bounds = _bounded(index, shape)
+        return read[
+            tuple(
+                slice(axis.start - first.start, axis.stop - first.start)
+                for axis, first in zip(bounds, held, strict=True)
+            )
+        ]
 
     return jax.make_array_from_callback(shape, sharding, part)
 
 
+def _held_by_this_process(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> Index:
+    """The box around what its devices hold: read at once, since their parts may share a chunk."""
+    indices = sharding.addressable_devices_indices_map(shape).values()
+    parts = [_bounded(index, shape) for index in indices]
+    return tuple(
+        slice(min(part.start for part in axis), max(part.stop for part in axis))
+        for axis in zip(*parts, strict=True)
+    )
+
+
+def _bounded(index: Index | None, shape: tuple[int, ...]) -> Index:
+    """slice(None) -> slice(0, size)."""
+    axes = zip(index or (), shape, strict=True)
+    return tuple(slice(*axis.indices(size)[:2]) for axis, size in axes)
+
+
 def _read_layers(layers: list[Tensor], bounds: Index) -> np.ndarray:
+    """The layers of a stack, several at a time: each is a file or an object of its own."""
     chosen = layers[bounds[0]]
-    part = np.empty([len(chosen), *(axis.stop - axis.start for axis in bounds[1:])], np.float32)
-    for number, layer in enumerate(chosen):
-        part[number] = layer.read(bounds[1:])
-    return part
+    stack = np.empty([len(chosen), *(axis.stop - axis.start for axis in bounds[1:])], np.float32)
+
+    def read(number: int) -> None:
+        stack[number] = chosen[number].read(bounds[1:])
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(read, range(len(chosen))))
+    return stack
 
 
 def _sharding(shardings: Any | None, stack: str) -> jax.sharding.Sharding:
