@@ -5,7 +5,7 @@ passed over elsewhere.
 """
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,7 +15,12 @@ import seqio
 from tests.corpus import make_corpus
 
 if find_spec("t5x") is None:
-    collect_ignore = ["test_engines.py", "test_partitioned.py", "test_programs.py"]
+    collect_ignore = [
+        "test_engines.py",
+        "test_experiments.py",
+        "test_partitioned.py",
+        "test_programs.py",
+    ]
 
 TINY = {
     "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
@@ -59,10 +64,10 @@ def experiment(
     from recalign.trainer import setup
     from recalign.trainer.experiment import load_experiment
 
-    def make(**macros: Any) -> Any:
+    def make(files: Sequence[str] = FILES, **macros: Any) -> Any:
         model_dir = str(tmp_path_factory.mktemp("run"))
         given = {**TINY, "MODEL_DIR": model_dir, "DATA_DIR": data_dir, **macros}
-        made = load_experiment(FILES, [f"{name} = {value!r}" for name, value in given.items()])
+        made = load_experiment(files, [f"{name} = {value!r}" for name, value in given.items()])
         setup.prepare(made)
         return made
 
