@@ -161,7 +161,7 @@ def _start(config: T5Config, batch: int, beam_size: int, max_decode_len: int) ->
         live_log_probs_BxK=jnp.zeros((batch, 1), jnp.float32),
         live_tokens_BxKxT=jnp.zeros((batch, 1, max_decode_len), jnp.int32),
         live_nodes_BxK=jnp.zeros((batch, 1), jnp.int32),
-        cache=incremental.empty_cache(config, batch, 1, max_decode_len),
+        cache=incremental.empty_cache(config, batch, beam_size, max_decode_len),
         finished=Beams(
             tokens_BxKxT=jnp.zeros((batch, beam_size, max_decode_len), jnp.int32),
             scores_BxK=jnp.full((batch, beam_size), NO_BEAM, jnp.float32),

@@ -101,36 +101,44 @@ class DecoderLayer(nn.Module):
     def step(
         self,
         x_BxKxD: Float[Array, "B K D"],
-        cached_BxKxTxHxC: tuple[Float[Array, "B K T H C"], Float[Array, "B K T H C"]],
+        keys_NxBxSxHxC: Float[Array, "N B S H C"],
+        values_NxBxSxHxC: Float[Array, "N B S H C"],
+        layer: Int[Array, ""],
+        first_slot: Int[Array, ""],
         cross_BxLxHxC: tuple[Float[Array, "B L H C"], Float[Array, "B L H C"]],
-        self_bias_1xHx1xT: Float[Array, "1 H 1 T"],
-        cross_bias: Float[Array, "B 1 1 L"],
-        position: Int[Array, ""],
-    ) -> tuple[Float[Array, "B K D"], tuple[Float[Array, "B K T H C"], ...]]:
-        """One position of K beams; returns the output and the cache with that position filled.
+        self_bias_1xHx1xS: Float[Array, "1 H 1 S"],
+        own_bias_Bx1xKxS: Float[Array, "B 1 K S"],
+        cross_bias_Bx1x1xL: Float[Array, "B 1 1 L"],
+    ) -> tuple[Float[Array, "B K D"], Float[Array, "N B S H C"], Float[Array, "N B S H C"]]:
+        """One position of K beams; see `recalign.model.incremental`.
 
-        Attention to the encoder takes the beams of an example as its queries, so its keys and
-        values are neither copied nor read once a beam.
+        Both attentions take the beams of an example as their queries, so that keys and values are
+        neither copied nor read once a beam. This layer's keys and values of the position are
+        written to the slots from `first_slot` on.
         """
-        B, K, D = x_BxKxD.shape
         normed = self.pre_self_attention_layer_norm(x_BxKxD)
-        current = self.self_attention.keys_values(normed)
-        cached_BxKxTxHxC = tuple(
-            jax.lax.dynamic_update_index_in_dim(cache, new, position, axis=2)
-            for cache, new in zip(cached_BxKxTxHxC, current, strict=True)
+        keys_NxBxSxHxC, values_NxBxSxHxC = (
+            jax.lax.dynamic_update_slice(cache, new[None], (layer, 0, first_slot, 0, 0))
+            for cache, new in zip(
+                (keys_NxBxSxHxC, values_NxBxSxHxC),
+                self.self_attention.keys_values(normed),
+                strict=True,
+            )
         )
-        key, value = (cache.reshape(B * K, *cache.shape[2:]) for cache in cached_BxKxTxHxC)
-        attended = self.self_attention.attend(
-            normed.reshape(B * K, 1, D), key, value, self_bias_1xHx1xT, None
+        x_BxKxD = x_BxKxD + self.self_attention.attend(
+            normed,
+            keys_NxBxSxHxC[layer],
+            values_NxBxSxHxC[layer],
+            self_bias_1xHx1xS,
+            own_bias_Bx1xKxS,
         )
-        x_BxKxD = x_BxKxD + attended.reshape(B, K, D)
-
         normed = self.pre_cross_attention_layer_norm(x_BxKxD)
         x_BxKxD = x_BxKxD + self.encoder_decoder_attention.attend(
-            normed, *cross_BxLxHxC, None, cross_bias
+            normed, *cross_BxLxHxC, None, cross_bias_Bx1x1xL
         )
         normed = self.pre_mlp_layer_norm(x_BxKxD)
-        return x_BxKxD + self.mlp(normed, deterministic=True), cached_BxKxTxHxC
+        x_BxKxD = x_BxKxD + self.mlp(normed, deterministic=True)
+        return x_BxKxD, keys_NxBxSxHxC, values_NxBxSxHxC
 
 
 class Encoder(nn.Module):

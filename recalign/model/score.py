@@ -109,7 +109,7 @@ def _score(
         at_target -= jax.nn.logsumexp(logits_BxKxV, axis=-1, keepdims=True)
         return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target.reshape(B, C), 0.0)
 
-    scored = (incremental.empty_cache(config, B, 1, T), jnp.zeros((B, C), jnp.float32))
+    scored = (incremental.empty_cache(config, B, C, T), jnp.zeros((B, C), jnp.float32))
     for position in range(shared_prefix + 1):
         scored = add_position(jnp.asarray(position), scored, shared_TxBx1)
     cache, log_probs_BxC = scored
@@ -118,6 +118,6 @@ def _score(
         shared_prefix + 1,
         longest,
         functools.partial(add_position, read_TxBxK=read_TxBxC),
-        (incremental.repeat(cache, C), log_probs_BxC),
+        (incremental.reorder(cache, jnp.zeros((B, C), jnp.int32)), log_probs_BxC),
     )
     return jnp.where(tokens_BxCxT[..., 0] > 0, log_probs_BxC, NO_BEAM)

@@ -7,15 +7,15 @@ enumeration of all prefixes by NumPy says which those are. They are the catalogu
 wherever none of those has lost a prefix.
 """
 
+import jax
 import numpy as np
 import pytest
 
+from recalign.model.names import from_t5x
 from recalign.model.trie import Trie
 
-from .conftest import ragged
+from .conftest import ragged, seeded_weights, tiny_config
 from .searching import EOS, padded, penalised, search, teacher_forced
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 PROMPTS, ITEMS, BEAMS, LENGTH = 100, 500, 20, 5
 TOLERANCE = 1e-4  # of scores around -10, in float32
@@ -23,6 +23,17 @@ TOLERANCE = 1e-4  # of scores around -10, in float32
 PAIRS = np.random.default_rng(12).permutation(1600)[:400]
 CATALOGUE = [(44, 2 + int(pair) // 40, 2 + int(pair) % 40) for pair in PAIRS]
 CATALOGUE += [(*item, 45) for item in CATALOGUE[:100]]
+
+
+@pytest.fixture(scope="module")
+def config():
+    """One layer and head: 500 beams look at all that any of them has read."""
+    return tiny_config(num_decoder_layers=1, num_heads=1)
+
+
+@pytest.fixture(scope="module")
+def params(config):
+    return from_t5x(seeded_weights(config))
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +54,13 @@ def scores(token_log_probs):
 
 
 def _search(config, params, prompts, beam_size):
-    beams = search(
-        config,
-        params,
-        prompts,
-        beam_size=beam_size,
-        max_decode_len=LENGTH,
-        trie=Trie.from_sequences(CATALOGUE, EOS),
+    trie = Trie.from_sequences(CATALOGUE, EOS)
+    beams = jax.tree.map(
+        lambda *parts: np.concatenate(parts),
+        *(
+            search(config, params, part, beam_size=beam_size, max_decode_len=LENGTH, trie=trie)
+            for part in np.split(prompts, 10)
+        ),
     )
     number_of = {
         tuple(row): number for number, row in enumerate(padded(CATALOGUE, LENGTH).tolist())
