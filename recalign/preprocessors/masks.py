@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from recalign.preprocessors.draws import Draws
 
-_BEYOND = 2**30
-
 
 def choose_masked(present_BxW: tf.Tensor, ratio: float, draws: Draws) -> tf.Tensor:
     """bool [B, w]: a random `ratio` of the items that are there, rounded, at least one.
@@ -99,7 +97,6 @@ def corrupt_spans(
         inputs and targets, both ending with EOS.
     """
     length_B = tf.cast(tokens.row_lengths(), tf.int32) - 1
-    tokens_BxL = tokens.to_tensor()
     noise_B = _rounded(tf.cast(length_B, tf.float64) * rule.ratio)
     noise_B = tf.minimum(tf.maximum(noise_B, 1), length_B - 1)
     spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / rule.mean_span_length), 1)
@@ -108,37 +105,41 @@ def corrupt_spans(
     most = tf.reduce_max(spans_B)
     kept_ends_BxS = _random_ends(length_B - noise_B, spans_B, most, draws, "kept spans")
     noise_ends_BxS = _random_ends(noise_B, spans_B, most, draws, "corrupted spans")
-    noise_before_BxS = tf.pad(noise_ends_BxS[:, :-1], [[0, 0], [1, 0]])
-    real_BxS = tf.range(most) < spans_B[:, tf.newaxis]
-    begin_BxS = tf.where(real_BxS, kept_ends_BxS + noise_before_BxS, _BEYOND)
-    end_BxS = tf.where(real_BxS, kept_ends_BxS + noise_ends_BxS, _BEYOND)
+    begin_BxS = kept_ends_BxS + tf.pad(noise_ends_BxS[:, :-1], [[0, 0], [1, 0]])
+    end_BxS = kept_ends_BxS + noise_ends_BxS
+    last_end_BxS = tf.pad(end_BxS[:, :-1], [[0, 0], [1, 0]])
 
-    batch, width = tf.unstack(tf.shape(tokens_BxL))
-    place_BxL = tf.tile(tf.range(width)[tf.newaxis], [batch, 1])
-    begun_BxL = tf.searchsorted(begin_BxS, place_BxL, side="right")
-    ended_BxL = tf.searchsorted(end_BxS, place_BxL, side="right")
-    is_noise_BxL = begun_BxL > ended_BxL
-    before_BxL = tf.pad(begun_BxL[:, :-1], [[0, 0], [1, 0]])
-    is_first_BxL = begun_BxL > before_BxL
-    sentinel_BxL = first_sentinel + 1 - begun_BxL
-    is_eos_BxL = tf.equal(place_BxL, length_B[:, tf.newaxis])
-    is_text_BxL = place_BxL < length_B[:, tf.newaxis]
+    # Both sides are pieces of the text and sentinels in turn, and EOS. Spans that a row does not
+    # have are empty pieces.
+    text_Bx1 = tf.cast(tokens.row_starts(), tf.int32)[:, tf.newaxis]
+    sentinel_S = tf.range(most)
+    pool = tf.concat([tokens.flat_values, first_sentinel - sentinel_S], axis=0)
+    sentinel_BxS = tf.size(tokens.flat_values) + sentinel_S + tf.zeros_like(begin_BxS)
+    is_real_BxS = tf.cast(sentinel_S < spans_B[:, tf.newaxis], tf.int32)
+    eos = (text_Bx1 + length_B[:, tf.newaxis], tf.ones_like(text_Bx1))
+    kept = (text_Bx1 + last_end_BxS, begin_BxS - last_end_BxS)
+    noise = (text_Bx1 + begin_BxS, end_BxS - begin_BxS)
+    sentinel = (sentinel_BxS, is_real_BxS)
+    return _joined(pool, kept, sentinel, eos), _joined(pool, sentinel, noise, eos)
 
-    keep_BxL = (is_text_BxL & (tf.logical_not(is_noise_BxL) | is_first_BxL)) | is_eos_BxL
-    shown_BxL = tf.where(is_first_BxL, sentinel_BxL, tokens_BxL)
-    inputs = tf.RaggedTensor.from_row_lengths(
-        tf.boolean_mask(shown_BxL, keep_BxL),
-        tf.cast(length_B - noise_B + spans_B + 1, tf.int64),
+
+Pieces = tuple[tf.Tensor, tf.Tensor]
+"""int32 [B, S] where pieces start in a pool of tokens, and how long they are."""
+
+
+def _joined(pool: tf.Tensor, first: Pieces, second: Pieces, end: Pieces) -> tf.RaggedTensor:
+    """int32 [B, (tokens)]: pieces of the first and the second kind in turn, and the end."""
+    batch = tf.shape(end[0])[0]
+    start_BxP, length_BxP = (
+        tf.concat([tf.reshape(tf.stack([one, other], axis=2), [batch, -1]), last], axis=1)
+        for one, other, last in zip(first, second, end, strict=True)
+    )
+    places = tf.ragged.range(tf.reshape(start_BxP, [-1]), tf.reshape(start_BxP + length_BxP, [-1]))
+    return tf.RaggedTensor.from_row_lengths(
+        tf.gather(pool, places.flat_values),
+        tf.cast(tf.reduce_sum(length_BxP, axis=1), tf.int64),
         validate=False,
     )
-    pair_BxLx2 = tf.stack([sentinel_BxL, tokens_BxL], axis=2)
-    keep_BxLx2 = tf.stack([is_first_BxL, is_noise_BxL | is_eos_BxL], axis=2)
-    targets = tf.RaggedTensor.from_row_lengths(
-        tf.boolean_mask(pair_BxLx2, keep_BxLx2),
-        tf.cast(noise_B + spans_B + 1, tf.int64),
-        validate=False,
-    )
-    return inputs, targets
 
 
 def _rounded(value: tf.Tensor) -> tf.Tensor:

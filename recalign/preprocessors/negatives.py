@@ -90,14 +90,11 @@ class NegativeSampler:
         fresh_BxT = tf.logical_not(self._is_owned(record_B, drawn_BxT) | _is_repeat(drawn_BxT))
         number_BxT = tf.cumsum(tf.cast(fresh_BxT, tf.int32), axis=1)
         chosen_BxT = fresh_BxT & (number_BxT <= self._count)
-        batch = tf.shape(drawn_BxT, tf.int64)[0]
-        where = tf.where(chosen_BxT)
-        place = tf.cast(tf.boolean_mask(number_BxT, chosen_BxT) - 1, tf.int64)
-        negatives_BxN = tf.scatter_nd(
-            tf.stack([where[:, 0], place], axis=1),
+        negatives_BxN = tf.RaggedTensor.from_row_lengths(
             tf.boolean_mask(drawn_BxT, chosen_BxT),
-            tf.stack([batch, self._count]),
-        )
+            tf.minimum(number_BxT[:, -1], self._count),
+            validate=False,
+        ).to_tensor(shape=[None, self._count])
         lacking = tf.where(number_BxT[:, -1] < self._count)[:, 0]
         return tf.cond(
             tf.size(lacking) > 0,
@@ -167,11 +164,14 @@ def _is_repeat(item_BxT: tf.Tensor) -> tf.Tensor:
     [[5, 8, 5, 5]] -> [[False, False, True, True]]
     """
     batch, tries = tf.shape(item_BxT, tf.int64)[0], item_BxT.shape[1]
-    key_BxT = tf.cast(item_BxT, tf.int64) * tries + tf.range(tries, dtype=tf.int64)
-    sorted_BxT = tf.sort(key_BxT, axis=1)
-    same_BxS = tf.equal(sorted_BxT[:, 1:] // tries, sorted_BxT[:, :-1] // tries)
+    # Sorted with the column as low bits, an item that stood before is the next in the row.
+    column_bits = (tries - 1).bit_length()
+    key_BxT = tf.bitwise.left_shift(tf.cast(item_BxT, tf.int64), tf.constant(column_bits, tf.int64))
+    key_BxT = tf.math.top_k(key_BxT + tf.range(tries, dtype=tf.int64), tries).values
+    item_BxT = tf.bitwise.right_shift(key_BxT, tf.constant(column_bits, tf.int64))
+    same_BxS = tf.equal(item_BxT[:, 1:], item_BxT[:, :-1])
     where = tf.where(same_BxS)
-    column = tf.boolean_mask(sorted_BxT[:, 1:], same_BxS) % tries
+    column = tf.boolean_mask(key_BxT[:, :-1], same_BxS) % 2**column_bits
     return tf.scatter_nd(
         tf.stack([where[:, 0], column], axis=1),
         tf.ones_like(column, tf.bool),
