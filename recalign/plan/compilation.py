@@ -17,6 +17,7 @@ from recalign.plan.traffic import traffic
 # What jax 0.10 raises under XLA's own name for memory that does not suffice.
 _NO_MEMORY = "RESOURCE_EXHAUSTED"
 _TOO_LARGE = 2**50
+_LEAST_KEPT = "jax_persistent_cache_min_compile_time_secs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def compile_program(program: Program, chips: int) -> Compiled:
     flops = matmul_flops(jaxpr, while_turns=turns) / chips
     once = matmul_flops(jaxpr, loops_once=True) / chips
     try:
-        compiled = program.traced.lower(lowering_platforms=("tpu",)).compile()
+        compiled = _compiled(program.traced)
     except jax.errors.JaxRuntimeError as error:
         if _NO_MEMORY not in str(error):
             raise
@@ -90,7 +91,7 @@ def available_bytes(device: Any) -> int:
     """The part of a chip's memory that programs may use: what XLA says of one that cannot fit."""
     shape = jax.ShapeDtypeStruct((_TOO_LARGE,), jnp.int8, sharding=SingleDeviceSharding(device))
     try:
-        jax.jit(lambda x: x + 1).trace(shape).lower(lowering_platforms=("tpu",)).compile()
+        _compiled(jax.jit(lambda x: x + 1).trace(shape))
     except jax.errors.JaxRuntimeError as error:
         if found := re.search(r"available HBM \((?P<gib>[\d.]+)G\)", str(error)):
             return int(float(found["gib"]) * 2**30)
@@ -98,6 +99,16 @@ def available_bytes(device: Any) -> int:
             return int(float(found["gib"]) * 2**30)
         raise UserError(f"XLA does not say how much memory a chip has: {error}") from error
     raise UserError("XLA's TPU compiler took a program of a pebibyte to fit a chip")
+
+
+def _compiled(traced: Any) -> Any:
+    """Compiles for the TPU, past JAX's persistent cache: without a chip nothing is read from it."""
+    least = getattr(jax.config, _LEAST_KEPT)
+    jax.config.update(_LEAST_KEPT, float("inf"))
+    try:
+        return traced.lower(lowering_platforms=("tpu",)).compile()
+    finally:
+        jax.config.update(_LEAST_KEPT, least)
 
 
 def _one_line(message: str) -> str:

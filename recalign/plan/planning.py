@@ -6,8 +6,11 @@ from collections.abc import Callable
 from recalign.errors import UserError
 from recalign.plan.chips import Slice
 from recalign.plan.compilation import Compiled, available_bytes, compile_program
+from recalign.plan.estimate import estimate
+from recalign.plan.flops import matmul_flops
 from recalign.plan.programs import (
     Layout,
+    Program,
     Sizes,
     decode_program,
     mesh_of,
@@ -31,7 +34,8 @@ class Plan:
       layout: what was planned: the experiment's, or the search's best.
       batch_size, decode_batch_size: examples over all chips.
       sizes: by shapes and shardings.
-      train, decode: the compiled programs; decode is None where the train step does not fit.
+      train, decode: the compiled programs; train is None where nothing is trained, decode where
+        the train step does not fit.
       steps: TRAIN_STEPS without those of pre-training.
       tried: by the search, the fastest first.
       gin: lines to paste, where a search found a layout that fits.
@@ -44,7 +48,7 @@ class Plan:
     batch_size: int
     decode_batch_size: int
     sizes: Sizes
-    train: Compiled
+    train: Compiled | None
     decode: Compiled | None
     steps: int
     tried: tuple[Tried, ...] = ()
@@ -52,11 +56,12 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        return self.train.fits and self.decode is not None and self.decode.fits
+        return self.decode is not None and self.decode.fits
 
     @property
     def hours(self) -> float | None:
-        times = roofline(self.train, self.where)
+        """Of training."""
+        times = roofline(self.train, self.where) if self.train else None
         return times.seconds * self.steps / 3600 if times else None
 
     @property
@@ -96,9 +101,16 @@ class _Planner:
         self._devices = where.devices()
         self._available = available_bytes(self._devices[0])
         self._trained: dict[Layout, Compiled] = {}
+        self._held: dict[Layout, Sizes] = {}
+        self._flops: dict[bool | str, float] = {}  # of a chip, by rematerialisation
 
     def searched(self) -> Plan:
         experiment, where = self._experiment, self._where
+        if experiment.train_steps <= experiment.initial_step:
+            raise UserError(
+                "--search is for the fastest train step, and this experiment trains none: plan it "
+                "with a NUM_PARTITIONS of your own"
+            )
         if not partitionings(experiment, where.chips):
             raise UserError(
                 f"BATCH_SIZE = {experiment.batch_size} and {experiment.model.num_heads} heads "
@@ -108,14 +120,15 @@ class _Planner:
             experiment,
             where.chips,
             self._available,
-            lambda layout: sizes(experiment, layout, mesh_of(self._devices, layout)),
+            self._sizes,
+            self._estimated,
             self._try,
             self._say,
         )
         best = tried[0]
         if best.seconds is None:
-            compiled = [one for one in tried if one.layout in self._trained]
-            layout = compiled[-1].layout if compiled else tried[-1].layout
+            compiled = [one.layout for one in tried if one.layout in self._trained]
+            layout = compiled[-1] if compiled else tried[-1].layout
             return dataclasses.replace(self.planned(layout), tried=tuple(tried))
         found = dataclasses.replace(self.planned(best.layout), tried=tuple(tried))
         copies = where.chips // best.layout.num_partitions
@@ -132,9 +145,10 @@ class _Planner:
 
     def planned(self, layout: Layout) -> Plan:
         experiment, mesh = self._experiment, mesh_of(self._devices, layout)
-        train = self._train(layout)
+        steps = max(0, experiment.train_steps - experiment.initial_step)
+        train = self._train(layout) if steps else None
         decode = None
-        if train.fits:
+        if train is None or train.fits:
             partitioning.check_batch_size("EVAL_BATCH_SIZE", experiment.decode_batch_size, mesh)
             self._say(f"compiling the decode step: batch {experiment.decode_batch_size}")
             decode = compile_program(decode_program(experiment, layout, mesh), self._where.chips)
@@ -145,26 +159,43 @@ class _Planner:
             layout=layout,
             batch_size=experiment.batch_size,
             decode_batch_size=experiment.decode_batch_size,
-            sizes=sizes(experiment, layout, mesh),
+            sizes=self._sizes(layout),
             train=train,
             decode=decode,
-            steps=max(0, experiment.train_steps - experiment.initial_step),
+            steps=steps,
         )
 
     def _train(self, layout: Layout) -> Compiled:
         if layout not in self._trained:
-            mesh = mesh_of(self._devices, layout)
-            partitioning.check_batch_size(
-                "BATCH_SIZE", self._experiment.batch_size, mesh, layout.microbatches
-            )
             self._say(f"compiling the train step: {', '.join(layout.gin())}")
-            program = train_program(self._experiment, layout, mesh)
+            program = self._train_program(layout)
             self._trained[layout] = compile_program(program, self._where.chips)
         return self._trained[layout]
 
-    def _try(self, layout: Layout) -> Tried:
+    def _train_program(self, layout: Layout) -> Program:
+        mesh = mesh_of(self._devices, layout)
+        partitioning.check_batch_size(
+            "BATCH_SIZE", self._experiment.batch_size, mesh, layout.microbatches
+        )
+        return train_program(self._experiment, layout, mesh)
+
+    def _sizes(self, layout: Layout) -> Sizes:
+        if layout not in self._held:
+            mesh = mesh_of(self._devices, layout)
+            self._held[layout] = sizes(self._experiment, layout, mesh)
+        return self._held[layout]
+
+    def _estimated(self, layout: Layout) -> float:
+        """Seconds of a train step, by hand."""
+        if layout.remat not in self._flops:  # how a step is spread does not change its products
+            traced = self._train_program(layout).traced
+            self._flops[layout.remat] = matmul_flops(traced.jaxpr) / self._where.chips
+        flops = self._flops[layout.remat]
+        return estimate(self._experiment, layout, self._where, flops, self._sizes).seconds
+
+    def _try(self, layout: Layout) -> tuple[float | None, str]:
         compiled = self._train(layout)
         times = roofline(compiled, self._where)
         if times is None or compiled.peak is None:
-            return Tried(layout, None, compiled.refusal or "")
-        return Tried(layout, times.seconds, f"{compiled.peak / self._available:.0%} of the memory")
+            return None, compiled.refusal or ""
+        return times.seconds, f"{compiled.peak / self._available:.0%} of the memory"

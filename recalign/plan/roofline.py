@@ -6,12 +6,16 @@ from recalign.plan.chips import Slice
 from recalign.plan.compilation import Compiled
 
 ASSUMPTIONS = (
+    "Memory is XLA's own count for the compiled programs, which are those that the own engine "
+    "runs; T5X's network is another program.",
     "Peak figures are Google's for a chip: bfloat16 operations, and HBM bandwidth; a real step "
-    "reaches a part of them, so the times are lower bounds.",
+    "reaches a part of them, so expect more hours and chip-hours than these. There are no prices "
+    "here.",
     "A step takes the longer of its arithmetic and its memory traffic, and then its traffic over "
-    "the links: nothing of that is hidden behind arithmetic.",
+    "the links: nothing of that is hidden behind arithmetic, though XLA hides some.",
     "Operations are those of matrix products, dropout and softmax left out, the rematerialised "
-    "ones counted; loops count every turn, beam search as if every example needed all tokens.",
+    "ones counted; loops count every turn, beam search as if every example needed all tokens and "
+    "any token could follow.",
     "A collective uses both directions of one dimension of the torus, half where a side is too "
     "short to close (below 16 for v5e and v6e, 4 for v4 and v5p).",
     "Reading data, validation, checkpoints and start-up are not in the hours.",

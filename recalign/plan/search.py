@@ -1,5 +1,6 @@
 """Which layouts make sense for an experiment on a slice, and which of them is the fastest."""
 
+import heapq
 import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -7,20 +8,22 @@ from typing import NamedTuple
 from recalign.plan.programs import Layout, Sizes
 from recalign.trainer.experiment import Experiment
 
-# From the fastest to the leanest: keep all; keep matrix products; keep the layers' inputs.
+# Keep all; keep matrix products; keep the layers' inputs.
 REMATS: tuple[bool | str, ...] = (False, "dots_with_no_batch_dims_saveable", True)
-# Partitionings that fit before the search ends: more partitions only move more over the links.
+# Layouts that fit before the search ends: compiling one takes minutes, and they come in the order
+# of their estimated time.
 _ENOUGH = 2
 # The estimate of activations knows neither XLA's savings nor its padding: a layout is left out
 # uncompiled only where the estimate is this much above the memory.
-_SLACK = 1.2
+_SLACK = 1.1
 
 
 class Tried(NamedTuple):
     """A layout and what became of it."""
 
     layout: Layout
-    seconds: float | None  # of a train step; None where it does not fit
+    estimated: float | None  # seconds of a train step, by hand; None where it cannot fit
+    seconds: float | None  # by what was compiled; None where it does not fit, or was not compiled
     reason: str  # why it does not fit, or how full the memory is
 
 
@@ -29,30 +32,73 @@ def search(
     chips: int,
     available: int,
     sizes_of: Callable[[Layout], Sizes],
-    compiled: Callable[[Layout], Tried],
+    estimated: Callable[[Layout], float],
+    compiled: Callable[[Layout], tuple[float | None, str]],
     say: Callable[[str], None],
 ) -> list[Tried]:
-    """Tries layouts, the fastest of each kind first; the best that fits leads the list.
+    """Compiles layouts in the order of their estimated time until enough fit.
 
-    Of one partitioning and rematerialisation, microbatches double until the step fits. What the
-    arithmetic alone shows to be too large is not compiled.
+    Of one partitioning and rematerialisation, microbatches double until the step fits. What
+    arithmetic shows to be too large is not compiled.
+
+    Args:
+      experiment, chips, available: what is planned, for how many chips of how many bytes.
+      sizes_of: bytes of a chip.
+      estimated: seconds of a train step, by hand.
+      compiled: (seconds, or None where it does not fit; what the compiler says) of a train step.
+      say: is told what goes on.
+
+    Returns:
+      The fastest first, then those that do not fit, then those that were not compiled.
     """
     tried: list[Tried] = []
-    fitting: set[int] = set()
-    for partitions, remat in itertools.product(partitionings(experiment, chips), REMATS):
-        if len(fitting - {partitions}) >= _ENOUGH:
-            break
-        for layout in _microbatched(experiment, chips, partitions, remat):
-            found = _too_large(sizes_of(layout), available)
-            result = Tried(layout, None, found) if found else compiled(layout)
-            say(f"{', '.join(layout.gin())}: {result.reason}")
-            tried.append(result)
-            if result.seconds is not None:
-                fitting.add(partitions)
-                break
-            if found.startswith("parameters"):
-                break
-    return sorted(tried, key=lambda one: (one.seconds is None, one.seconds or 0.0))
+    waiting: list[tuple[float, int, Layout, Iterator[Layout]]] = []
+    numbers = itertools.count()
+
+    def next_of(layouts: Iterator[Layout]) -> None:
+        for layout in layouts:
+            held = sizes_of(layout)
+            found = _parameters_too_large(held, available) or _too_large(held, available)
+            if not found:
+                entry = (estimated(layout), next(numbers), layout, layouts)
+                heapq.heappush(waiting, entry)
+                return
+            tried.append(Tried(layout, None, None, found))
+
+    say("estimating")
+    for partitions in partitionings(experiment, chips):
+        leanest = Layout(partitions, 1, True)
+        if found := _parameters_too_large(sizes_of(leanest), available):
+            tried.append(Tried(leanest, None, None, found))
+            continue
+        for remat in REMATS:
+            next_of(_microbatched(experiment, chips, partitions, remat))
+    fitting = 0
+    while waiting and fitting < _ENOUGH:
+        seconds, _, layout, others = heapq.heappop(waiting)
+        say(
+            f"{', '.join(layout.gin())}: {seconds * 1e3:,.0f} ms estimated, "
+            f"the best of {len(waiting) + 1} that may fit"
+        )
+        result = Tried(layout, seconds, *compiled(layout))
+        tried.append(result)
+        if result.seconds is None:
+            next_of(others)
+        else:
+            fitting += 1
+    tried += [
+        Tried(layout, seconds, None, "not compiled: others are estimated to be faster")
+        for seconds, _, layout, _ in sorted(waiting)
+    ]
+    return sorted(tried, key=_order)
+
+
+def _order(one: Tried) -> tuple[bool, float, bool]:
+    return (
+        one.seconds is None,
+        one.seconds or one.estimated or float("inf"),
+        one.estimated is None,
+    )
 
 
 def partitionings(experiment: Experiment, chips: int) -> list[int]:
@@ -82,17 +128,20 @@ def _microbatched(
         microbatches *= 2
 
 
-def _too_large(sizes: Sizes, available: int) -> str:
-    """Why it cannot fit, or nothing."""
+def _parameters_too_large(sizes: Sizes, available: int) -> str:
+    """Why it cannot fit, whatever is done about activations; or nothing."""
     held = sizes.parameters + sizes.optimizer + sizes.gradients
-    if held > available:
-        return (
-            f"parameters, their gradients and the optimizer's state alone take "
-            f"{held / 2**30:.2f} GiB of {available / 2**30:.2f}"
-        )
-    if held + sizes.activations > _SLACK * available:
-        return (
-            f"not compiled: an estimate of {(held + sizes.activations) / 2**30:.1f} GiB is far "
-            f"above {available / 2**30:.2f}"
-        )
-    return ""
+    if held <= available:
+        return ""
+    return (
+        f"parameters, their gradients and the optimizer's state alone take {held / 2**30:.2f} GiB "
+        f"of {available / 2**30:.2f}"
+    )
+
+
+def _too_large(sizes: Sizes, available: int) -> str:
+    """Why it is not worth compiling, or nothing."""
+    total = sizes.parameters + sizes.optimizer + sizes.gradients + sizes.activations
+    if total <= _SLACK * available:
+        return ""
+    return f"not compiled: {total / 2**30:.1f} GiB, as estimated, of {available / 2**30:.2f}"

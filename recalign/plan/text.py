@@ -21,13 +21,18 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "decode_batch_size": plan.decode_batch_size,
         "fits": plan.fits,
         "sizes": dataclasses.asdict(plan.sizes),
-        "train": _program(plan.train, plan),
+        "train": _program(plan.train, plan) if plan.train else None,
         "decode": _program(plan.decode, plan) if plan.decode else None,
         "steps": plan.steps,
         "hours": plan.hours,
         "chip_hours": plan.chip_hours,
         "tried": [
-            {**dataclasses.asdict(one.layout), "seconds": one.seconds, "reason": one.reason}
+            {
+                **dataclasses.asdict(one.layout),
+                "estimated_seconds": one.estimated,
+                "seconds": one.seconds,
+                "reason": one.reason,
+            }
             for one in plan.tried
         ],
         "gin": plan.gin,
@@ -49,71 +54,95 @@ def _program(program: Compiled, plan: Plan) -> dict[str, Any]:
 
 
 def as_text(plan: Plan) -> str:
-    """The plan in some thirty lines."""
+    """The verdict first, then where it comes from."""
     lines = [
         f"{plan.name} on {plan.where.name}: {plan.where.chips} chips, "
         f"{_gib(plan.available)} of HBM each for programs",
         f"  {', '.join(plan.layout.gin())}; a batch of {plan.batch_size}",
         "",
-        "Memory of a chip",
-        f"  parameters                 {_gib(plan.sizes.parameters):>12}",
-        f"  optimizer                  {_gib(plan.sizes.optimizer):>12}",
-        f"  gradients                  {_gib(plan.sizes.gradients):>12}",
-        f"  activations                {_gib(plan.sizes.activations):>12}   estimated",
+        _verdict(plan),
+        *(f"  {line}" for line in plan.gin),
     ]
-    programs = [("train step", plan.train)]
-    if plan.decode:
-        programs.append((f"decode step, batch {plan.decode_batch_size}", plan.decode))
-    for name, program in programs:
-        lines += ["", *_describe(name, program, roofline(program, plan.where), plan.available)]
-    if plan.hours is not None:
+    if plan.hours is not None and plan.fits:
+        lines.append(
+            f"{plan.steps:,} steps take {plan.hours:,.1f} hours, {plan.chip_hours:,.0f} "
+            "chip-hours, at the roofline."
+        )
+    lines += ["", "Memory of a chip, by shapes", f"  parameters {_gib(plan.sizes.parameters):>22}"]
+    if plan.train:
         lines += [
-            "",
-            f"{plan.steps:,} steps: {plan.hours:,.1f} hours, {plan.chip_hours:,.0f} chip-hours "
-            "(at the roofline)",
+            f"  optimizer  {_gib(plan.sizes.optimizer):>22}",
+            f"  gradients  {_gib(plan.sizes.gradients):>22}",
+            f"  activations{_gib(plan.sizes.activations):>22}   estimated",
         ]
+    for name, program in _programs(plan):
+        lines += ["", *_describe(name, program, roofline(program, plan.where), plan.available)]
     if plan.tried:
-        lines += ["", "Tried, the fastest first"]
+        lines += ["", "Tried, the fastest first", "  compiled  estimated"]
         for one in plan.tried:
-            time = f"{one.seconds * 1e3:8.1f} ms" if one.seconds else "no fit".rjust(11)
-            lines.append(f"  {time}  {', '.join(one.layout.gin())}: {one.reason}")
-    lines += ["", _verdict(plan)]
-    if plan.gin:
-        lines += ["", *plan.gin]
+            times = f"{_milliseconds(one.seconds)}  {_milliseconds(one.estimated)}"
+            lines.append(f"{times}  {', '.join(one.layout.gin())}: {one.reason}")
     return "\n".join([*lines, "", "Assumed", *(f"  - {line}" for line in ASSUMPTIONS)])
+
+
+def _programs(plan: Plan) -> list[tuple[str, Compiled]]:
+    named = [
+        ("train step", plan.train),
+        (f"decode step, batch {plan.decode_batch_size}", plan.decode),
+    ]
+    return [(name, program) for name, program in named if program is not None]
 
 
 def _describe(name: str, program: Compiled, times: Roofline | None, available: int) -> list[str]:
     title = f"{name[0].upper()}{name[1:]} (compiled in {program.seconds:.0f} s)"
-    operations = f"  {program.flops / 1e12:.3f} TFLOP a chip"
+    operations = f"  {_amount(program.flops, 'FLOP')} a chip"
     if times is None or program.peak is None:
         return [title, f"  does not fit: {program.refusal}", operations]
     return [
         title,
-        f"  arguments                  {_gib(program.arguments):>12}",
-        f"  temporary                  {_gib(program.temporary):>12}",
-        f"  peak                       {_gib(program.peak):>12}   "
+        f"  arguments  {_gib(program.arguments):>22}",
+        f"  temporary  {_gib(program.temporary):>22}",
+        f"  peak       {_gib(program.peak):>22}   "
         f"{program.peak / available:.0%} of {_gib(available)}",
-        f"{operations}, {(program.memory_bytes or 0) / 1e9:.1f} GB through memory, "
-        f"{(program.link_bytes or 0) / 1e9:.2f} GB over links",
+        f"{operations}, {_amount(program.memory_bytes, 'B')} through memory, "
+        f"{_amount(program.link_bytes, 'B')} over links",
         f"  {times.seconds * 1e3:.1f} ms at the roofline: arithmetic "
         f"{times.compute_seconds * 1e3:.1f}, memory {times.memory_seconds * 1e3:.1f}, links "
         f"{times.link_seconds * 1e3:.1f}; {times.utilisation:.0%} of the peak, most of it "
         f"{times.bound}",
-        f"  loops counted once: {program.flops_loops_once / 1e12:.3f} TFLOP here, "
-        f"{(program.xla_flops or 0) / 1e12:.3f} by XLA, which counts all that is no product too",
+        f"  loops counted once: {_amount(program.flops_loops_once, 'FLOP')} here, "
+        f"{_amount(program.xla_flops, 'FLOP')} by XLA, which counts all that is no product too",
     ]
 
 
 def _verdict(plan: Plan) -> str:
     if plan.fits:
-        return "It fits." + (" To paste into the experiment:" if plan.gin else "")
+        fullest = max(_programs(plan), key=lambda named: named[1].peak or 0)
+        peak = fullest[1].peak or 0
+        return f"It fits: {_gib(peak)} of {_gib(plan.available)} in the {fullest[0]}." + (
+            " To paste into the experiment:" if plan.gin else ""
+        )
     if plan.tried and not any(one.seconds for one in plan.tried):
-        return "Nothing tried fits: take more chips or ones with more memory."
-    at_fault = "train step" if not plan.train.fits else "decode step"
-    advice = "" if plan.tried else "; --search looks for a layout that does"
-    return f"It does not fit: the {at_fault} needs too much memory{advice}."
+        return "Nothing tried fits: take more chips, or ones with more memory."
+    name, program = next(named for named in _programs(plan) if not named[1].fits)
+    advice = "" if plan.tried or not plan.train else "; --search looks for a layout that does"
+    return f"It does not fit: the {name} needs too much memory{advice}. {program.refusal}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return f"{seconds * 1e3:7,.0f} ms" if seconds else f"{'—':>10}"
 
 
 def _gib(size: float | None) -> str:
-    return "?" if size is None else f"{size / 2**30:,.2f} GiB"
+    if size is None:
+        return "?"
+    return f"{size / 2**30:,.2f} GiB" if size >= 2**29 else f"{size / 2**20:,.1f} MiB"
+
+
+def _amount(number: float | None, unit: str) -> str:
+    """12_937_000_000_000 FLOP -> 12.9 TFLOP."""
+    number = number or 0.0
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= factor:
+            return f"{number / factor:,.3g} {prefix}{unit}"
+    return f"{number:,.0f} {unit}"

@@ -69,6 +69,8 @@ def test_memory_of_a_chip(planned):
     tables = 2 * vocabulary * width + 2 * 4 * 32
     assert planned.sizes.parameters == 4 * ((layers + tables) // 2 + norms)
     assert planned.sizes.gradients == planned.sizes.parameters
+    # Too narrow to be factored: second moments of the parameters' own shapes, and placeholders.
+    assert 0 < planned.sizes.optimizer - planned.sizes.parameters < 1024
     held = planned.sizes.parameters + planned.sizes.optimizer
     # The batch, and the padding of small arrays to whole tiles, come besides.
     assert held < planned.train.arguments < 1.5 * held + 2**20
@@ -80,6 +82,9 @@ def test_hours_are_those_of_fine_tuning(planned):
     assert planned.fits and planned.steps == 900
     assert planned.chip_hours == pytest.approx(4 * planned.hours)
     assert 0 < planned.hours < 0.1
+    head, verdict = plan.as_text(planned).split("\n\n")[:2]
+    assert head.startswith("ut_at_demo on v5e:2x2: 4 chips, 15.75 GiB of HBM each")
+    assert verdict.startswith("It fits: ") and "900 steps take 0.0 hours" in verdict
 
 
 @needs_libtpu
@@ -89,6 +94,17 @@ def test_a_model_that_no_layout_fits_is_refused_with_the_compilers_numbers():
     assert not found.fits and found.hours is None
     assert "exceeds available HBM (15.75G)" in found.train.refusal
     assert "does not fit" in plan.as_text(found)
+
+
+@needs_libtpu
+def test_where_nothing_is_trained_only_decoding_is_planned():
+    experiment = load_experiment(FILES, bindings(TRAIN_STEPS=MACROS["INITIAL_STEP"]))
+    found = plan.plan(experiment, "v5e:2x2")
+    assert found.fits and found.train is None and found.hours is None
+    text = plan.as_text(found)
+    assert "Decode step" in text and "Train step" not in text and "hours," not in text
+    with pytest.raises(UserError, match="trains none"):
+        plan.plan(experiment, "v5e:2x2", searching=True)
 
 
 @needs_libtpu

@@ -8,7 +8,7 @@ from recalign.errors import UserError
 from recalign.model.config import T5Config
 from recalign.plan.chips import CHIPS, Slice
 from recalign.plan.programs import Layout, Sizes
-from recalign.plan.search import REMATS, Tried, partitionings, search
+from recalign.plan.search import REMATS, partitionings, search
 from recalign.trainer.experiment import Experiment
 
 EXPERIMENT = Experiment(
@@ -22,15 +22,22 @@ EXPERIMENT = Experiment(
 SMALL = Sizes(parameters=10, optimizer=1, gradients=10, activations=10)
 
 
-def searched(fits, sizes_of=lambda layout: SMALL, available=100):
+def by_partitions(layout):
+    """Seconds: the fewer partitions and microbatches, and the less is made again, the faster."""
+    return layout.num_partitions + layout.microbatches / 10 + REMATS.index(layout.remat) / 100
+
+
+def searched(fits, sizes_of=lambda layout: SMALL, available=100, estimated=by_partitions):
     compiled = []
 
     def compile_layout(layout):
         compiled.append(layout)
         seconds = fits(layout)
-        return Tried(layout, seconds, "97% of the memory" if seconds else "the compiler's words")
+        return seconds, "97% of the memory" if seconds else "the compiler's words"
 
-    tried = search(EXPERIMENT, 16, available, sizes_of, compile_layout, lambda line: None)
+    tried = search(
+        EXPERIMENT, 16, available, sizes_of, estimated, compile_layout, lambda line: None
+    )
     return tried, compiled
 
 
@@ -47,20 +54,28 @@ def test_microbatches_double_until_a_step_fits():
 
     tried, compiled = searched(fits)
     assert tried[0].layout == Layout(8, 4, False)
-    of_eight = [one.microbatches for one in compiled if one.num_partitions == 8]
-    assert of_eight == [1, 2, 4] * len(REMATS)
+    kept = [one.microbatches for one in compiled if one.num_partitions == 8 and not one.remat]
+    assert kept == [1, 2, 4]
 
 
-def test_the_fastest_of_those_that_fit_leads():
-    tried, _ = searched(lambda layout: 1.0 / layout.num_partitions + (layout.remat is True) / 100)
-    assert tried[0].layout == Layout(2, 1, False)
-    assert {one.layout.num_partitions for one in tried} == {1, 2}  # two partitionings suffice
+def test_layouts_are_compiled_by_their_estimate_until_two_fit():
+    tried, compiled = searched(lambda layout: 1.0 / (1 + (layout.remat is not False)))
+    assert compiled == [Layout(1, 1, False), Layout(1, 1, REMATS[1])]
+    assert tried[0].layout == compiled[1]  # by what was compiled, the second is the faster
+    rest = tried[2:]
+    assert len(rest) == 4 * len(REMATS) - 2
+    assert all(one.reason.startswith("not compiled") and one.estimated for one in rest)
+
+
+def test_one_that_does_not_fit_makes_room_for_its_next_microbatches_by_their_estimate():
+    _, compiled = searched(lambda layout: None if layout == Layout(1, 1, False) else 1.0)
+    assert compiled == [Layout(1, 1, False), Layout(1, 1, REMATS[1]), Layout(1, 1, True)]
 
 
 def test_what_arithmetic_shows_to_be_too_large_is_not_compiled():
     def sizes_of(layout):
         return dataclasses.replace(
-            SMALL, parameters=400 // layout.num_partitions, activations=200 // layout.microbatches
+            SMALL, parameters=400 // layout.num_partitions, activations=180 // layout.microbatches
         )
 
     tried, compiled = searched(lambda layout: None, sizes_of)
@@ -68,6 +83,7 @@ def test_what_arithmetic_shows_to_be_too_large_is_not_compiled():
     assert min(one.microbatches for one in compiled) == 4
     refused = [one for one in tried if one.layout.num_partitions == 4]
     assert refused and all("alone take" in one.reason for one in refused)
+    assert all(one.estimated is None for one in refused)
 
 
 def test_a_layout_as_gin_lines():
