@@ -115,10 +115,26 @@ def eval(parser: argparse.ArgumentParser) -> None:
 def recommend(parser: argparse.ArgumentParser) -> None:
     """A run and a history."""
     parser.add_argument("--model_dir", required=True, metavar="DIR", help="a run's MODEL_DIR")
-    parser.add_argument(
-        "--history", required=True, type=_ids, metavar="ID,ID,…", help="item IDs, the oldest first"
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument(
+        "--history",
+        type=_ids,
+        metavar="ID,ID,…",
+        help="item IDs, the catalogue's or the log's, the oldest first",
+    )
+    asked.add_argument(
+        "--jsonl",
+        action="store_true",
+        help="answer standard input line by line, with the model kept in memory: a line"
+        ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything}, of which all but the'
+        ' history may be left out, is answered by a line {"items": […], "latency_ms": …}',
     )
     parser.add_argument("--k", type=_positive, default=10, help="how many items (default: 10)")
+    parser.add_argument(
+        "--repeats",
+        action="store_true",
+        help="items of the history may be recommended again (default: they are left out)",
+    )
     parser.add_argument(
         "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
     )

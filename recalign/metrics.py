@@ -63,6 +63,18 @@ def rank_in(target: str, beams: Sequence[str]) -> float:
     return float(distinct.index(target)) if target in distinct else float("inf")
 
 
+def rank_among(
+    scores: Float[np.ndarray, " C"], candidates: Int[np.ndarray, " C"], target: int
+) -> float:
+    """The target's rank in a pool, the highest score first; ties go by the place in the pool.
+
+    >>> rank_among(np.array([0.5, 0.9, 0.5]), np.array([7, 3, 4]), 4)
+    2.0
+    """
+    order_C = np.argsort(-np.asarray(scores), kind="stable")
+    return float(np.flatnonzero(candidates[order_C] == target)[0])
+
+
 def retrieval_results(ranks: Float[np.ndarray, " n"]) -> Results:
     """HR and NDCG at 5 and 10."""
     return _ranks_results(ranks, (5, 10))
@@ -128,22 +140,28 @@ def yes_no_score(
     return positive - negative
 
 
-class _Decoder:
-    """Token ids to text; beams of one evaluation repeat a lot, so each is decoded once."""
+class Detokenizer:
+    """Token ids to texts. Answers repeat a lot, so each distinct one is decoded once."""
 
     def __init__(self, vocabulary: seqio.Vocabulary):
         self._vocabulary = vocabulary
-        self._eos = vocabulary.eos_id
         self._texts: dict[bytes, str] = {}
 
-    def __call__(self, tokens_T: np.ndarray) -> str:
-        tokens_T = np.asarray(tokens_T, np.int64)
-        ends = np.flatnonzero((tokens_T == self._eos) | (tokens_T == 0))
-        tokens_T = tokens_T[: ends[0]] if len(ends) else tokens_T
-        key = tokens_T.tobytes()
-        if key not in self._texts:
-            self._texts[key] = self._vocabulary.decode(tokens_T.tolist()).strip()
-        return self._texts[key]
+    def __call__(self, tokens: Int[np.ndarray, "*rows T"]) -> np.ndarray:
+        """Texts, str objects [*rows]: of the tokens before the first EOS or padding, stripped."""
+        tokens = np.asarray(tokens, np.int32)
+        ends = (tokens == self._vocabulary.eos_id) | (tokens == 0)
+        tokens = np.where(np.logical_or.accumulate(ends, axis=-1), 0, tokens)
+        rows = tokens.reshape(-1, tokens.shape[-1])
+        texts = np.empty(len(rows), object)
+        texts[:] = [self._text(row.tobytes()) for row in rows]
+        return texts.reshape(tokens.shape[:-1])
+
+    def _text(self, row: bytes) -> str:
+        if row not in self._texts:
+            tokens = np.frombuffer(row, np.int32)
+            self._texts[row] = self._vocabulary.decode(tokens[tokens != 0].tolist()).strip()
+        return self._texts[row]
 
 
 def _beams(model_output: tuple[np.ndarray, Mapping[str, Any]]) -> tuple[np.ndarray, Any]:
@@ -196,16 +214,17 @@ class _Ranks(seqio.metrics.Metric):
     ) -> "_Ranks":
         """Reads beams: tokens [N, K, T] ascending, best last, and {"scores": [N, K]}."""
         del indices_2d
-        decode = _Decoder(features[target_field_name].vocabulary)
+        texts_of = Detokenizer(features[target_field_name].vocabulary)
         tokens_NxKxT, _ = _beams(model_output)
+        texts_NxK = texts_of(tokens_NxKxT)
         valid_answers = cls.valid_answers()
         ranks, valid = [], []
-        for number, (example, beams_KxT) in enumerate(zip(inputs, tokens_NxKxT, strict=False)):
+        for number, (example, beams_K) in enumerate(zip(inputs, texts_NxK, strict=False)):
             if mask is not None and not mask[number]:
                 continue
-            beams = [decode(beam_T) for beam_T in beams_KxT[::-1]]
+            beams = beams_K[::-1].tolist()
             allowed = valid_answers(example)
-            ranks.append(rank_in(decode(example[target_field_name]), beams))
+            ranks.append(rank_in(texts_of(example[target_field_name]).item(), beams))
             valid.append(np.mean([beam in allowed for beam in beams]))
         return cls(ranks=np.array(ranks, np.float64), valid=np.array(valid, np.float64))
 
@@ -292,14 +311,14 @@ class Rating(seqio.metrics.Metric):
     ) -> "Rating":
         """Reads beams: tokens [N, K, T] and {"scores": [N, K], optionally "log_probs": [N, K]}."""
         del indices_2d
-        decode = _Decoder(features[target_field_name].vocabulary)
         tokens_NxKxT, values = _beams(model_output)
+        texts_NxK = Detokenizer(features[target_field_name].vocabulary)(tokens_NxKxT)
         log_probs_NxK = _log_probs(tokens_NxKxT, values)
         scores, labels = [], []
-        for number, (example, beams_KxT) in enumerate(zip(inputs, tokens_NxKxT, strict=False)):
+        for number, (example, beams_K) in enumerate(zip(inputs, texts_NxK, strict=False)):
             if mask is not None and not mask[number]:
                 continue
-            answers = [decode(beam_T) for beam_T in beams_KxT]
+            answers = beams_K.tolist()
             scores.append(yes_no_score(answers, log_probs_NxK[number], cls.no_yes()))
             labels.append(int(example["label"]))
         return cls(scores=np.array(scores, np.float64), labels=np.array(labels, np.int64))

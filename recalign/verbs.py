@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import sys
@@ -151,17 +150,24 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def recommend(options: argparse.Namespace) -> None:
-    """The next items after a history."""
-    from recalign.trainer import recommend as recommender
+    """The next items after a history, or after each history that standard input asks about."""
+    from recalign.trainer import recommend as recommending
 
     _use_data_dir(options)
-    found = recommender.recommend(options.model_dir, options.history, options.k, options.only)
+    only = None if options.only is None else recommending.read_ids(options.only)
+    recommender = recommending.Recommender(options.model_dir, repeats=options.repeats)
+    if options.jsonl:
+        from recalign.trainer import serving, writers
+
+        serving.serve(recommender, sys.stdin, sys.stdout, writers.say, k=options.k, only=only)
+        return
+    found = recommender.recommend(options.history, options.k, only)
     if options.json:
         print(json.dumps([item._asdict() for item in found], indent=2, ensure_ascii=False))
         return
     width = max((len(item.id) for item in found), default=0)
     for item in found:
-        print(f"{math.exp(item.log_prob):.4f}  {item.id:<{width}}  {item.title}")
+        print(f"{item.score:.4f}  {item.id:<{width}}  {item.title}")
 
 
 def baselines(options: argparse.Namespace) -> None:

@@ -1,29 +1,30 @@
-"""Beam search over the examples of a task: a few compiled shapes, all beams to the host."""
+"""Decoding the examples of a task: a few compiled shapes, all beams to the host."""
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from recalign.model.config import T5Config
 from recalign.model.decode import Beams, beam_decode
+from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
+
+# Ways to decode a batch.
+FREE = "free"  # beams of any tokens
+ITEMS = "items"  # beams of the trie's sequences alone
+POOL = "pool"  # beams of each example's own few sequences of the trie
+EXACT = "exact"  # no search: the log-probability of each sequence of that pool
 
 # Compiled input lengths of a task, as shares of the longest allowed.
 _LENGTH_SHARES = (0.25, 0.5, 0.75, 1.0)
 # A length with fewer batches is not worth its compilation: they are padded to the next one.
 _LEAST_BATCHES = 8
-
-_compiled_decode = jax.jit(
-    beam_decode,
-    static_argnames=("config", "beam_size", "max_decode_len", "alpha", "eos_id", "exact_log_probs"),
-)
-_compiled_mask = jax.jit(lambda trie, indices_BxC: trie.node_mask(indices_BxC))
 
 
 class HostBeams(NamedTuple):
@@ -34,6 +35,13 @@ class HostBeams(NamedTuple):
     log_probs_BxK: Float[np.ndarray, "B K"]
 
 
+class Decoded(NamedTuple):
+    """What was decoded of a batch, by way of decoding."""
+
+    beams: Mapping[str, HostBeams]
+    exact_BxC: Float[np.ndarray, "B C"] | None
+
+
 class Batch(NamedTuple):
     """Examples that are decoded together: their numbers, and their inputs padded to one length."""
 
@@ -41,42 +49,93 @@ class Batch(NamedTuple):
     inputs_BxL: Int[np.ndarray, "B L"]
 
 
+@functools.partial(
+    jax.jit, static_argnames=("config", "ways", "beam_size", "max_decode_len", "alpha")
+)
+def _decode(
+    params: Any,
+    inputs_BxL: Int[Array, "B L"],
+    trie: Trie | None,
+    pool_BxC: Int[Array, "B C"] | None,
+    *,
+    config: T5Config,
+    ways: tuple[str, ...],
+    beam_size: int,
+    max_decode_len: int,
+    alpha: float,
+) -> dict[str, Beams | Float[Array, "B C"]]:
+    """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
+    search = functools.partial(
+        beam_decode,
+        params,
+        config,
+        inputs_BxL,
+        beam_size=beam_size,
+        max_decode_len=max_decode_len,
+        alpha=alpha,
+    )
+    found: dict[str, Beams | Float[Array, "B C"]] = {}
+    if FREE in ways:
+        found[FREE] = search()
+    if ITEMS in ways:
+        found[ITEMS] = search(trie=trie)
+    if POOL in ways:
+        assert trie is not None and pool_BxC is not None
+        found[POOL] = search(trie=trie, allowed_BxN=trie.node_mask(pool_BxC))
+    if EXACT in ways:
+        assert trie is not None and pool_BxC is not None
+        found[EXACT] = score_candidates(params, config, inputs_BxL, trie, pool_BxC)
+    return found
+
+
 class BeamDecoder:
-    """Beam search of one model on a mesh, as evaluation and recommending use it."""
+    """Decoding by one model on a mesh, as evaluation and recommending use it."""
 
     def __init__(
         self, config: T5Config, mesh: jax.sharding.Mesh, beam_size: int, alpha: float = 0.6
     ):
         """Searches with `beam_size` beams; `alpha` is T5X's length penalty, 0 for none."""
-        self._mesh = mesh
-        self._decode = functools.partial(
-            _compiled_decode, config=config, beam_size=beam_size, alpha=alpha
-        )
+        self._shard = functools.partial(partitioning.shard_whole, mesh)
+        self._decode = functools.partial(_decode, config=config, beam_size=beam_size, alpha=alpha)
 
-    def __call__(
+    def start(
         self,
         params: Any,
         inputs_BxL: Int[np.ndarray, "B L"],
+        ways: tuple[str, ...],
         *,
         max_decode_len: int,
         trie: Trie | None = None,
-        candidates_BxC: Int[np.ndarray, "B C"] | None = None,
-    ) -> HostBeams:
-        """All beams. With `trie` its sequences only, with `candidates_BxC` only those of them."""
-        shard = functools.partial(partitioning.shard_whole, self._mesh)
-        allowed_BxN = None
-        if candidates_BxC is not None:
-            allowed_BxN = _compiled_mask(trie, shard(candidates_BxC))
-        beams: Beams = self._decode(
+        pool_BxC: Int[np.ndarray, "B C"] | None = None,
+    ) -> dict[str, Any]:
+        """Sets the device to work and does not wait for it: `fetch` does.
+
+        Args:
+          params: of the model.
+          inputs_BxL: prompts, padded on the right with 0.
+          ways: FREE, ITEMS, POOL, EXACT.
+          max_decode_len: tokens of the longest output, EOS included.
+          trie: the sequences of all ways but FREE.
+          pool_BxC: for POOL and EXACT, indices into the trie's sequences, filled up with -1.
+        """
+        return self._decode(
             params,
-            encoder_input_tokens_BxL=shard(inputs_BxL),
+            self._shard(inputs_BxL),
+            trie,
+            None if pool_BxC is None else self._shard(pool_BxC),
+            ways=ways,
             max_decode_len=max_decode_len,
-            trie=trie,
-            allowed_BxN=allowed_BxN,
         )
-        return HostBeams(
-            *partitioning.to_host((beams.tokens_BxKxT, beams.scores_BxK, beams.log_probs_BxK))
-        )
+
+
+def fetch(started: Mapping[str, Any]) -> Decoded:
+    """What `BeamDecoder.start` set going, when it is there, in host memory."""
+    beams = {
+        way: HostBeams(*partitioning.to_host((it.tokens_BxKxT, it.scores_BxK, it.log_probs_BxK)))
+        for way, it in started.items()
+        if way != EXACT
+    }
+    return Decoded(beams, partitioning.to_host(started[EXACT]) if EXACT in started else None)
 
 
 def bucket_lengths(longest: int) -> list[int]:

@@ -1,23 +1,29 @@
 """Evaluation by beam search: the examples of a split -> beams -> the tasks' own metrics."""
 
 import dataclasses
-import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import seqio
 
+from recalign import metrics
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer import partitioning, results, setup
 from recalign.trainer.checkpoints import Checkpoints, fingerprint
 from recalign.trainer.decoding import (
+    EXACT,
+    FREE,
+    ITEMS,
+    POOL,
     Batch,
     BeamDecoder,
+    Decoded,
     HostBeams,
     batches_by_length,
+    fetch,
     filled_up,
 )
 from recalign.trainer.experiment import Experiment
@@ -25,10 +31,15 @@ from recalign.trainer.predictions import PredictionFile, beam_record, stacked_be
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import say
 
-CANDIDATES = "candidates_"
 _SECONDS_BETWEEN_LINES = 10.0
+# The plain beams have no prefix in a prediction and no ending in a metric's name.
+_PREFIX = {FREE: "", ITEMS: "", POOL: "candidates_"}
+_ENDING = {FREE: "", ITEMS: "", POOL: "_candidates", EXACT: "_exact"}
+# What is compared between the ways; how many beams were valid is of the plain ones alone.
+_COMPARED = ("hr@", "ndcg@", "auc_roc")
 
 Example = Mapping[str, np.ndarray]
+Record = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +50,29 @@ class Evaluated:
       task: with metrics.
       examples: in the order of the split.
       max_decode_len: tokens of the longest output, EOS included.
-      trie: of the catalogue's IDs, where the task's targets are IDs.
-      constrained: whether the plain beams, too, are decoded along the trie.
+      trie: of the answers: the catalogue's IDs, or a rating task's two words.
+      ways: of decoding (`decoding.FREE`, …), the plain beams first.
     """
 
     task: seqio.Task
     examples: Sequence[Example]
     max_decode_len: int
     trie: Trie | None
-    constrained: bool
+    ways: tuple[str, ...]
 
     @property
     def has_candidates(self) -> bool:
-        return self.trie is not None and bool(self.examples) and "candidates" in self.examples[0]
+        return POOL in self.ways
+
+    def pool_BxC(self, batch: Batch) -> np.ndarray | None:
+        """The answers that each example chooses from, as indices into the trie's sequences."""
+        if not {POOL, EXACT} & set(self.ways):
+            return None
+        pools = [self.examples[n].get("candidates", _NO_YES) for n in batch.numbers]
+        return filled_up(pools, len(batch.inputs_BxL))
+
+
+_NO_YES = np.array([0, 1], np.int32)  # a rating task's trie holds these two
 
 
 def evaluate(
@@ -94,6 +115,7 @@ def evaluate(
         "batch_size": experiment.decode_batch_size,
         "lengths": dict(experiment.task_feature_lengths),
         "constrained": experiment.constrained,
+        "exact_scores": experiment.exact_scores,
         "max_examples": max_examples,
     }
     measured = {}
@@ -130,14 +152,22 @@ def load(
     if max_examples is not None:
         dataset = dataset.take(max_examples)
     examples = list(dataset.as_numpy_iterator())
-    kind = getattr(task, "evaluated_as", None)
-    trie = catalogue_trie(task) if kind in ("retrieval", "ranking") else None
-    if trie is None:
-        longest = max((len(example["targets"]) for example in examples), default=1)
-        longest = min(longest, experiment.task_feature_lengths["targets"])
-    else:
-        longest = trie.depth
-    return Evaluated(task, examples, longest, trie, experiment.constrained and kind == "retrieval")
+    kind = getattr(task, "evaluated_as", "")
+    ways = _ways(kind, experiment)
+    if kind in ("retrieval", "ranking"):
+        trie = catalogue_trie(task)
+        return Evaluated(task, examples, trie.depth, trie, ways)
+    longest = max((len(example["targets"]) for example in examples), default=1)
+    longest = min(longest, experiment.task_feature_lengths["targets"])
+    return Evaluated(task, examples, longest, _words_trie(task) if EXACT in ways else None, ways)
+
+
+def _ways(kind: str, experiment: Experiment) -> tuple[str, ...]:
+    if kind == "retrieval":
+        return (ITEMS if experiment.constrained else FREE,)
+    pool = (POOL,) if kind == "ranking" else ()
+    exact = (EXACT,) if kind in ("ranking", "rating") and experiment.exact_scores else ()
+    return (FREE, *pool, *exact)
 
 
 def catalogue_trie(task: RecommendationTask) -> Trie:
@@ -145,6 +175,13 @@ def catalogue_trie(task: RecommendationTask) -> Trie:
     vocabulary = task.output_features["targets"].vocabulary
     ids = task.source.open().catalogue.ids
     return Trie.from_sequences([vocabulary.encode(item) for item in ids], vocabulary.eos_id)
+
+
+def _words_trie(task: RecommendationTask) -> Trie:
+    """The two words that answer a rating task, the negative one first."""
+    vocabulary = task.output_features["targets"].vocabulary
+    (metric,) = [it for it in task.metric_objs if isinstance(it, metrics.Rating)]
+    return Trie.from_sequences([vocabulary.encode(w) for w in metric.no_yes()], vocabulary.eos_id)
 
 
 def predict(
@@ -159,16 +196,8 @@ def predict(
     total, begun_with = len(evaluated.examples), len(file.records)
     if begun_with:
         say(f"{evaluated.task.name}: {begun_with:,} of {total:,} examples were predicted before")
-    for batch in _batches(evaluated, experiment):
-        if all(int(number) in file.records for number in batch.numbers):
-            continue
-        beams, restricted = decode(evaluated, params, decoder, batch)
-        file.append(
-            [
-                _record(evaluated, int(number), place, beams, restricted)
-                for place, number in enumerate(batch.numbers)
-            ]
-        )
+    for records in _predictions(evaluated, params, decoder, experiment, file.records):
+        file.append(records)
         now, done = time.perf_counter(), len(file.records)
         if now - last_said > _SECONDS_BETWEEN_LINES:
             rate, last_said = (done - begun_with) / (now - clock), now
@@ -180,75 +209,108 @@ def predict(
 
 def beams_of_all(
     evaluated: Evaluated, params: Any, decoder: BeamDecoder, experiment: Experiment
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """The predictions of all examples, in memory only."""
-    records: dict[int, dict[str, Any]] = {}
-    for batch in _batches(evaluated, experiment):
-        beams, restricted = decode(evaluated, params, decoder, batch)
-        for place, number in enumerate(batch.numbers):
-            records[int(number)] = _record(evaluated, int(number), place, beams, restricted)
-    return [records[number] for number in sorted(records)]
+    batches = _predictions(evaluated, params, decoder, experiment, {})
+    return sorted((record for records in batches for record in records), key=lambda it: it["index"])
 
 
-def _batches(evaluated: Evaluated, experiment: Experiment) -> Any:
-    return batches_by_length(
+def _predictions(
+    evaluated: Evaluated,
+    params: Any,
+    decoder: BeamDecoder,
+    experiment: Experiment,
+    done: Mapping[int, Record],
+) -> Iterator[list[Record]]:
+    """The records of a batch at a time, but for batches that are done."""
+    texts_of = metrics.Detokenizer(evaluated.task.output_features["targets"].vocabulary)
+    batches = batches_by_length(
         [example["inputs"] for example in evaluated.examples],
         experiment.task_feature_lengths["inputs"],
         experiment.decode_batch_size,
     )
+    missing = (batch for batch in batches if any(int(n) not in done for n in batch.numbers))
+    for batch, decoded in _decoded(evaluated, params, decoder, missing):
+        texts = {way: texts_of(beams.tokens_BxKxT) for way, beams in decoded.beams.items()}
+        yield [
+            _record(evaluated, int(number), place, decoded, texts)
+            for place, number in enumerate(batch.numbers)
+        ]
 
 
-def decode(
-    evaluated: Evaluated, params: Any, decoder: BeamDecoder, batch: Batch
-) -> tuple[HostBeams, HostBeams | None]:
-    """The beams as they come, and those restricted to the candidates where there are any."""
-    search = functools.partial(
-        decoder, params, batch.inputs_BxL, max_decode_len=evaluated.max_decode_len
-    )
-    beams = search(trie=evaluated.trie if evaluated.constrained else None)
-    if not evaluated.has_candidates:
-        return beams, None
-    candidates_BxC = filled_up(
-        [evaluated.examples[number]["candidates"] for number in batch.numbers],
-        len(batch.inputs_BxL),
-    )
-    return beams, search(trie=evaluated.trie, candidates_BxC=candidates_BxC)
+def _decoded(
+    evaluated: Evaluated, params: Any, decoder: BeamDecoder, batches: Iterator[Batch]
+) -> Iterator[tuple[Batch, Decoded]]:
+    """Each batch and what was decoded of it, while the device is at work on the next one."""
+    ahead: tuple[Batch, Mapping[str, Any]] | None = None
+    for batch in batches:
+        started = decoder.start(
+            params,
+            batch.inputs_BxL,
+            evaluated.ways,
+            max_decode_len=evaluated.max_decode_len,
+            trie=evaluated.trie,
+            pool_BxC=evaluated.pool_BxC(batch),
+        )
+        if ahead is not None:
+            yield ahead[0], fetch(ahead[1])
+        ahead = batch, started
+    if ahead is not None:
+        yield ahead[0], fetch(ahead[1])
 
 
 def _record(
     evaluated: Evaluated,
     number: int,
     place: int,
-    beams: HostBeams,
-    restricted: HostBeams | None,
-) -> dict[str, Any]:
+    decoded: Decoded,
+    texts: Mapping[str, np.ndarray],
+) -> Record:
     example = evaluated.examples[number]
     features = evaluated.task.output_features
-    vocabulary = features["targets"].vocabulary
-    record: dict[str, Any] = {
+    record: Record = {
         "index": number,
         "row": int(example["row"]) if "row" in example else number,
         "prompt": features["inputs"].vocabulary.decode(example["inputs"].tolist()),
-        "target": vocabulary.decode(example["targets"].tolist()),
-        **beam_record(beams, place, vocabulary),
+        "target": features["targets"].vocabulary.decode(example["targets"].tolist()),
     }
-    if restricted is not None:
-        record |= beam_record(restricted, place, vocabulary, CANDIDATES)
+    for way, beams in decoded.beams.items():
+        record |= beam_record(beams, texts[way], place, _PREFIX[way])
+    if decoded.exact_BxC is not None:
+        record["exact_log_probs"] = decoded.exact_BxC[place].tolist()
     if "label" in example:
         record["label"] = int(example["label"])
     return record
 
 
 def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The task's metrics; those of candidates-only decoding have `_candidates` at their end."""
+    """The task's metrics of the plain beams; those of the other ways say so at their end."""
     examples = [evaluated.examples[record["index"]] for record in records]
-    measured = _metrics(evaluated.task, examples, stacked_beams(records))
-    if evaluated.has_candidates:
-        restricted = _metrics(evaluated.task, examples, stacked_beams(records, CANDIDATES))
+    measured: dict[str, float] = {}
+    for way in evaluated.ways:
+        if way == EXACT:
+            found = _exact_metrics(examples, np.array([it["exact_log_probs"] for it in records]))
+        else:
+            found = _metrics(evaluated.task, examples, stacked_beams(records, _PREFIX[way]))
+        ending = _ENDING[way]
         measured |= {
-            f"{name}_candidates": value for name, value in restricted.items() if "@" in name
+            f"{name}{ending}": value
+            for name, value in found.items()
+            if not ending or name.startswith(_COMPARED)
         }
     return measured
+
+
+def _exact_metrics(examples: Sequence[Example], log_probs_NxC: np.ndarray) -> dict[str, float]:
+    """By exact log-probability: the rank among the candidates, or log P(yes) - log P(no)."""
+    if "label" in examples[0]:
+        labels = np.array([int(example["label"]) for example in examples])
+        return metrics.rating_results(log_probs_NxC[:, 1] - log_probs_NxC[:, 0], labels)
+    ranks = [
+        metrics.rank_among(log_probs_C, example["candidates"], int(example["target"]))
+        for example, log_probs_C in zip(examples, log_probs_NxC, strict=True)
+    ]
+    return metrics.ranking_results(np.array(ranks))
 
 
 def _metrics(task: seqio.Task, examples: Sequence[Example], beams: HostBeams) -> dict[str, float]:

@@ -88,6 +88,8 @@ class Experiment:
       eval_batch_size: examples decoded at once; None for batch_size.
       beam_size: beams of every evaluation.
       constrained: whether retrieval is decoded along the catalogue's IDs only.
+      exact_scores: whether ranking and rating are also measured by the exact log-probability of
+        each candidate, of "yes" and of "no" (metrics that end in _exact).
       test_split: the split evaluated after training; None for none.
       checkpoint_period: steps between checkpoints; those of validation come besides.
       keep_checkpoints: how many of the newest are kept, beside the best one.
@@ -120,6 +122,7 @@ class Experiment:
     eval_batch_size: int | None = None
     beam_size: int = 20
     constrained: bool = False
+    exact_scores: bool = False
     test_split: str | None = None
     checkpoint_period: int = 5000
     keep_checkpoints: int = 2

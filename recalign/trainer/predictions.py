@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import seqio
 from etils import epath
 
 from recalign.trainer.decoding import HostBeams
@@ -54,22 +53,26 @@ class PredictionFile:
 
 
 def beam_record(
-    beams: HostBeams, place: int, vocabulary: seqio.Vocabulary, prefix: str = ""
+    beams: HostBeams, texts_BxK: np.ndarray, place: int, prefix: str = ""
 ) -> dict[str, Any]:
-    """One example's beams, best first, fillers left out, as values of JSON."""
-    exists = [beam for beam in range(len(beams.scores_BxK[place])) if _exists(beams, place, beam)]
-    best_first = exists[::-1]
-    tokens = [_without_padding(beams.tokens_BxKxT[place, beam]) for beam in best_first]
+    """One example's beams, best first, fillers left out, as values of JSON.
+
+    Args:
+      beams: of a batch.
+      texts_BxK: their texts.
+      place: the example's, in the batch.
+      prefix: of the names.
+    """
+    tokens_KxT = beams.tokens_BxKxT[place]
+    exists_K = tokens_KxT.any(axis=1)
     return {
-        f"{prefix}beams": [vocabulary.decode(beam) for beam in tokens],
-        f"{prefix}log_probs": [float(beams.log_probs_BxK[place, beam]) for beam in best_first],
-        f"{prefix}scores": [float(beams.scores_BxK[place, beam]) for beam in best_first],
-        f"{prefix}tokens": tokens,
+        f"{prefix}beams": texts_BxK[place][exists_K][::-1].tolist(),
+        f"{prefix}log_probs": beams.log_probs_BxK[place][exists_K][::-1].tolist(),
+        f"{prefix}scores": beams.scores_BxK[place][exists_K][::-1].tolist(),
+        f"{prefix}tokens": [
+            np.trim_zeros(tokens_T, "b").tolist() for tokens_T in tokens_KxT[exists_K][::-1]
+        ],
     }
-
-
-def _exists(beams: HostBeams, place: int, beam: int) -> bool:
-    return bool(beams.tokens_BxKxT[place, beam].any())
 
 
 def stacked_beams(records: Sequence[Mapping[str, Any]], prefix: str = "") -> HostBeams:
@@ -88,10 +91,6 @@ def stacked_beams(records: Sequence[Mapping[str, Any]], prefix: str = "") -> Hos
             scores_NxK[number, place] = record[f"{prefix}scores"][rank]
             log_probs_NxK[number, place] = record[f"{prefix}log_probs"][rank]
     return HostBeams(tokens_NxKxT, scores_NxK, log_probs_NxK)
-
-
-def _without_padding(tokens_T: np.ndarray) -> list[int]:
-    return np.trim_zeros(tokens_T, "b").tolist()
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """Recommending from a trained run: a history of items -> the most likely next items."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import seqio
 import tensorflow as tf
@@ -13,12 +14,13 @@ from jaxtyping import Int
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.fitting import keep_recent
+from recalign.preprocessors.samples import Samples
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.task import DEFAULT_DATA_DIR, RecommendationTask, data_directory
 from recalign.preprocessors.windows import ABSENT, Windows
 from recalign.trainer import partitioning, setup
 from recalign.trainer.checkpoints import Checkpoints
-from recalign.trainer.decoding import BeamDecoder, bucket_lengths
+from recalign.trainer.decoding import POOL, BeamDecoder, bucket_lengths, fetch
 from recalign.trainer.evaluation import catalogue_trie
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.state import sharded_params_shape
@@ -29,22 +31,31 @@ _LEAST_BEAMS = 20
 
 
 class Recommendation(NamedTuple):
-    """An item with the natural logarithm of its probability to be the next."""
+    """An item, with the probability that it is the next (`score`) and its natural logarithm."""
 
     id: str
+    raw_id: str
     title: str
+    score: float
     log_prob: float
 
 
 class Recommender:
-    """A run's model with its catalogue, kept in memory between requests."""
+    """A run's model with its catalogue, kept in memory between requests.
 
-    def __init__(self, model_dir: str | os.PathLike, checkpoint: str | int = "best"):
+    A request's history and allowed items are values, not shapes: requests compile nothing after
+    `warm_up`, unless one asks for more items than any before.
+    """
+
+    def __init__(
+        self, model_dir: str | os.PathLike, checkpoint: str | int = "best", *, repeats: bool = False
+    ):
         """Loads a run.
 
         Args:
           model_dir: a run's MODEL_DIR.
           checkpoint: "best", "last" or a step.
+          repeats: whether items of the history may be recommended again.
 
         Raises:
           UserError: no run is there, or it was not trained on a retrieval task.
@@ -67,15 +78,16 @@ class Recommender:
         finally:
             checkpoints.close()
         task = _retrieval_task(experiment.mixture_or_task_name)
+        self._repeats = repeats
         self._catalogue = task.source.open().catalogue
         self._index_of_raw_id = {raw: i for i, raw in enumerate(self._catalogue.raw_ids)}
-        self._samples = task.samples("test", experiment.task_feature_lengths)
+        self._prompt = _prompts(task.samples("test", experiment.task_feature_lengths))
         self._trie = catalogue_trie(task)
-        vocabulary = task.output_features["targets"].vocabulary
+        every_item_1xN = jnp.arange(len(self._catalogue.ids))[jnp.newaxis]
         self._index_of_tokens = {
-            tuple(vocabulary.encode(item)): index for index, item in enumerate(self._catalogue.ids)
+            tokens.tobytes(): index
+            for index, tokens in enumerate(np.asarray(self._trie.tokens(every_item_1xN)[0]))
         }
-        self._eos = vocabulary.eos_id
 
     def recommend(
         self, history: Sequence[str], k: int = 10, only: Sequence[str] | None = None
@@ -85,7 +97,7 @@ class Recommender:
         Args:
           history: IDs of the catalogue ("I12") or of the raw log, the oldest first. The newest
             that fit into the window are shown to the model.
-          k: how many items; fewer come back where `only` has fewer.
+          k: how many items; fewer come back where fewer are allowed.
           only: the IDs to choose from; None for the whole catalogue.
 
         Raises:
@@ -93,37 +105,62 @@ class Recommender:
         """
         if not history:
             raise UserError("an empty history: at least one item is needed")
+        if only is not None and not only:
+            raise UserError("no items to choose from: the list of allowed IDs is empty")
         items = [self._index(item, "history") for item in history]
-        candidates = None
-        if only is not None:
-            if not only:
-                raise UserError("no items to choose from: the list of allowed IDs is empty")
-            candidates = _repeated(
-                np.array([self._index(item, "the allowed IDs") for item in only])
-            )
-        inputs_BxL = self._inputs(items)
+        allowed = None if only is None else [self._index(item, "the allowed IDs") for item in only]
+        return self._search(self._inputs(items), self._pool(items, allowed), k)
+
+    def warm_up(self, k: int = 10) -> int:
+        """Compiles what requests for up to k items need; returns for how many prompt lengths."""
+        lengths = bucket_lengths(self._experiment.task_feature_lengths["inputs"])
+        self._inputs([0])
+        for length in lengths:
+            inputs_BxL = self._on_each_device(np.ones((1, length), np.int32))
+            self._search(inputs_BxL, self._pool([0], None), k)
+        return len(lengths)
+
+    def _search(
+        self, inputs_BxL: Int[np.ndarray, "B L"], pool_N: Int[np.ndarray, " N"], k: int
+    ) -> list[Recommendation]:
+        beam_size = _beams_for(min(k, len(pool_N)))
         # Without the length penalty, which would favour items whose IDs have more tokens.
-        beam_size = max(k, _LEAST_BEAMS)
         decoder = BeamDecoder(self._experiment.config, self._mesh, beam_size, alpha=0.0)
-        beams = decoder(
+        started = decoder.start(
             self._params,
             inputs_BxL,
+            (POOL,),
             max_decode_len=self._trie.depth,
             trie=self._trie,
-            candidates_BxC=None
-            if candidates is None
-            else np.broadcast_to(candidates, (len(inputs_BxL), len(candidates))),
+            pool_BxC=np.broadcast_to(pool_N, (len(inputs_BxL), len(pool_N))),
         )
+        beams = fetch(started).beams[POOL]
         found = []
-        for tokens, log_prob in zip(beams.tokens_BxKxT[0], beams.log_probs_BxK[0], strict=True):
-            if tokens.any():  # the first beams are fillers where there are fewer items than beams
-                index = self._index_of_tokens[_without_end(tokens, self._eos)]
-                found.append(
-                    Recommendation(
-                        self._catalogue.ids[index], self._catalogue.titles[index], float(log_prob)
-                    )
-                )
-        return found[::-1][:k]
+        best_first = zip(beams.tokens_BxKxT[0][::-1], beams.log_probs_BxK[0][::-1], strict=True)
+        for tokens, log_prob in best_first:
+            if tokens.any():  # the last ones are fillers where there are fewer items than beams
+                index = self._index_of_tokens[tokens.tobytes()]
+                found.append(self._recommendation(index, float(log_prob)))
+        return found[:k]
+
+    def _recommendation(self, index: int, log_prob: float) -> Recommendation:
+        catalogue = self._catalogue
+        return Recommendation(
+            catalogue.ids[index],
+            catalogue.raw_ids[index],
+            catalogue.titles[index],
+            float(np.exp(log_prob)),
+            log_prob,
+        )
+
+    def _pool(self, history: Sequence[int], allowed: Sequence[int] | None) -> np.ndarray:
+        """The items that may be answered, int32 [N], as long as the catalogue, filled with -1."""
+        pool = np.arange(len(self._catalogue.ids), dtype=np.int32)
+        if allowed is not None:
+            pool = np.where(np.isin(pool, allowed), pool, -1)
+        if not self._repeats:
+            pool[list(history)] = -1
+        return pool
 
     def _index(self, item: str, where: str) -> int:
         try:
@@ -137,7 +174,25 @@ class Recommender:
         """The retrieval prompt of a history, once a device, padded to a compiled length."""
         width = TaskSettings().history_length
         newest = list(items)[-width:]
-        history_1xW = tf.constant([[ABSENT] * (width - len(newest)) + newest], tf.int32)
+        tokens = self._prompt(np.array([[ABSENT] * (width - len(newest)) + newest], np.int32))
+        longest = self._experiment.task_feature_lengths["inputs"]
+        length = next(length for length in bucket_lengths(longest) if length >= len(tokens))
+        padded = np.pad(tokens, (0, length - len(tokens))).astype(np.int32)
+        return self._on_each_device(padded[np.newaxis])
+
+    def _on_each_device(self, inputs_1xL: np.ndarray) -> np.ndarray:
+        return np.tile(inputs_1xL, (self._mesh.shape[partitioning.DATA], 1))
+
+
+def _prompts(samples: Samples) -> Callable[[Int[np.ndarray, "1 W"]], Int[np.ndarray, " n"]]:
+    """Makes the tokens of a retrieval prompt out of a history's window.
+
+    One graph, traced once: as single operations a prompt would take longer than its decoding.
+    """
+    width = TaskSettings().history_length
+
+    @tf.function(input_signature=[tf.TensorSpec([1, width], tf.int32)], autograph=False)
+    def prompt(history_1xW: tf.Tensor) -> tf.Tensor:
         windows = Windows(
             record_B=tf.zeros([1], tf.int64),
             row_B=tf.zeros([1], tf.int64),
@@ -147,33 +202,28 @@ class Recommender:
             target_rating_B=tf.zeros([1], tf.float32),
         )
         nothing_drawn = Draws(0, tf.zeros([1], tf.int64))
-        shown = self._samples.show(windows, nothing_drawn)
-        cost_BxW, fixed_B = self._samples.history_cost(shown, windows)
-        keep_BxW = windows.present_BxW & keep_recent(
-            cost_BxW, fixed_B, self._samples.request.inputs
-        )
-        features = self._samples.examples(windows, shown, keep_BxW, nothing_drawn)
-        tokens = features["inputs"][0].numpy()
-        longest = self._experiment.task_feature_lengths["inputs"]
-        length = next(length for length in bucket_lengths(longest) if length >= len(tokens))
-        padded = np.pad(tokens, (0, length - len(tokens))).astype(np.int32)
-        return np.tile(padded, (self._mesh.shape[partitioning.DATA], 1))
+        shown = samples.show(windows, nothing_drawn)
+        cost_BxW, fixed_B = samples.history_cost(shown, windows)
+        keep_BxW = windows.present_BxW & keep_recent(cost_BxW, fixed_B, samples.request.inputs)
+        return samples.examples(windows, shown, keep_BxW, nothing_drawn)["inputs"][0]
+
+    return lambda history_1xW: prompt(tf.constant(history_1xW)).numpy()
 
 
-def recommend(
-    model_dir: str | os.PathLike,
-    history: Sequence[str],
-    k: int = 10,
-    only_file: str | os.PathLike | None = None,
-) -> list[Recommendation]:
-    """`Recommender.recommend` once; `only_file` holds an allowed ID a line."""
-    only = None
-    if only_file is not None:
-        path = epath.Path(only_file)
-        if not path.exists():
-            raise UserError(f"{path}: no such file of allowed IDs")
-        only = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    return Recommender(model_dir).recommend(history, k, only)
+def read_ids(file: str | os.PathLike) -> list[str]:
+    """The IDs of a file that holds one a line."""
+    path = epath.Path(file)
+    if not path.exists():
+        raise UserError(f"{path}: no such file of allowed IDs")
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _beams_for(k: int) -> int:
+    """20, 40, 80, …: few numbers of beams are compiled, whatever is asked for."""
+    beams = _LEAST_BEAMS
+    while beams < k:
+        beams *= 2
+    return beams
 
 
 def _retrieval_task(mixture_or_task_name: str) -> RecommendationTask:
@@ -185,14 +235,3 @@ def _retrieval_task(mixture_or_task_name: str) -> RecommendationTask:
         f"the run was trained on {mixture_or_task_name}, which has no retrieval task to "
         "recommend by"
     )
-
-
-def _repeated(indices: np.ndarray) -> np.ndarray:
-    """Filled up with its last entry to a power of two, so that few lengths are compiled."""
-    length = 1 << (len(indices) - 1).bit_length()
-    return np.pad(indices, (0, length - len(indices)), mode="edge").astype(np.int32)
-
-
-def _without_end(tokens: np.ndarray, eos: int) -> tuple[int, ...]:
-    ends = np.flatnonzero(tokens == eos)
-    return tuple(tokens[: ends[0]].tolist() if len(ends) else np.trim_zeros(tokens, "b").tolist())

@@ -8,6 +8,7 @@ import jax
 import pytest
 import seqio
 
+from recalign.trainer import train
 from recalign.trainer.experiment import Experiment, load_experiment
 from tests.corpus import make_corpus
 
@@ -58,6 +59,35 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("data")
     make_corpus("tiny", directory)
     return str(directory)
+
+
+@pytest.fixture(scope="session")
+def _trained_once(
+    data_dir: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], dict[str, Any]]:
+    made = bindings(
+        MODEL_DIR=str(tmp_path_factory.mktemp("trained")),
+        DATA_DIR=data_dir,
+        TRAIN_STEPS=4,
+        EVAL_PERIOD=2,
+        EVAL_TASKS=("retrieval_tiny",),
+        TEST_SPLIT="test",
+        CONSTRAINED=True,
+        EXACT_SCORES=True,
+    )
+    results = train(load_experiment(FILES, made))
+    assert results is not None
+    return made, results
+
+
+@pytest.fixture(scope="module")
+def trained(
+    _trained_once: tuple[list[str], dict[str, Any]],
+) -> Iterator[tuple[Experiment, dict[str, Any]]]:
+    """A run with validation and a test at its end, and its results; gin is as in the run."""
+    made, results = _trained_once
+    yield load_experiment(FILES, made), results
+    seqio.set_tfds_data_dir_override(None)
 
 
 @pytest.fixture

@@ -1,36 +1,27 @@
 import json
+import re
 
+import jax
 import numpy as np
 import pytest
+import seqio
 from etils import epath
+from sklearn.metrics import roc_auc_score
 
 from recalign.errors import UserError
-from recalign.trainer import evaluate, evaluation, train
-from recalign.trainer.decoding import HostBeams, batches_by_length, bucket_lengths, filled_up
+from recalign.model.network import Transformer
+from recalign.trainer import evaluate
+from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.decoding import (
+    BeamDecoder,
+    HostBeams,
+    batches_by_length,
+    bucket_lengths,
+    filled_up,
+)
+from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile, stacked_beams
-from recalign.trainer.recommend import Recommender, recommend
-from tests.trainer.conftest import FILES, bindings
-
-
-@pytest.fixture(scope="module")
-def trained(data_dir, tmp_path_factory):
-    """A run with validation and a test at its end."""
-    from recalign.trainer import load_experiment
-
-    directory = str(tmp_path_factory.mktemp("trained"))
-    experiment = load_experiment(
-        FILES,
-        bindings(
-            MODEL_DIR=directory,
-            DATA_DIR=data_dir,
-            TRAIN_STEPS=4,
-            EVAL_PERIOD=2,
-            EVAL_TASKS=("retrieval_tiny",),
-            TEST_SPLIT="test",
-            CONSTRAINED=True,
-        ),
-    )
-    return experiment, train(experiment)
+from recalign.trainer.state import sharded_params_shape
 
 
 def predictions(experiment, name="retrieval_tiny-test"):
@@ -52,7 +43,9 @@ def test_results(trained):
     assert retrieval["valid_id_rate"] == 1.0  # constrained
     assert {"hr@1", "hr@5", "hr@1_candidates", "ndcg@5_candidates"} <= set(ranking)
     assert "valid_candidate_rate_candidates" not in ranking
-    assert "auc_roc" in results["tasks"]["rating_tiny"]
+    assert {"hr@1_exact", "ndcg@10_exact"} <= set(ranking)
+    assert "num_examples_exact" not in ranking
+    assert {"auc_roc", "auc_roc_exact"} <= set(results["tasks"]["rating_tiny"])
     assert results["references"]["popularity"]["retrieval_tiny"]["num_examples"] == 60
 
 
@@ -83,6 +76,49 @@ def test_predictions_say_what_was_asked_and_answered(trained):
     assert [record["row"] for record in predictions(experiment)] == list(range(60))
 
 
+def test_exact_scores_are_the_models_probabilities(trained):
+    """By teacher forcing with the plain network, one candidate at a time."""
+    experiment, results = trained
+    model = Transformer(experiment.config)
+    _, params = Checkpoints(experiment.directory, read_only=True).restore_params(
+        results["checkpoint_step"], sharded_params_shape(experiment.config, make_mesh())
+    )
+    for name in ("ranking_tiny", "rating_tiny"):
+        task = seqio.get_mixture_or_task(name)
+        vocabulary = task.output_features["targets"].vocabulary
+        ids = task.source.open().catalogue.ids
+        dataset = task.get_dataset(
+            dict(experiment.task_feature_lengths), "test", shuffle=False, num_epochs=1
+        )
+        examples = list(dataset.take(3).as_numpy_iterator())
+        for example, record in zip(examples, predictions(experiment, f"{name}-test"), strict=False):
+            answers = [ids[item] for item in example.get("candidates", [])] or ["no", "yes"]
+            for answer, log_prob in zip(answers, record["exact_log_probs"], strict=True):
+                target = np.array([[*vocabulary.encode(answer), vocabulary.eos_id]])
+                logits = model.apply(
+                    {"params": params},
+                    example["inputs"][None],
+                    np.pad(target[:, :-1], ((0, 0), (1, 0))),
+                )
+                taken = np.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)
+                np.testing.assert_allclose(log_prob, taken.sum(), rtol=1e-4)
+
+
+def test_exact_metrics_are_of_the_exact_scores(trained):
+    experiment, results = trained
+    ranked = predictions(experiment, "ranking_tiny-test")
+    pools = [re.findall(r"I\d+", record["prompt"].rpartition("are:")[2]) for record in ranked]
+    hits = []
+    for record, pool in zip(ranked, pools, strict=True):
+        target = record["exact_log_probs"][pool.index(record["target"])]
+        hits.append(target == max(record["exact_log_probs"]))
+    assert results["tasks"]["ranking_tiny"]["hr@1_exact"] == pytest.approx(np.mean(hits))
+    rated = predictions(experiment, "rating_tiny-test")
+    scores = [yes - no for no, yes in (record["exact_log_probs"] for record in rated)]
+    expected = roc_auc_score([record["label"] for record in rated], scores)
+    assert results["tasks"]["rating_tiny"]["auc_roc_exact"] == pytest.approx(expected)
+
+
 def test_an_interrupted_evaluation_goes_on(trained, monkeypatch, capfd):
     experiment, results = trained
     path = experiment.directory / "predictions" / "retrieval_tiny-test.jsonl"
@@ -90,9 +126,9 @@ def test_an_interrupted_evaluation_goes_on(trained, monkeypatch, capfd):
     kept = whole.splitlines(keepends=True)
     path.write_text("".join(kept[40:55]) + kept[3][:30])  # half a line at its end
     decoded = []
-    decode = evaluation.decode
+    start = BeamDecoder.start
     monkeypatch.setattr(
-        evaluation, "decode", lambda *a: (decoded.append(len(a[3].numbers)), decode(*a))[1]
+        BeamDecoder, "start", lambda *a, **k: (decoded.append(len(a[2])), start(*a, **k))[1]
     )
     again = evaluate(experiment, "test", results["checkpoint_step"])
     assert again == results
@@ -163,54 +199,3 @@ def test_beams_survive_the_file(tmp_path):
     for ours, theirs in zip(beams, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert PredictionFile(epath.Path(tmp_path), "x", {"a": 2}).records == {}
-
-
-@pytest.fixture(scope="module")
-def recommender(trained):
-    return Recommender(trained[0].model_dir)
-
-
-def test_shows_the_model_what_evaluation_shows_it(trained, recommender):
-    """The same history by both ways: the same prompt, and the same probability of an item."""
-    experiment, results = trained
-    task = evaluation.tasks_with_metrics("retrieval_tiny", "test")[0]
-    for example in evaluation.load(task, "test", experiment, 5).examples:
-        history = [int(item) for item in example["history"]]
-        prompt = np.trim_zeros(recommender._inputs(history)[0], "b")
-        np.testing.assert_array_equal(prompt, example["inputs"])
-    evaluate(experiment, "test", results["checkpoint_step"], max_examples=5)
-    ids = [recommender._catalogue.ids[item] for item in history]
-    probability_of = {answer.id: answer.log_prob for answer in recommender.recommend(ids, k=50)}
-    record = predictions(experiment)[4]
-    for beam, log_prob in zip(record["beams"], record["log_probs"], strict=True):
-        np.testing.assert_allclose(probability_of[beam], log_prob, rtol=1e-4)
-
-
-def test_only_some_items(recommender):
-    assert {answer.id for answer in recommender.recommend(["I1"], 10, ["I7", "I3", "I9"])} == {
-        "I7",
-        "I3",
-        "I9",
-    }
-    answers = recommender.recommend(["I1"], k=50)
-    assert len({answer.id for answer in answers}) == 50
-    assert [a.log_prob for a in answers] == sorted((a.log_prob for a in answers), reverse=True)
-    assert all(answer.title for answer in answers)
-
-
-def test_raw_ids_are_understood(recommender):
-    raw = recommender._catalogue.raw_ids
-    assert recommender.recommend([raw[3]], 3) == recommender.recommend(["I4"], 3)
-
-
-def test_mistakes(trained, recommender, tmp_path):
-    with pytest.raises(UserError, match="'I99999'"):
-        recommender.recommend(["I1", "I99999"])
-    with pytest.raises(UserError, match="empty history"):
-        recommender.recommend([])
-    with pytest.raises(UserError, match="allowed"):
-        recommender.recommend(["I1"], only=["nothing"])
-    with pytest.raises(UserError, match="no run"):
-        Recommender(tmp_path)
-    with pytest.raises(UserError, match="no such file"):
-        recommend(trained[0].model_dir, ["I1"], only_file=tmp_path / "x")

@@ -1,0 +1,123 @@
+"""Requests as JSON lines: a process that keeps a run's model and answers line by line."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+
+from recalign.errors import UserError
+from recalign.trainer.recommend import Recommender
+
+_FIELDS = ("history", "k", "only", "user")
+
+
+class Request(NamedTuple):
+    """What a line asks for; `user` is handed back as it came."""
+
+    history: list[str]
+    k: int
+    only: list[str] | None
+    user: Any
+
+
+def serve(
+    recommender: Recommender,
+    lines: Iterable[str],
+    answers: TextIO,
+    say: Callable[[str], None],
+    *,
+    k: int = 10,
+    only: Sequence[str] | None = None,
+) -> None:
+    """Answers each line before it reads the next; a line that is wrong gets an error as its answer.
+
+    {"history": ["I3", "I17"], "k": 2, "only": ["I5", "I9", "I30"], "user": 7} is answered by
+    {"items": [{"id": "I9", "raw_id": …, "title": …, "score": 0.02, "log_prob": -3.9}, …],
+    "latency_ms": 2.1, "user": 7}, and a bad line 12 by {"error": "…", "line": 12}. Empty lines are
+    passed over.
+
+    Args:
+      recommender: of a run.
+      lines: the requests; everything but "history" may be left out.
+      answers: where a line of JSON goes for each.
+      say: gets a line when all is compiled, and one about the latencies at the end.
+      k: how many items where a line does not say so.
+      only: the IDs to choose from where a line does not say so.
+    """
+    begun = time.perf_counter()
+    lengths = recommender.warm_up(k)
+    say(f"ready: {lengths} prompt lengths compiled in {time.perf_counter() - begun:.1f} s")
+    latencies_ms: list[float] = []
+    errors = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            begun = time.perf_counter()
+            try:
+                request = parse(line, k, only)
+                items = recommender.recommend(request.history, request.k, request.only)
+            except UserError as error:
+                errors += 1
+                _write(answers, {"error": str(error), "line": number})
+                continue
+            latencies_ms.append((time.perf_counter() - begun) * 1e3)
+            answer = {
+                "items": [item._asdict() for item in items],
+                "latency_ms": round(latencies_ms[-1], 3),
+            }
+            _write(answers, answer if request.user is None else answer | {"user": request.user})
+    finally:
+        say(summary(latencies_ms, errors))
+
+
+def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
+    """A line as a request; a UserError says what is wrong with it."""
+    try:
+        given = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"not JSON: {error}") from error
+    if not isinstance(given, Mapping) or "history" not in given:
+        raise UserError('not a request: an object with "history" is needed')
+    unknown = [name for name in given if name not in _FIELDS]
+    if unknown:
+        raise UserError(f"unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}")
+    wanted = given.get("k", k)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+        raise UserError(f'"k" is to be a whole number of at least 1, not {wanted!r}')
+    allowed = given.get("only")
+    return Request(
+        history=_ids(given["history"], "history"),
+        k=wanted,
+        only=(None if only is None else list(only)) if allowed is None else _ids(allowed, "only"),
+        user=given.get("user"),
+    )
+
+
+def _ids(value: Any, name: str) -> list[str]:
+    """Raw IDs may be numbers in a log, and then are numbers here."""
+    if not isinstance(value, list) or not all(
+        isinstance(it, str | int) and not isinstance(it, bool) for it in value
+    ):
+        raise UserError(f'"{name}" is to be a list of IDs')
+    return [str(it) for it in value]
+
+
+def summary(latencies_ms: Sequence[float], errors: int) -> str:
+    """
+    >>> summary([30.0, 2.0, 4.0], 1)
+    '3 answers, 1 error | first 30.0 ms, p50 4.0 ms, p95 27.4 ms'
+    """
+    answers = f"{len(latencies_ms):,} answer{'' if len(latencies_ms) == 1 else 's'}"
+    counts = f"{answers}, {errors:,} error{'' if errors == 1 else 's'}"
+    if not latencies_ms:
+        return counts
+    p50, p95 = np.percentile(latencies_ms, [50, 95])
+    return f"{counts} | first {latencies_ms[0]:.1f} ms, p50 {p50:.1f} ms, p95 {p95:.1f} ms"
+
+
+def _write(answers: TextIO, value: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(value, ensure_ascii=False) + "\n")
+    answers.flush()

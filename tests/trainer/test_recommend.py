@@ -1,0 +1,100 @@
+import math
+
+import numpy as np
+import pytest
+
+from recalign.errors import UserError
+from recalign.trainer import decoding, evaluation
+from recalign.trainer.recommend import Recommender, read_ids
+
+
+@pytest.fixture(scope="module")
+def recommender(trained):
+    """One that may repeat: its probabilities are those of every item."""
+    return Recommender(trained[0].model_dir, repeats=True)
+
+
+@pytest.fixture(scope="module")
+def without_repeats(trained):
+    return Recommender(trained[0].model_dir)
+
+
+def test_shows_the_model_what_evaluation_shows_it(trained, recommender):
+    """The same history by both ways: the same prompt, and the same probability of an item."""
+    experiment, _ = trained
+    (task,) = evaluation.tasks_with_metrics("retrieval_tiny", "test")
+    evaluated = evaluation.load(task, "test", experiment, 5)
+    decoder = decoding.BeamDecoder(experiment.config, recommender._mesh, experiment.beam_size)
+    records = evaluation.beams_of_all(evaluated, recommender._params, decoder, experiment)
+    for example, record in zip(evaluated.examples, records, strict=True):
+        history = [int(item) for item in example["history"]]
+        prompt = np.trim_zeros(recommender._inputs(history)[0], "b")
+        np.testing.assert_array_equal(prompt, example["inputs"])
+        ids = [recommender._catalogue.ids[item] for item in history]
+        probability_of = {answer.id: answer.log_prob for answer in recommender.recommend(ids, 50)}
+        for beam, log_prob in zip(record["beams"], record["log_probs"], strict=True):
+            np.testing.assert_allclose(probability_of[beam], log_prob, rtol=1e-4)
+
+
+def test_the_whole_catalogue_by_its_probability(recommender):
+    answers = recommender.recommend(["I1"], k=50)
+    assert len({answer.id for answer in answers}) == 50
+    assert [a.log_prob for a in answers] == sorted((a.log_prob for a in answers), reverse=True)
+    for answer in answers:
+        assert answer.score == pytest.approx(math.exp(answer.log_prob))
+        assert answer.title
+        number = recommender._catalogue.ids.index(answer.id)
+        assert answer.raw_id == recommender._catalogue.raw_ids[number]
+
+
+def test_what_was_seen_is_left_out(recommender, without_repeats):
+    """The history is left out, the part beyond the window too; the others keep their figures."""
+    history = ["I7", "I3", "I9", "I3", "I20"]
+    everything = recommender.recommend(history, k=50)
+    assert without_repeats.recommend(history, k=50) == [
+        answer for answer in everything if answer.id not in history
+    ]
+
+
+def test_only_some_items(recommender, without_repeats):
+    some = ["I7", "I3", "I9"]
+    everything = recommender.recommend(["I1"], k=50)
+    expected = [answer for answer in everything if answer.id in some]
+    assert recommender.recommend(["I1"], 10, some) == expected
+    assert {it.id for it in without_repeats.recommend(["I3"], 10, some)} == {"I7", "I9"}
+    assert without_repeats.recommend(["I3"], 10, ["I3"]) == []
+
+
+def test_raw_ids_are_understood(recommender):
+    raw = recommender._catalogue.raw_ids
+    assert recommender.recommend([raw[3]], 3) == recommender.recommend(["I4"], 3)
+    assert recommender.recommend(["I1"], 3, [raw[3], raw[4]]) == recommender.recommend(
+        ["I1"], 3, ["I4", "I5"]
+    )
+
+
+def test_nothing_is_compiled_after_the_warm_up(without_repeats):
+    lengths = without_repeats.warm_up(k=20)
+    compiled = decoding._decode._cache_size()
+    prompts = set()
+    for number in range(1, 20):
+        history = [f"I{it}" for it in range(1, 1 + number)]
+        only = [f"I{it}" for it in range(20, 20 + number)]
+        prompts.add(without_repeats._inputs(range(number)).shape)
+        without_repeats.recommend(history, number)
+        without_repeats.recommend(history, number, only)
+    assert decoding._decode._cache_size() == compiled
+    assert len(prompts) <= lengths
+
+
+def test_mistakes(recommender, tmp_path):
+    with pytest.raises(UserError, match="'I99999'"):
+        recommender.recommend(["I1", "I99999"])
+    with pytest.raises(UserError, match="empty history"):
+        recommender.recommend([])
+    with pytest.raises(UserError, match="allowed"):
+        recommender.recommend(["I1"], only=["nothing"])
+    with pytest.raises(UserError, match="no run"):
+        Recommender(tmp_path)
+    with pytest.raises(UserError, match="no such file"):
+        read_ids(tmp_path / "x")

@@ -1,0 +1,109 @@
+import io
+import json
+
+import pytest
+
+from recalign import cli
+from recalign.errors import UserError
+from recalign.trainer.recommend import Recommender
+from recalign.trainer.serving import Request, parse, serve, summary
+
+
+@pytest.fixture(scope="module")
+def recommender(trained):
+    return Recommender(trained[0].model_dir)
+
+
+def answers_to(recommender, lines, **options):
+    out, said = io.StringIO(), []
+    serve(recommender, lines, out, said.append, **options)
+    return [json.loads(line) for line in out.getvalue().splitlines()], said
+
+
+def test_a_line_is_answered_as_the_recommender_answers(recommender):
+    lines = [
+        '{"history": ["I3", "I17"], "k": 2, "user": {"name": "Ada"}}\n',
+        "\n",
+        '{"history": ["I3"], "only": ["I5", "I9", "I3"]}\n',
+    ]
+    (first, second), said = answers_to(recommender, lines, k=3)
+    expected = [it._asdict() for it in recommender.recommend(["I3", "I17"], 2)]
+    assert first.pop("latency_ms") > 0
+    assert first == {"items": expected, "user": {"name": "Ada"}}
+    assert {item["id"] for item in second["items"]} == {"I5", "I9"}
+    assert "user" not in second
+    assert said[0].startswith("ready: ")
+    assert said[1].startswith("2 answers, 0 errors | first ")
+
+
+def test_options_hold_where_a_line_does_not_say_otherwise(recommender):
+    lines = ['{"history": ["I3"]}', '{"history": ["I3"], "k": 1, "only": ["I8"]}']
+    (first, second), _ = answers_to(recommender, lines, k=2, only=["I5", "I9", "I12"])
+    assert len(first["items"]) == 2
+    assert {item["id"] for item in first["items"]} <= {"I5", "I9", "I12"}
+    assert [item["id"] for item in second["items"]] == ["I8"]
+
+
+def test_a_bad_line_is_answered_by_what_is_wrong_with_it(recommender):
+    lines = ["{", '{"history": ["I3"]}', '{"history": ["I99999"]}', '{"history": []}']
+    answers, said = answers_to(recommender, lines)
+    assert [answer.get("line") for answer in answers] == [1, None, 3, 4]
+    assert "not JSON" in answers[0]["error"]
+    assert "'I99999'" in answers[2]["error"]
+    assert said[1].startswith("1 answer, 3 errors | ")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('["I1"]', "history"),
+        ('{"k": 3}', "history"),
+        ('{"history": "I1"}', "list of IDs"),
+        ('{"history": ["I1", null]}', "list of IDs"),
+        ('{"history": ["I1"], "k": 0}', "at least 1"),
+        ('{"history": ["I1"], "k": true}', "at least 1"),
+        ('{"history": ["I1"], "onyl": ["I2"]}', "'onyl'"),
+        ('{"history": ["I1"], "only": {"I2": 1}}', "list of IDs"),
+    ],
+)
+def test_what_is_no_request(line, told):
+    with pytest.raises(UserError, match=told):
+        parse(line, 10, None)
+
+
+def test_numbers_are_raw_ids():
+    request = parse('{"history": [318, "527"], "only": [1]}', 10, None)
+    assert request == Request(["318", "527"], 10, ["1"], None)
+
+
+def test_the_summary():
+    assert summary([], 2) == "0 answers, 2 errors"
+    latencies = [100.0, *range(1, 100)]
+    assert (
+        summary(latencies, 0) == "100 answers, 0 errors | first 100.0 ms, p50 50.5 ms, p95 95.0 ms"
+    )
+
+
+def test_by_the_command_line(trained, monkeypatch, capsys, tmp_path):
+    """Standard input to standard output; what is said about it is on standard error."""
+    (tmp_path / "stock").write_text("I5\nI9\n")
+    requests = '{"history": ["I3"], "user": 1}\nnonsense\n{"history": ["I3", "I5"], "user": 2}\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(requests))
+    run = trained[0].model_dir
+    words = [
+        "recommend",
+        "--model_dir",
+        run,
+        "--jsonl",
+        "--k",
+        "4",
+        "--only",
+        str(tmp_path / "stock"),
+    ]
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    first, second, third = map(json.loads, out.splitlines())
+    assert {item["id"] for item in first["items"]} == {"I5", "I9"}
+    assert second["line"] == 2
+    assert ([item["id"] for item in third["items"]], third["user"]) == (["I9"], 2)
+    assert "2 answers, 1 error" in err
