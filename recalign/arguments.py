@@ -195,12 +195,23 @@ def convert(parser: argparse.ArgumentParser) -> None:
 
 def report(parser: argparse.ArgumentParser) -> None:
     """Runs, and what to make of them."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's MODEL_DIR")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run's MODEL_DIR, or a folder that `recalign baselines` wrote",
+    )
     parser.add_argument("--out", metavar="FILE", help="where to write (default: print text)")
     parser.add_argument(
         "--format",
-        choices=("html", "txt"),
-        help="one HTML page or plain tables (default: html with --out, else txt)",
+        choices=("html", "md", "csv", "tex", "txt"),
+        help="one HTML page, or tables (default: by FILE's suffix; txt without --out)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        "--tfds_data_dir",
+        metavar="DIR",
+        help="where prepared datasets lie (default: where each run's config.gin says)",
     )
 
 

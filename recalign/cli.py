@@ -38,8 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if bindings:
         options.gin_bindings = bindings
     try:
-        if options.run is not verbs.report:
-            verbs.load_tensorflow()
+        verbs.load_tensorflow()
         options.run(options)
         sys.stdout.flush()
     except UserError as error:
@@ -170,8 +169,8 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "report",
             verbs.report,
-            "puts runs, their references and their samples on one page",
-            "recalign report runs/demo --out runs/demo/report.html",
+            "puts runs and baselines beside the paper's figures, with intervals, on one page",
+            "recalign report runs/demo runs/baselines_demo --out runs/demo/report.html",
         )
     )
     return parser

@@ -236,15 +236,17 @@ def convert(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    """One page, or plain tables."""
-    from recalign.report import format_runs, write_report
+    """One page, its tables in another format, or plain text."""
+    from recalign.report import FORMATS, format_runs, write_report
 
-    if (options.format or ("html" if options.out else "txt")) == "txt":
+    suffix = pathlib.Path(options.out).suffix.removeprefix(".") if options.out else "txt"
+    chosen = options.format or (suffix if suffix in (*FORMATS, "txt") else "html")
+    if chosen == "txt":
         _write(format_runs(options.runs), options.out)
     elif options.out is None:
-        raise UserError("a page goes into a file: give --out FILE")
+        raise UserError(f"--format {chosen} goes into a file: give --out FILE")
     else:
-        write_report(options.runs, options.out)
+        write_report(options.runs, options.out, format=chosen, data_dir=options.data_dir)
         print(options.out, file=sys.stderr)
 
 

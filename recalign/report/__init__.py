@@ -1,6 +1,6 @@
-"""Results beside their references: one HTML page, or plain tables for a terminal."""
+"""Results beside the paper's and the baselines': one HTML page, tables, or text for a terminal."""
 
 from recalign.report.comparison import format_results, format_runs
-from recalign.report.page import write_report
+from recalign.report.page import FORMATS, write_report
 
-__all__ = ["format_results", "format_runs", "write_report"]
+__all__ = ["FORMATS", "format_results", "format_runs", "write_report"]

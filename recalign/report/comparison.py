@@ -1,17 +1,17 @@
-"""A run's results beside the references: which figures stand in a row, and how they are written."""
+"""A run's results beside the references as plain text, a table a task, for a terminal."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from recalign.report.baselines import Baselines, is_baselines, read_baselines
 from recalign.report.run import Results, parse_results, read_run
+from recalign.report.tables import figure, percent
 
-MISSING = "—"
 OPTIMUM = "optimum"
 # Shown first, in this order; what else a run has been compared with follows by name.
 _KNOWN_SYSTEMS = ("popularity", OPTIMUM)
@@ -22,76 +22,24 @@ HEADLINES = ("hr@1_candidates", "hr@10", "auc_roc")
 _SHARED_SCALE = ("hr@", "ndcg@", "auc_roc")
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One metric of one task. `others` follows the comparison's `systems`; None: not measured."""
-
-    metric: str
-    ours: float
-    others: tuple[float | None, ...]
-    share_of_optimum: float | None
+def format_results(results: Mapping[str, Any]) -> str:
+    """A results.json (parsed) as plain tables for a terminal, a table a task."""
+    return _as_text(parse_results(results))
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskComparison:
-    """One task of a run beside every reference."""
-
-    task: str
-    num_examples: int | None
-    rows: tuple[Row, ...]
-
-    def headline(self) -> Row | None:
-        """The row that speaks for the task."""
-        by_metric = {row.metric: row for row in self.rows}
-        return next((by_metric[name] for name in HEADLINES if name in by_metric), None)
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Every task of a run beside the reference systems, which are named in `systems`."""
-
-    systems: tuple[str, ...]
-    tasks: tuple[TaskComparison, ...]
-
-    @property
-    def has_optimum(self) -> bool:
-        return OPTIMUM in self.systems
-
-
-def compare(results: Results) -> Comparison:
-    """Sets a run's metrics beside the references' on the same split."""
-    systems = tuple(
-        [name for name in _KNOWN_SYSTEMS if name in results.references]
-        + sorted(set(results.references) - set(_KNOWN_SYSTEMS))
-    )
-    tasks = []
-    for task in sorted(results.tasks, key=place_of_task):
-        metrics = results.tasks[task]
-        num_examples = metrics.get("num_examples")
-        tasks.append(
-            TaskComparison(
-                task=task,
-                num_examples=None if num_examples is None else int(num_examples),
-                rows=tuple(
-                    _row(name, value, results, task, systems)
-                    for name, value in metrics.items()
-                    if name != "num_examples"
-                ),
-            )
-        )
-    return Comparison(systems, tuple(tasks))
-
-
-def place_of_task(task: str) -> tuple[int, str]:
-    """Sorts tasks, and what is named after them, as the paper does."""
-    kind = task.split("_", 1)[0]
-    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS), task)
-
-
-def _row(metric: str, ours: float, results: Results, task: str, systems: tuple[str, ...]) -> Row:
-    others = tuple(results.references[system].get(task, {}).get(metric) for system in systems)
-    optimum = dict(zip(systems, others, strict=True)).get(OPTIMUM)
-    return Row(metric, ours, others, share_of_optimum(metric, ours, optimum))
+def format_runs(run_dirs: Sequence[epath.PathLike]) -> str:
+    """The results of runs as plain tables, one run after the other; gaps are named."""
+    blocks = []
+    for directory in run_dirs:
+        name = [f"== {epath.Path(directory).name}"] if len(run_dirs) > 1 else []
+        if is_baselines(directory):
+            folder = read_baselines(directory)
+            blocks.append("\n".join([*name, *folder.gaps, _baselines_as_text(folder)]))
+            continue
+        run = read_run(directory)
+        results = [_as_text(run.results)] if run.results else []
+        blocks.append("\n".join([*name, *run.gaps, *results]))
+    return "\n\n".join(blocks)
 
 
 def share_of_optimum(metric: str, ours: float, optimum: float | None) -> float | None:
@@ -102,55 +50,65 @@ def share_of_optimum(metric: str, ours: float, optimum: float | None) -> float |
     return None if optimum <= floor else (ours - floor) / (optimum - floor)
 
 
-def figure(value: float | None) -> str:
-    """A metric as tables show it: four digits, or a dash where it was not measured."""
-    return MISSING if value is None or math.isnan(value) else f"{value:.4f}"
+def place_of_task(task: str) -> tuple[int, str]:
+    """Sorts tasks as the paper does."""
+    kind = task.split("_", 1)[0]
+    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS), task)
 
 
-def percent(share: float | None) -> str:
-    """A share of the optimum as tables show it."""
-    return MISSING if share is None else f"{100 * share:.0f} %".replace("-", "−")
-
-
-def format_results(results: Mapping[str, Any]) -> str:
-    """A results.json (parsed) as plain tables for a terminal, a table a task."""
-    return _as_text(parse_results(results))
-
-
-def format_runs(run_dirs: Sequence[epath.PathLike]) -> str:
-    """The results of runs as plain tables, one run after the other; gaps are named."""
-    blocks = []
-    for run in map(read_run, run_dirs):
-        name = [f"== {run.name}"] if len(run_dirs) > 1 else []
-        results = [_as_text(run.results)] if run.results else []
-        blocks.append("\n".join([*name, *run.gaps, *results]))
-    return "\n\n".join(blocks)
-
-
-def _as_text(parsed: Results) -> str:
-    comparison = compare(parsed)
-    blocks = [heading(parsed)]
-    for task in comparison.tasks:
-        head = ["metric", "this run", *comparison.systems]
-        lines = [
-            [row.metric, figure(row.ours), *map(figure, row.others)]
-            + ([percent(row.share_of_optimum)] if comparison.has_optimum else [])
-            for row in task.rows
-        ]
-        if comparison.has_optimum:
-            head.append("share of optimum")
-        examples = "" if task.num_examples is None else f" ({task.num_examples:,} examples)"
-        blocks.append(f"{task.task}{examples}\n{_aligned([head, *lines])}")
-    return "\n\n".join(blocks)
-
-
-def heading(results: Results) -> str:
-    """What was measured: mixture, dataset, split and step, in a line."""
+def _as_text(results: Results) -> str:
+    systems = [name for name in _KNOWN_SYSTEMS if name in results.references]
+    systems += sorted(set(results.references) - set(_KNOWN_SYSTEMS))
     step = "" if results.checkpoint_step is None else f", step {results.checkpoint_step:,}"
-    return f"{results.mixture} on {results.dataset}, {results.split} split{step}"
+    blocks = [f"{results.mixture} on {results.dataset}, {results.split} split{step}"]
+    for task in sorted(results.tasks, key=place_of_task):
+        metrics = results.tasks[task]
+        count = metrics.get("num_examples")
+        examples = "" if count is None else f" ({int(count):,} examples)"
+        table = [_head(systems)]
+        table += [
+            _line(metric, value, [results.references[s].get(task, {}) for s in systems], systems)
+            for metric, value in metrics.items()
+            if metric != "num_examples"
+        ]
+        blocks.append(f"{task}{examples}\n{aligned(table)}")
+    return "\n\n".join(blocks)
 
 
-def _aligned(table: list[list[str]]) -> str:
+def _baselines_as_text(folder: Baselines) -> str:
+    """A table a task, a column a system."""
+    blocks = [f"baselines on {folder.dataset}, {folder.split} split"]
+    tasks = {task for of_tasks in folder.metrics.values() for task in of_tasks}
+    for task in sorted(tasks, key=place_of_task):
+        systems = {name: found[task] for name, found in folder.metrics.items() if task in found}
+        names = list(dict.fromkeys(metric for found in systems.values() for metric in found))
+        table = [["metric", *systems]]
+        table += [
+            [metric, *(figure(found.get(metric)) for found in systems.values())]
+            for metric in names
+            if metric != "num_examples"
+        ]
+        blocks.append(f"{task}\n{aligned(table)}")
+    return "\n\n".join(blocks)
+
+
+def _head(systems: Sequence[str]) -> list[str]:
+    share = ["share of optimum"] if OPTIMUM in systems else []
+    return ["metric", "this run", *systems, *share]
+
+
+def _line(
+    metric: str, value: float, beside: Sequence[Mapping[str, float]], systems: Sequence[str]
+) -> list[str]:
+    others = [found.get(metric) for found in beside]
+    line = [metric, figure(value), *map(figure, others)]
+    if OPTIMUM in systems:
+        optimum = others[systems.index(OPTIMUM)]
+        line.append(percent(share_of_optimum(metric, value, optimum)))
+    return line
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
     """Names to the left, figures to the right, two spaces between columns."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -12,16 +11,18 @@ from typing import Any
 from etils import epath
 
 from recalign.errors import UserError
+from recalign.report.configuration import Configuration, read_configuration
+from recalign.report.predictions import Predictions, read_predictions
 
 Metrics = Mapping[str, float]
-
-# A page shows the first few examples of a task; files hold every test user.
-_EXAMPLES_READ = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """results.json: what a run scored, and what other systems score on the same split."""
+    """results.json: what a run scored, and what other systems score on the same split.
+
+    `versions` and `device` say what evaluated it; empty where the file does not.
+    """
 
     dataset: str
     mixture: str
@@ -30,6 +31,8 @@ class Results:
     engine: str
     tasks: Mapping[str, Metrics]
     references: Mapping[str, Mapping[str, Metrics]]
+    versions: Mapping[str, str]
+    device: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +52,13 @@ class Run:
     name: str
     results: Results | None
     records: tuple[Record, ...]
-    predictions: Mapping[str, tuple[Mapping[str, Any], ...]]
-    configuration: str | None
+    predictions: Mapping[str, Predictions]
+    configuration: Configuration | None
     gaps: tuple[str, ...]
 
 
 def read_run(directory: epath.PathLike) -> Run:
-    """Reads a run's MODEL_DIR.
+    """Reads a run's MODEL_DIR; `predictions` are by task, those of the split of results.json.
 
     Raises:
       UserError: there is no such directory, nothing of a run in it, or results.json is damaged.
@@ -64,15 +67,16 @@ def read_run(directory: epath.PathLike) -> Run:
     if not path.is_dir():
         raise UserError(f"{path}: no such directory; a run's MODEL_DIR is needed")
     gaps: list[str] = []
+    results = _read_results(path / "results.json", gaps)
     run = Run(
         name=path.name,
-        results=_read_results(path / "results.json", gaps),
+        results=results,
         records=_read_records(path / "metrics.jsonl", gaps),
-        predictions=_read_predictions(path / "predictions", gaps),
+        predictions=_read_predictions(path / "predictions", results, gaps) if results else {},
         configuration=_read_configuration(path / "config.gin", gaps),
         gaps=tuple(gaps),
     )
-    if not (run.results or run.records or run.predictions or run.configuration):
+    if not (run.results or run.records or run.configuration):
         raise UserError(f"{path}: not a run, it holds neither results.json nor metrics.jsonl")
     return run
 
@@ -81,30 +85,46 @@ def parse_results(raw: object, source: str = "results") -> Results:
     """Checks the shape of a results.json that is already parsed."""
     if not isinstance(raw, dict) or not isinstance(raw.get("tasks"), dict):
         raise UserError(f'{source}: not a results file, it has no object "tasks"')
-    references = raw.get("references") or {}
-    if not isinstance(references, dict):
-        raise UserError(f'{source}: "references" is no object')
     return Results(
         dataset=str(raw.get("dataset", "unknown")),
         mixture=str(raw.get("mixture", "unknown")),
         checkpoint_step=raw.get("checkpoint_step"),
         split=str(raw.get("split", "unknown")),
         engine=str(raw.get("engine", "unknown")),
-        tasks=_metrics_of_tasks(raw["tasks"], source),
-        references={
-            str(system): _metrics_of_tasks(tasks, source) for system, tasks in references.items()
-        },
+        tasks=metrics_of_tasks(raw["tasks"], source),
+        references=metrics_of_systems(raw.get("references") or {}, source),
+        versions=raw.get("versions") or {},
+        device=raw.get("device") or {},
     )
 
 
-def _metrics_of_tasks(tasks: object, source: str) -> dict[str, dict[str, float]]:
+def metrics_of_systems(systems: object, source: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Checks {system: {task: {metric: value}}}, as `references` are."""
+    if not isinstance(systems, dict):
+        raise UserError(f'{source}: "references" is no object')
+    return {str(system): metrics_of_tasks(tasks, source) for system, tasks in systems.items()}
+
+
+def metrics_of_tasks(tasks: object, source: str) -> dict[str, dict[str, float]]:
+    """Checks {task: {metric: value}}; null, a metric that could not be computed, becomes NaN."""
     if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
         raise UserError(f"{source}: expected an object of metrics for every task")
-    # null: a metric that could not be computed, such as an AUC of one class.
     return {
         str(name): _numbers({m: math.nan if v is None else v for m, v in metrics.items()})
         for name, metrics in tasks.items()
     }
+
+
+def read_json(path: epath.Path) -> Any:
+    """A JSON file's value.
+
+    Raises:
+      UserError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); evaluate again") from error
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -124,14 +144,7 @@ def _read_results(path: epath.Path, gaps: list[str]) -> Results | None:
             "No results.json: the run is not at its end, or was not evaluated (recalign eval)."
         )
         return None
-    try:
-        raw = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); evaluate the run again") from error
-    results = parse_results(raw, str(path))
-    if not results.references:
-        gaps.append("No references in results.json: nothing to compare this run with.")
-    return results
+    return parse_results(read_json(path), str(path))
 
 
 def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
@@ -160,24 +173,25 @@ def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
 
 
 def _read_predictions(
-    directory: epath.Path, gaps: list[str]
-) -> dict[str, tuple[Mapping[str, Any], ...]]:
-    files = sorted(directory.glob("*.jsonl")) if directory.is_dir() else []
-    if not files:
-        gaps.append("No predictions: there are no sample prompts.")
-    return {
-        file.name.removesuffix(".jsonl"): tuple(
-            itertools.islice(_json_lines(file, gaps), _EXAMPLES_READ)
-        )
-        for file in files
-    }
+    directory: epath.Path, results: Results, gaps: list[str]
+) -> dict[str, Predictions]:
+    found = {}
+    for task in results.tasks:
+        path = directory / f"{task}-{results.split}.jsonl"
+        if not path.exists():
+            gaps.append(f"No predictions/{path.name}: {task} has no intervals and no samples.")
+            continue
+        predictions = read_predictions(_json_lines(path, gaps))
+        if predictions is not None:
+            found[task] = predictions
+    return found
 
 
-def _read_configuration(path: epath.Path, gaps: list[str]) -> str | None:
+def _read_configuration(path: epath.Path, gaps: list[str]) -> Configuration | None:
     if not path.exists():
-        gaps.append("No config.gin: the run's configuration is not known.")
+        gaps.append("No config.gin: the run's model, seed and settings are not known.")
         return None
-    return path.read_text()
+    return read_configuration(path.read_text())
 
 
 def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:

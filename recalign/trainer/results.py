@@ -1,13 +1,16 @@
 """results.json: what a run scored, beside the references on the same examples."""
 
+import importlib.metadata
 import json
 import math
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import seqio
 
+from recalign import __version__
 from recalign.baselines.references import references
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
@@ -42,6 +45,8 @@ def write(
         "engine": ENGINE,
         "tasks": {name: dict(found) for name, found in measured.items()},
         "references": systems,
+        "versions": _versions(),
+        "device": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
     }
     if jax.process_index() == 0:
         path = experiment.directory / FILE
@@ -49,6 +54,13 @@ def write(
         part.write_text(json.dumps(_without_nan(results), indent=2) + "\n")
         part.replace(path)
     return results
+
+
+def _versions() -> dict[str, str]:
+    """Of what a figure may depend on."""
+    libraries = ("jax", "flax", "optax", "seqio", "tensorflow", "tensorflow-text")
+    versions = {name: importlib.metadata.version(name) for name in libraries}
+    return {"recalign": __version__, "python": platform.python_version(), **versions}
 
 
 def _without_nan(value: Any) -> Any:

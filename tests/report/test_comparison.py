@@ -1,9 +1,10 @@
 import pytest
 
 from recalign.errors import UserError
-from recalign.report import format_results
-from recalign.report.comparison import compare, share_of_optimum
+from recalign.report import format_results, format_runs
+from recalign.report.comparison import share_of_optimum
 from recalign.report.run import parse_results
+from tests.report.shop import write_baselines
 
 RESULTS = {
     "dataset": "demo",
@@ -45,6 +46,14 @@ def test_without_references_there_are_no_empty_columns():
     assert "0.5000" in text
 
 
+def test_baselines_are_a_table_with_a_column_a_system(run_directory, tmp_path):
+    folder = write_baselines(tmp_path / "pop", {"popularity": (0, 3), "sasrec": (9, 9)})
+    text = format_runs([run_directory, folder])
+    assert "== ut\nut_shop on shop, test split, step 40" in text
+    assert "== pop\nbaselines on shop, test split\n\nretrieval_shop\n" in text
+    assert "  hr@5         1.0000  0.0000" in text
+
+
 @pytest.mark.parametrize(
     ("metric", "ours", "optimum", "share"),
     [
@@ -60,13 +69,6 @@ def test_without_references_there_are_no_empty_columns():
 )
 def test_share_of_optimum(metric, ours, optimum, share):
     assert share_of_optimum(metric, ours, optimum) == pytest.approx(share)
-
-
-def test_a_headline_prefers_the_ranking_within_the_pool():
-    tasks = {"ranking_x": {"hr@1": 0.1, "hr@10": 0.4, "hr@1_candidates": 0.2}, "mlm_x": {"f": 1}}
-    ranking, other = compare(parse_results({"tasks": tasks})).tasks
-    assert ranking.headline().metric == "hr@1_candidates"
-    assert other.headline() is None
 
 
 @pytest.mark.parametrize(

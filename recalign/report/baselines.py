@@ -1,0 +1,100 @@
+"""Reads what `recalign baselines` left behind: figures, settings, and each user's outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from etils import epath
+
+from recalign.errors import UserError
+from recalign.report.outcomes import Outcomes, Ranks, Scores
+from recalign.report.run import Metrics, metrics_of_systems, read_json
+
+ENGINE = "baselines"
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """A baselines folder in memory.
+
+    Attributes:
+      name: the folder's.
+      metrics: of every model and task.
+      outcomes: of every model and task that has a file of ranks.
+      systems: of every model {"library", "version", "settings", "seconds"}, what is known of them.
+      gaps: what could not be shown, a sentence each.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    metrics: Mapping[str, Mapping[str, Metrics]]
+    outcomes: Mapping[str, Mapping[str, Outcomes]]
+    systems: Mapping[str, Mapping[str, Any]]
+    gaps: tuple[str, ...]
+
+
+def is_baselines(directory: epath.PathLike) -> bool:
+    """Whether a directory is a baselines folder and not a run.
+
+    Raises:
+      UserError: its results.json is damaged.
+    """
+    path = epath.Path(directory) / "results.json"
+    if not path.exists():
+        return False
+    raw = read_json(path)
+    return isinstance(raw, dict) and raw.get("engine") == ENGINE
+
+
+def read_baselines(directory: epath.PathLike) -> Baselines:
+    """Reads a folder that `recalign baselines` wrote.
+
+    Raises:
+      UserError: a damaged file.
+    """
+    path = epath.Path(directory)
+    source = path / "results.json"
+    raw = read_json(source)
+    found = metrics_of_systems(raw.get("references") or {}, str(source))
+    gaps: list[str] = []
+    outcomes: dict[str, dict[str, Outcomes]] = {}
+    for model, tasks in found.items():
+        for task in tasks:
+            ranks = path / "ranks" / f"{model}-{task}.parquet"
+            if ranks.exists():
+                outcomes.setdefault(model, {})[task] = read_outcomes(ranks)
+            else:
+                gaps.append(f"No ranks/{ranks.name}: {model} has no intervals on {task}.")
+    return Baselines(
+        name=path.name,
+        dataset=str(raw.get("dataset", "unknown")),
+        split=str(raw.get("split", "unknown")),
+        metrics=found,
+        outcomes=outcomes,
+        systems=raw.get("systems") or {},
+        gaps=tuple(gaps),
+    )
+
+
+def read_outcomes(path: epath.Path) -> Outcomes:
+    """A file of `row` and either `rank` (from 0; below 0: not ranked) or `score` and `label`.
+
+    Raises:
+      UserError: it is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            table = pq.read_table(file).sort_by("row")
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        rows = columns["row"].astype(np.int64)
+        if "rank" in columns:
+            ranks = columns["rank"].astype(np.float64)
+            return Ranks(rows, np.where(ranks < 0, np.inf, ranks))
+        return Scores(rows, columns["score"].astype(np.float64), columns["label"].astype(np.int8))
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: no file of ranks or scores ({error})") from error

@@ -1,0 +1,179 @@
+"""The report before it has a format: everything that it shows, in the order in which it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from etils import epath
+
+from recalign.data.prepared import PreparedDataset
+from recalign.report import analysis, paper, summary
+from recalign.report.baselines import Baselines, is_baselines, read_baselines
+from recalign.report.charts import Chart
+from recalign.report.comparison import place_of_task
+from recalign.report.corpora import Corpus, gather
+from recalign.report.cost import cost_table
+from recalign.report.curves import curves
+from recalign.report.dataset_tables import table_7, table_10
+from recalign.report.differences import claims, differences_table
+from recalign.report.entries import KINDS
+from recalign.report.leak import leak_lines
+from recalign.report.paper_tables import paper_alone, paper_tables
+from recalign.report.predictions import Sample
+from recalign.report.run import Run, read_run
+from recalign.report.settings import Setup, baselines_table, setup_of
+from recalign.report.tables import Table
+
+_HISTORY_LENGTH = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """A report.
+
+    Attributes:
+      title, lead, headlines: what a stranger reads first.
+      gaps: (whose, a sentence): what could not be shown.
+      results: the paper's tables with ours; `paper_only` those that nothing was run for.
+      differences: claims and their intervals; `leaks` P5's lines.
+      curves, by_user, ratings, beams: charts, most with a table of the same figures.
+      samples: (run and task, examples).
+      setups: how to run each row again.
+      other_tables: cost, baselines' settings, datasets.
+    """
+
+    title: str
+    lead: tuple[str, ...]
+    headlines: tuple[summary.Headline, ...]
+    gaps: tuple[tuple[str, str], ...]
+    results: tuple[Table, ...]
+    paper_only: tuple[Table, ...]
+    differences: tuple[Table, ...]
+    leaks: tuple[str, ...]
+    curves: tuple[Chart, ...]
+    by_user: tuple[analysis.Panel, ...]
+    ratings: tuple[analysis.Panel, ...]
+    beams: tuple[analysis.Panel, ...]
+    samples: tuple[tuple[str, tuple[Sample, ...]], ...]
+    setups: tuple[Setup, ...]
+    other_tables: tuple[Table, ...]
+
+    def tables(self) -> list[Table]:
+        """Every table, those of charts too."""
+        panels = [*self.by_user, *self.ratings, *self.beams]
+        return [
+            *self.results,
+            *self.differences,
+            *(panel.table for panel in panels),
+            *self.other_tables,
+            *self.paper_only,
+        ]
+
+
+def read(directories: Sequence[epath.PathLike], data_dir: epath.PathLike | None) -> Content:
+    """Reads runs and baselines folders.
+
+    Args:
+      data_dir: where prepared datasets lie; None: where each run's config.gin says.
+
+    Raises:
+      UserError: a directory is neither, or a file in it is damaged.
+    """
+    folders = [read_baselines(d) for d in directories if is_baselines(d)]
+    runs = [read_run(d) for d in directories if not is_baselines(d)]
+    return content(runs, folders, data_dir)
+
+
+def content(
+    runs: Sequence[Run], folders: Sequence[Baselines], data_dir: epath.PathLike | None = None
+) -> Content:
+    """Everything that the report shows of these runs and baselines."""
+    corpora = gather(runs, folders, data_dir)
+    named = _named(corpora, runs)
+    claimed = [(corpus, kind, claims(corpus, kind)) for corpus in corpora for kind in KINDS]
+    differences = [differences_table(corpus.label, kind, found) for corpus, kind, found in claimed]
+    covered = {corpus.name for corpus in corpora if corpus.split == "test"}
+    on_paper = covered & set(paper.DATASETS)
+    return Content(
+        title=summary.title(corpora, [run.name for run in runs]),
+        lead=tuple(summary.lead(corpora)),
+        headlines=tuple(summary.headlines(corpora)),
+        gaps=_gaps(corpora, runs, folders),
+        results=tuple(table for corpus in corpora for table in paper_tables(corpus)),
+        paper_only=tuple(
+            paper_alone([name for name in paper.DATASETS if name not in covered])
+            if on_paper
+            else ()
+        ),
+        differences=tuple(table for table in differences if table is not None),
+        leaks=tuple(leak_lines(corpora)),
+        curves=tuple(curves(named)),
+        by_user=tuple(p for corpus in corpora for p in analysis.panels_by_user(corpus)),
+        ratings=tuple(p for corpus in corpora for p in analysis.panels_of_ratings(corpus)),
+        beams=tuple(p for corpus in corpora for p in analysis.panels_of_beams(corpus)),
+        samples=_samples(named),
+        setups=tuple(setup_of(label, run) for label, run in named),
+        other_tables=_other_tables(corpora, named, folders),
+    )
+
+
+def _named(corpora: Sequence[Corpus], runs: Sequence[Run]) -> list[tuple[str, Run]]:
+    """Every run with its row's name, and its own where the row has several."""
+    labels: dict[int, str] = {}
+    for corpus in corpora:
+        for system in corpus.systems:
+            for run in system.runs:
+                several = len(system.runs) > 1
+                label = f"{system.label} [{run.name}]" if several else system.label
+                labels.setdefault(id(run), label)
+    named = [(labels.get(id(run), run.name), run) for run in runs]
+    taken = [label for label, _ in named]
+    return [
+        (label if taken.count(label) == 1 else f"{label} [{run.name}]", run) for label, run in named
+    ]
+
+
+def _gaps(
+    corpora: Sequence[Corpus], runs: Sequence[Run], folders: Sequence[Baselines]
+) -> tuple[tuple[str, str], ...]:
+    sources: list[Run | Baselines] = [*runs, *folders]
+    return tuple(
+        [(source.name, gap) for source in sources for gap in source.gaps]
+        + [(corpus.label, gap) for corpus in corpora for gap in corpus.gaps]
+    )
+
+
+def _samples(
+    named: Sequence[tuple[str, Run]],
+) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
+    return tuple(
+        (f"{label}: {task}", run.predictions[task].samples)
+        for label, run in named
+        for task in sorted(run.predictions, key=place_of_task)
+    )
+
+
+def _other_tables(
+    corpora: Sequence[Corpus], named: Sequence[tuple[str, Run]], folders: Sequence[Baselines]
+) -> tuple[Table, ...]:
+    systems = {name: about for folder in folders for name, about in folder.systems.items()}
+    prepared: dict[str, tuple[PreparedDataset, Corpus]] = {}
+    for corpus in corpora:
+        if corpus.prepared is not None:
+            prepared.setdefault(str(corpus.prepared.directory), (corpus.prepared, corpus))
+    tables = [cost_table(named, systems), baselines_table(systems)]
+    if prepared:
+        tables.append(table_7([dataset for dataset, _ in prepared.values()]))
+        tables += [table_10(d, _history_length(corpus)) for d, corpus in prepared.values()]
+    return tuple(table for table in tables if table is not None)
+
+
+def _history_length(corpus: Corpus) -> int:
+    """What the first run was trained with."""
+    for system in corpus.systems:
+        for run in system.runs:
+            length = run.configuration and run.configuration.settings.get("HISTORY_LENGTH")
+            if isinstance(length, int):
+                return length
+    return _HISTORY_LENGTH

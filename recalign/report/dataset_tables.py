@@ -1,0 +1,77 @@
+"""Tables 7 and 10: what a dataset holds, and what its tasks give, the paper's figures beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recalign.data.prepared import PreparedDataset
+from recalign.data.splits import SPLITS
+from recalign.data.statistics import (
+    P5_TASKS,
+    PAPER_TABLE_7,
+    PAPER_TABLE_10,
+    dataset_statistics,
+)
+from recalign.report.tables import MISSING, Cell, Table
+
+_COLUMNS_7 = ("users", "items", "interactions", "sparsity %", "sequence length")
+
+
+def table_7(datasets: Sequence[PreparedDataset]) -> Table:
+    """A row a dataset, and the paper's row below those that it has."""
+    rows = []
+    for dataset in datasets:
+        rows.append((Cell(dataset.name), *_figures_7(dataset.info)))
+        if dataset.name in PAPER_TABLE_7:
+            paper = PAPER_TABLE_7[dataset.name]
+            rows.append((Cell(f"{dataset.name}, paper"), *_figures_7(paper)))
+    return Table(
+        key="table-7",
+        title="Table 7. The datasets",
+        columns=("dataset", *_COLUMNS_7),
+        rows=tuple(rows),
+    )
+
+
+def _figures_7(figures: dict) -> list[Cell]:
+    counts = [Cell(f"{figures[n]:,}", figures[n]) for n in ("users", "items", "interactions")]
+    mean, spread = figures["sequence_length_mean"], figures["sequence_length_std"]
+    return [
+        *counts,
+        Cell(f"{figures['sparsity_percent']:.2f}", figures["sparsity_percent"]),
+        Cell(f"{mean:.2f} ± {spread:.2f}", mean),
+    ]
+
+
+def table_10(dataset: PreparedDataset, history_length: int) -> Table:
+    """A row a task: samples of each split."""
+    statistics = dataset_statistics(dataset, history_length)
+    paper = PAPER_TABLE_10.get(dataset.name)
+    rows = []
+    for task, counts in statistics["samples"].items():
+        cells = [Cell(task)]
+        for split in SPLITS:
+            if paper:
+                cells.append(_paper_count(task, split, counts, paper))
+            cells.append(Cell(f"{counts[split]:,}", counts[split]))
+        rows.append(tuple(cells))
+    notes = [f"Histories of up to {history_length} items."]
+    if paper:
+        notes.append("DS: sampled anew at every epoch; ours is the number of samples an epoch.")
+    notes += [f"No {task}: {why}." for task, why in statistics.get("omitted", {}).items()]
+    return Table(
+        key=f"table-10-{dataset.name}",
+        title=f"Table 10. Samples: {dataset.name}",
+        groups=tuple((split, 2) for split in SPLITS) if paper else (),
+        columns=("task", *(("paper", "ours") * 3 if paper else SPLITS)),
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def _paper_count(task: str, split: str, counts: dict, paper: dict) -> Cell:
+    if task in P5_TASKS:
+        return Cell(MISSING)
+    if counts["test"]:
+        return Cell(f"{paper[split]:,}", paper[split])
+    return Cell("DS" if split == "train" else "0")

@@ -1,0 +1,197 @@
+"""Which system is better, by how much, and how sure: paired bootstrap intervals over users."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from recalign import metrics
+from recalign.report.bootstrap import Interval, percentiles, resampled_aucs, resampled_means
+from recalign.report.corpora import Corpus
+from recalign.report.entries import KINDS, Entry, shared_rows
+from recalign.report.outcomes import main_metric, metrics_of
+from recalign.report.tables import MISSING, Cell, Table, figure, metric_name, signed
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """`first` less `second` in a metric.
+
+    Attributes:
+      value: over the users that both were measured on.
+      interval: 95 %, None where the users' outcomes are not known of both.
+      percent: the difference in percent of `second`, as the paper's Δ; None where that is 0.
+      percent_interval: 95 %, of the ratio.
+      users: how many both were measured on.
+    """
+
+    first: Entry
+    second: Entry
+    metric: str
+    value: float
+    interval: Interval | None
+    percent: float | None
+    percent_interval: Interval | None
+    users: int
+
+
+@functools.lru_cache(maxsize=4096)
+def difference(first: Entry, second: Entry, metric: str) -> Difference | None:
+    """The difference of two entries; None where a figure is missing.
+
+    The mean over seeds is compared; its interval is that of the users, not of the seeds.
+    """
+    a, b = first.mean(metric), second.mean(metric)
+    if a is None or b is None or np.isnan(a + b):
+        return None
+    rows = shared_rows([first, second])
+    interval = percent_interval = None
+    if len(rows):
+        a, b = _figure(first, metric, rows), _figure(second, metric, rows)
+        resampled_a, resampled_b = _resampled(first, second, metric)
+        interval = percentiles(resampled_a - resampled_b)
+        if resampled_b.min() > 0:
+            percent_interval = percentiles(100 * (resampled_a / resampled_b - 1))
+    percent = 100 * (a / b - 1) if b > 0 else None
+    return Difference(first, second, metric, a - b, interval, percent, percent_interval, len(rows))
+
+
+def _figure(entry: Entry, metric: str, rows: Int64[np.ndarray, " n"]) -> float:
+    """The metric over these users, the mean over seeds."""
+    if entry.kind == "rating":
+        labels = entry.labels(rows)
+        return float(np.mean([metrics.auc_roc(line, labels) for line in entry.scores(rows)]))
+    return float(entry.gains(metric, rows).mean())
+
+
+@functools.lru_cache(maxsize=4096)
+def interval_of(entry: Entry, metric: str) -> Interval | None:
+    """The 95 % interval of an entry's own figure over users."""
+    rows = entry.rows()
+    if not len(rows) or entry.mean(metric) is None:
+        return None
+    if entry.kind == "rating":
+        return percentiles(np.mean(resampled_aucs(entry.scores(rows), entry.labels(rows)), axis=0))
+    return percentiles(resampled_means(entry.gains(metric, rows)[:, np.newaxis])[:, 0])
+
+
+def _resampled(first: Entry, second: Entry, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both entries' figures over the same users drawn anew."""
+    rows = shared_rows([first, second])
+    if first.kind == "rating":
+        scores = np.concatenate([first.scores(rows), second.scores(rows)])
+        areas = resampled_aucs(scores, first.labels(rows))
+        seeds = len(first.outcomes)
+        return areas[:seeds].mean(axis=0), areas[seeds:].mean(axis=0)
+    columns = np.stack([first.gains(metric, rows), second.gains(metric, rows)], axis=1)
+    means = resampled_means(columns)
+    return means[:, 0], means[:, 1]
+
+
+def best(entries: Sequence[Entry], metric: str) -> Entry | None:
+    """The entry with the highest figure."""
+    known = [e for e in entries if (mean := e.mean(metric)) is not None and not np.isnan(mean)]
+    return max(known, key=lambda entry: entry.mean(metric) or 0.0, default=None)
+
+
+def ours(corpus: Corpus, kind: str) -> list[Entry]:
+    """The entries that the paper would call [Ours]."""
+    return [entry for entry in corpus.of_kind(kind) if entry.system.is_ours]
+
+
+def as_the_paper(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that read the beams as they come."""
+    return [entry for entry in entries if entry.compares_with_paper]
+
+
+def others(corpus: Corpus, kind: str) -> list[Entry]:
+    """The baselines: conventional ones, P5 and zero-shot models; not what nobody can pass."""
+    return [
+        entry
+        for entry in corpus.of_kind(kind)
+        if not entry.system.is_ours and not entry.system.is_bound
+    ]
+
+
+def claims(corpus: Corpus, kind: str) -> list[Difference]:
+    """The differences that the report speaks of, for a kind of task.
+
+    The best of ours against the best baseline in every metric, as the paper's Δ; and in the main
+    metric every run against the best baseline and against every other run that decodes alike.
+    """
+    mine, theirs = ours(corpus, kind), others(corpus, kind)
+    main = main_metric(kind)
+    pairs: dict[tuple[Entry, Entry, str], None] = {}
+
+    def claim(first: Entry | None, second: Entry | None, metric: str) -> None:
+        if first is not None and second is not None:
+            pairs[first, second, metric] = None
+
+    for metric in metrics_of(kind):
+        claim(best(mine, metric), best(theirs, metric), metric)
+        claim(best(as_the_paper(mine), metric), best(theirs, metric), metric)
+    for entry in mine:
+        claim(entry, best(theirs, main), main)
+    for first, second in itertools.combinations(mine, 2):
+        if first.restricted == second.restricted:
+            claim(first, second, main)
+    found = (difference(*pair) for pair in pairs)
+    return [each for each in found if each is not None]
+
+
+def differences_table(label: str, kind: str, claimed: Sequence[Difference]) -> Table | None:
+    """The claims as a table; None where there are none."""
+    if not claimed:
+        return None
+    rows = []
+    for each in claimed:
+        interval = each.interval
+        rows.append(
+            (
+                Cell(each.first.label),
+                Cell(each.second.label),
+                Cell(metric_name(each.metric)),
+                Cell(figure(each.first.mean(each.metric)), each.first.mean(each.metric)),
+                Cell(figure(each.second.mean(each.metric)), each.second.mean(each.metric)),
+                Cell(signed(each.value, 4), each.value),
+                Cell(span(interval, 4), interval.low if interval else None),
+                Cell(signed(each.percent, 1), each.percent),
+                Cell(verdict(interval)),
+                Cell(f"{each.users:,}" if each.users else MISSING, each.users),
+            )
+        )
+    return Table(
+        key=f"differences-{kind}-{label}".replace(" ", "-"),
+        title=f"Differences in {kind} on {label}",
+        columns=(
+            "system", "against", "metric", "its figure", "the other's", "difference",
+            "95 % interval", "in percent", "verdict", "users",
+        ),
+        rows=tuple(rows),
+    )  # fmt: skip
+
+
+def span(interval: Interval | None, digits: int) -> str:
+    """An interval as tables show it: [+0.0012, +0.0345]."""
+    if interval is None or np.isnan(interval.low):
+        return MISSING
+    return f"[{signed(interval.low, digits)}, {signed(interval.high, digits)}]"
+
+
+def verdict(interval: Interval | None) -> str:
+    """What may be said of a difference."""
+    if interval is None or np.isnan(interval.low):
+        return "not known"
+    if not interval.clear:
+        return "not clear"
+    return "higher" if interval.low > 0 else "lower"
+
+
+def all_kinds(corpus: Corpus) -> dict[str, list[Difference]]:
+    """The claims of every kind of task that was measured."""
+    return {kind: found for kind in KINDS if (found := claims(corpus, kind))}

@@ -1,0 +1,80 @@
+"""What a system answered each user, as metrics need it, and a metric's value for each user."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float64, Int8, Int64
+
+from recalign import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+    """Where the answer stood for each user.
+
+    Attributes:
+      rows: int64 [n], the users' rows in the dataset, ascending.
+      ranks: float64 [n], from 0; infinity where the answer is not among those given.
+    """
+
+    rows: Int64[np.ndarray, " n"]
+    ranks: Float64[np.ndarray, " n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """How much each user was thought to like the item, and whether they did.
+
+    Attributes:
+      rows: int64 [n], the users' rows in the dataset, ascending.
+      scores: float64 [n]; a run's are log P(yes) - log P(no).
+      labels: int8 [n], 1 for like.
+    """
+
+    rows: Int64[np.ndarray, " n"]
+    scores: Float64[np.ndarray, " n"]
+    labels: Int8[np.ndarray, " n"]
+
+
+Outcomes = Ranks | Scores
+
+
+def gains(ranks: Float64[np.ndarray, " n"], metric: str) -> Float64[np.ndarray, " n"]:
+    """Each user's share in "hr@K" or "ndcg@K": the metric is their mean.
+
+    >>> gains(np.array([0.0, 2.0, np.inf]), "ndcg@5").round(4).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    name, cutoff = metric.split("@")
+    within = ranks < int(cutoff)
+    if name == "hr":
+        return within.astype(np.float64)
+    return np.where(within, 1.0 / np.log2(np.where(within, ranks, 0.0) + 2.0), 0.0)
+
+
+def measure(outcomes: Outcomes, metric: str) -> float:
+    """The metric over all users, by recalign's own definition."""
+    if isinstance(outcomes, Scores):
+        return metrics.auc_roc(outcomes.scores, outcomes.labels)
+    name, cutoff = metric.split("@")
+    function = metrics.hit_ratio if name == "hr" else metrics.ndcg
+    return function(outcomes.ranks, int(cutoff))
+
+
+def metrics_of(kind: str) -> tuple[str, ...]:
+    """The metrics of the paper's table of a kind of task, in its order; the main one is named by
+    `main_metric`.
+    """
+    ranked = ("ndcg@5", "ndcg@10", "hr@5", "hr@10")
+    return {
+        "retrieval": ranked,
+        "ranking": ("ndcg@5", "ndcg@10", "hr@1", "hr@5", "hr@10"),
+        "rating": ("auc_roc",),
+    }[kind]
+
+
+def main_metric(kind: str) -> str:
+    """The metric that speaks for a kind of task."""
+    return {"retrieval": "hr@10", "ranking": "hr@1", "rating": "auc_roc"}[kind]

@@ -1,0 +1,89 @@
+"""A table as every format shows it: names, columns, cells, and which are the best of a column."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+MISSING = "—"
+BEST, SECOND = "best", "second"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What a table shows; `value` is what it is sorted by, `note` what is said of it in small."""
+
+    text: str
+    value: float | None = None
+    mark: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row is its name.
+
+    Attributes:
+      key: its name in links and files, such as "table-1-toys".
+      title: what it shows, in a line.
+      groups: (name, how many columns) above the columns, the first column left out; may be empty.
+      columns: the columns' names, the first column's too.
+      rows: of cells, one a column.
+      notes: sentences below it.
+    """
+
+    key: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    groups: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def figure(value: float | None) -> str:
+    """A metric as tables show it: four digits, or a dash where it was not measured."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def percent_of_auc(value: float | None) -> str:
+    """An AUC as the paper shows it, in percent with two digits."""
+    return MISSING if value is None or math.isnan(value) else f"{100 * value:.2f}"
+
+
+def signed(value: float | None, digits: int) -> str:
+    """A difference, with its sign: 0.0123 -> +0.0123."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """A share of the optimum as tables show it."""
+    return MISSING if share is None else f"{100 * share:.0f} %".replace("-", "−")
+
+
+def metric_name(metric: str) -> str:
+    """As the paper writes it: hr@10 -> HR@10, auc_roc -> AUC-ROC."""
+    return "AUC-ROC" if metric == "auc_roc" else metric.upper()
+
+
+def marks(texts: Sequence[str], *, second: bool = True) -> list[str]:
+    """Marks the best and the second of a column by the figures as they are shown.
+
+    Ties share a mark; what is no number is not marked.
+
+    >>> marks(["0.3", "—", "0.5", "0.5", "0.1"])
+    ['second', '', 'best', 'best', '']
+    """
+    values = [_number(text) for text in texts]
+    known = sorted({value for value in values if value is not None}, reverse=True)
+    names = dict(zip(known[:2], (BEST, SECOND if second else ""), strict=False))
+    return [names.get(value, "") if value is not None else "" for value in values]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
