@@ -18,7 +18,7 @@ from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.law import Law
 from recalign.data.prepare import prepare
 from recalign.data.prepared import SENTENCEPIECE_FILE, PreparedDataset
-from recalign.data.vocabulary import train_vocabulary
+from recalign.data.vocabulary import train_vocabulary, with_sentinels
 from recalign.errors import UserError
 
 LAW_FILE = "law.npz"
@@ -38,6 +38,10 @@ QUALITIES = {"deluxe": 2.2, "classic": 0.8, "basic": -0.8, "budget": -2.2}
 # Pieces at most; 10 x 10 items need some 500, and each further word a few.
 VOCABULARY_SIZE = 600
 PIECES_A_WORD = 10
+# What P5's prompts are written with and the paper's are not. They take the place of the last of
+# T5's hundred sentinels: all other ids, and the model's size, are those without them.
+P5_CHARACTERS = "EFGHKMNOSY_v"
+SENTINELS = 100 - len(P5_CHARACTERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,7 @@ def prepare_demo(
         sources=[{"synthetic": dataclasses.asdict(config)}],
         extra_files={
             LAW_FILE: law.to_bytes(),
-            SENTENCEPIECE_FILE: train_vocabulary(_text(items.titles), _vocabulary_size(config)),
+            SENTENCEPIECE_FILE: _vocabulary(items.titles, config),
         },
     )
 
@@ -166,10 +170,11 @@ def _words(words: Sequence[str], count: int) -> list[str]:
     return list(itertools.islice(itertools.chain(words, pairs), count))
 
 
-def _vocabulary_size(config: CorpusConfig) -> int:
+def _vocabulary(titles: Sequence[str], config: CorpusConfig) -> bytes:
     default = CorpusConfig()
     more = config.themes + config.products - default.themes - default.products
-    return VOCABULARY_SIZE + PIECES_A_WORD * max(0, more)
+    size = VOCABULARY_SIZE + PIECES_A_WORD * max(0, more)
+    return with_sentinels(train_vocabulary(_text(titles), size, P5_CHARACTERS), SENTINELS)
 
 
 def _item_table(law: Law) -> ItemTable:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable
 
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 
-def train_vocabulary(sentences: Iterable[str], max_size: int) -> bytes:
+def train_vocabulary(sentences: Iterable[str], max_size: int, characters: str = "") -> bytes:
     """Trains a SentencePiece BPE model and returns the file's content.
 
     BPE, since a unigram vocabulary of a small corpus splits words into letters. Special tokens as
@@ -18,8 +19,11 @@ def train_vocabulary(sentences: Iterable[str], max_size: int) -> bytes:
     Args:
       sentences: the text; what occurs often in it becomes whole pieces.
       max_size: upper bound of the number of pieces (fewer where the text has no more).
+      characters: pieces besides, after all others, where the text lacks them.
     """
     model = io.BytesIO()
+    sentences = list(sentences)
+    lacking = sorted(set(characters).difference(*sentences))
     # SentencePiece counts digits and punctuation as one script and would learn "37,": set apart,
     # an ID has the same pieces in a list and in an answer.
     apart = (" ".join(re.findall(r"\w+|[^\w\s]", sentence)) for sentence in sentences)
@@ -27,7 +31,8 @@ def train_vocabulary(sentences: Iterable[str], max_size: int) -> bytes:
         sentence_iterator=apart,
         model_writer=model,
         model_type="bpe",
-        vocab_size=max_size,
+        vocab_size=max_size + len(lacking),
+        required_chars="".join(lacking),
         hard_vocab_limit=False,
         character_coverage=1.0,
         pad_id=0,
@@ -38,3 +43,12 @@ def train_vocabulary(sentences: Iterable[str], max_size: int) -> bytes:
         minloglevel=2,
     )
     return model.getvalue()
+
+
+def with_sentinels(model: bytes, count: int) -> bytes:
+    """The model's file with sentinels as last pieces, the first of them last, as T5's own has."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+    for number in reversed(range(count)):
+        piece = proto.pieces.add(piece=f"▁<extra_id_{number}>", score=0.0)
+        piece.type = piece.USER_DEFINED
+    return proto.SerializeToString()

@@ -1,5 +1,7 @@
 """The demo corpus: the same from the same seed, its law beside it, its words whole pieces."""
 
+import itertools
+
 import numpy as np
 import pytest
 import sentencepiece
@@ -8,6 +10,7 @@ from recalign.baselines import optimum, popularity
 from recalign.data import synthetic
 from recalign.data.synthetic import CorpusConfig, prepare_demo, read_law
 from recalign.errors import UserError
+from recalign.p5_templates import WORDING
 
 SMALL = CorpusConfig(users=300, themes=4, products=5)
 
@@ -60,6 +63,18 @@ def test_a_larger_catalogue_has_more_words_of_the_same_kind(tmp_path):
     assert read_law(dataset).num_themes == 22
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(dataset.sentencepiece_model))
     assert all(tokenizer.unk_id() not in tokenizer.encode(t) for t in dataset.catalogue.titles)
+
+
+def test_p5s_prompts_have_no_unknown_pieces(demo):
+    """And the sentinels end where T5's hundred would: with the model's last token."""
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(demo.sentencepiece_model))
+    for words in [*itertools.chain(*WORDING.values()), "user_1234567890"]:
+        plain = words.replace("{", "").replace("}", "")
+        assert tokenizer.unk_id() not in tokenizer.encode(plain), words
+    last = tokenizer.vocab_size() - 1
+    assert last == synthetic.VOCABULARY_SIZE + 99
+    pieces = [tokenizer.id_to_piece(last - number) for number in range(synthetic.SENTINELS)]
+    assert pieces == [f"▁<extra_id_{number}>" for number in range(synthetic.SENTINELS)]
 
 
 def test_words_are_whole_pieces_and_ids_look_the_same_everywhere(demo):
