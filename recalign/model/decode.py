@@ -140,7 +140,7 @@ def beam_decode(
         best_live_B = search.live_log_probs_BxK[:, -1]
         worst_finished_B = search.finished.scores_BxK[:, 0]
         settled_B = (worst_finished_B > _EXISTS) & (
-            worst_finished_B > best_live_B / length_penalty(longest, alpha)
+            worst_finished_B > best_live_B / _length_penalty(longest, alpha)
         )
         settled_B |= best_live_B < _EXISTS
         return (search.position < steps) & ~jnp.all(settled_B)
@@ -266,7 +266,7 @@ def _select(
     live_log_probs_BxK, index_BxK = _ascending_top(going_on, live_beams)
     length = search.position + 1
     finished = search.finished
-    scores = jnp.where(ended, candidates.log_probs / length_penalty(length, alpha), NO_BEAM)
+    scores = jnp.where(ended, candidates.log_probs / _length_penalty(length, alpha), NO_BEAM)
     scores_BxK, kept_BxK = _ascending_top(
         jnp.concatenate([finished.scores_BxK, scores], axis=1), finished.scores_BxK.shape[1]
     )
@@ -295,7 +295,7 @@ def _pick(x_BxAx: Array, index_BxK: Int[Array, "B K"]) -> Array:
     return jax.vmap(lambda x, index: x.at[index].get(mode="promise_in_bounds"))(x_BxAx, index_BxK)
 
 
-def length_penalty(length: int | Array, alpha: float) -> Array:
+def _length_penalty(length: int | Array, alpha: float) -> Array:
     """What a log-probability is divided by; `length` counts EOS."""
     return jnp.power((5.0 + length) / 6.0, alpha)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from recalign.model import incremental
 from recalign.model.config import T5Config
-from recalign.model.decode import NO_BEAM, Beams, length_penalty
+from recalign.model.decode import NO_BEAM
 from recalign.model.network import Transformer, run
 from recalign.model.trie import Trie
 
@@ -23,7 +23,7 @@ def score_candidates(
     trie: Trie,
     candidates_BxC: Int[Array, "#B C"],
 ) -> Float[Array, "B C"]:
-    """The log-probability of each candidate, in the order of the candidates.
+    """The log-probability of each candidate, in the order of the candidates, by teacher forcing.
 
     A pure function, to be jitted with `config` static; another pool of the same size compiles
     nothing. Inputs are encoded once, and the beginning that all sequences of the trie share (the
@@ -41,55 +41,9 @@ def score_candidates(
       The natural logarithm of the probability of all tokens, EOS included, normalised over the
       whole vocabulary; `decode.NO_BEAM` (-1e7) for -1.
     """
-    batch = encoder_input_tokens_BxL.shape[0]
-    tokens_BxCxT = trie.tokens(jnp.broadcast_to(candidates_BxC, (batch, candidates_BxC.shape[1])))
-    return _score(params, config, encoder_input_tokens_BxL, tokens_BxCxT, trie.shared_prefix)
-
-
-def rank_candidates(
-    params: dict,
-    config: T5Config,
-    encoder_input_tokens_BxL: Int[Array, "B L"],
-    trie: Trie,
-    candidates_BxC: Int[Array, "#B C"],
-    *,
-    alpha: float = 0.6,
-) -> Beams:
-    """All candidates as beams: what a search with C beams restricted to them would return if it
-    pruned nothing. Whatever reads beams, reads these.
-
-    Args as `score_candidates`; `alpha`, static, is the exponent of `beam_decode`'s length penalty.
-
-    Returns:
-      `Beams` with K = C and T = trie.depth, ascending: the best is the last. Candidates of -1 are
-      fillers and come first.
-    """
-    batch = encoder_input_tokens_BxL.shape[0]
-    tokens_BxCxT = trie.tokens(jnp.broadcast_to(candidates_BxC, (batch, candidates_BxC.shape[1])))
-    log_probs_BxC = _score(
-        params, config, encoder_input_tokens_BxL, tokens_BxCxT, trie.shared_prefix
-    )
-    lengths_BxC = jnp.sum(tokens_BxCxT > 0, axis=-1)
-    scores_BxC = jnp.where(
-        lengths_BxC > 0, log_probs_BxC / length_penalty(lengths_BxC, alpha), NO_BEAM
-    )
-    order_BxC = jnp.argsort(scores_BxC, axis=1)
-    return Beams(
-        tokens_BxKxT=jnp.take_along_axis(tokens_BxCxT, order_BxC[..., None], axis=1),
-        scores_BxK=jnp.take_along_axis(scores_BxC, order_BxC, axis=1),
-        log_probs_BxK=jnp.take_along_axis(log_probs_BxC, order_BxC, axis=1),
-    )
-
-
-def _score(
-    params: dict,
-    config: T5Config,
-    encoder_input_tokens_BxL: Int[Array, "B L"],
-    tokens_BxCxT: Int[Array, "B C T"],
-    shared_prefix: int,
-) -> Float[Array, "B C"]:
-    """Teacher forcing, position by position: by one beam to the end of what all share, then C."""
-    B, C, T = tokens_BxCxT.shape
+    B, C = encoder_input_tokens_BxL.shape[0], candidates_BxC.shape[1]
+    tokens_BxCxT = trie.tokens(jnp.broadcast_to(candidates_BxC, (B, C)))
+    T = trie.depth
     memory = incremental.prepare(params, config, encoder_input_tokens_BxL, T)
     read_TxBxC = jnp.pad(jnp.moveaxis(tokens_BxCxT, 2, 0)[:-1], ((1, 0), (0, 0), (0, 0)))
     # What is read while there is one beam; fillers have no tokens, hence the largest.
@@ -110,12 +64,12 @@ def _score(
         return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target.reshape(B, C), 0.0)
 
     scored = (incremental.empty_cache(config, B, C, T), jnp.zeros((B, C), jnp.float32))
-    for position in range(shared_prefix + 1):
+    for position in range(trie.shared_prefix + 1):
         scored = add_position(jnp.asarray(position), scored, shared_TxBx1)
     cache, log_probs_BxC = scored
     longest = jnp.max(jnp.sum(tokens_BxCxT > 0, axis=-1))
     _, log_probs_BxC = jax.lax.fori_loop(
-        shared_prefix + 1,
+        trie.shared_prefix + 1,
         longest,
         functools.partial(add_position, read_TxBxK=read_TxBxC),
         (incremental.reorder(cache, jnp.zeros((B, C), jnp.int32)), log_probs_BxC),

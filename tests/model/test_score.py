@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from recalign.model.decode import NO_BEAM
-from recalign.model.score import rank_candidates, score_candidates
+from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 
 from .conftest import ragged, tiny_config
-from .searching import EOS, padded, penalised, teacher_forced
+from .searching import EOS, padded, teacher_forced
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-PROMPTS, RANKED, ITEMS, POOL = 100, 20, 500, 20
+PROMPTS, ITEMS, POOL = 100, 500, 20
 TOLERANCE = 1e-4  # of log-probabilities around -15, in float32
 # IDs of two to four tokens that all begin alike, some the prefixes of others.
 PAIRS = np.random.default_rng(12).permutation(1600)[:400]
@@ -21,7 +21,6 @@ CATALOGUE = [(44, 2 + int(pair) // 40, 2 + int(pair) % 40) for pair in PAIRS]
 CATALOGUE += [(*item, 45) for item in CATALOGUE[:80]] + [(44, first) for first in range(2, 22)]
 
 score = jax.jit(score_candidates, static_argnames="config")
-rank = jax.jit(rank_candidates, static_argnames=("config", "alpha"))
 
 
 @pytest.fixture(scope="module")
@@ -59,27 +58,10 @@ def test_each_prompt_has_its_own_candidates(config, params, prompts, trie, expec
     assert score._cache_size() == 1
 
 
-def test_the_whole_catalogue_ranked(config, params, prompts, trie, expected):
-    all_1xC = np.append(np.arange(ITEMS), -1)[None]
-    beams = jax.tree.map(
-        lambda *parts: np.concatenate(parts),
-        *(rank(params, config, part, trie, all_1xC) for part in np.split(prompts[:RANKED], 4)),
-    )
-    tokens_SxT = padded(CATALOGUE, trie.depth)
-    scores = penalised(expected[:RANKED], tokens_SxT)
-    np.testing.assert_allclose(beams.scores_BxK[:, 1:], np.sort(scores, axis=1), atol=TOLERANCE)
-    # The filler is the first.
-    assert (beams.scores_BxK[:, 0] == NO_BEAM).all() and (
-        beams.log_probs_BxK[:, 0] == NO_BEAM
-    ).all()
-    assert (beams.tokens_BxKxT[:, 0] == 0).all()
-    number_of = {tuple(row): number for number, row in enumerate(tokens_SxT.tolist())}
-    for row in range(RANKED):
-        numbers = [number_of[tuple(beam)] for beam in beams.tokens_BxKxT[row, 1:].tolist()]
-        assert len(set(numbers)) == ITEMS
-        np.testing.assert_allclose(
-            beams.log_probs_BxK[row, 1:], expected[row, numbers], atol=TOLERANCE
-        )
+def test_one_row_serves_all_prompts(config, params, prompts, trie, expected):
+    found = score(params, config, prompts, trie, np.array([[499, -1, 0, 7]]))
+    np.testing.assert_allclose(found[:, [0, 2, 3]], expected[:, [499, 0, 7]], atol=TOLERANCE)
+    assert (found[:, 1] == NO_BEAM).all()
 
 
 def test_yes_and_no(config, params, prompts):
