@@ -149,14 +149,16 @@ class Samples:
         ):
             need = self.layout.least_tokens(sections, pool)
             if given is not None and given < need:
-                pool_note = (
-                    f" for the pool of {pool} candidates, its question and one item of history"
-                    if any(section.slot == Slot.CANDIDATES for section in sections)
-                    else " for the shortest form of every prompt"
+                has_pool = any(section.slot == Slot.CANDIDATES for section in sections)
+                shown = (
+                    f"the longest pool of {pool} candidates, its question and one item of history"
+                    if has_pool
+                    else "the shortest form of every prompt"
                 )
                 raise UserError(
                     f"{self.request.task}: {given} tokens of {feature} are too few: {need} are "
-                    f"needed{pool_note}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
+                    f"needed for {shown}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
+                    + (", or a smaller TaskSettings.candidate_pool" if has_pool else "")
                 )
 
 

@@ -226,6 +226,10 @@ def test_text_corruption_fits_and_shows_the_latest_items(request_of, vocabulary,
 def test_too_short_lengths_name_what_is_needed(request_of):
     with pytest.raises(UserError, match=r"ranking_small: 20 tokens of inputs are too few: \d+ are"):
         KINDS["ranking"](request_of("ranking", inputs=20))
+    with pytest.raises(
+        UserError, match=r"longest pool of 8 .*, or a smaller TaskSettings\.candida"
+    ):
+        KINDS["ranking"](request_of("ranking", inputs=20))
     with pytest.raises(UserError, match="mlm_small: 5 tokens of inputs and 9 of targets"):
         KINDS["mlm"](request_of("mlm", inputs=5, targets=9))
 
