@@ -7,6 +7,7 @@ import runpy
 import pytest
 
 from recalign.preprocessors.p5.templates import p5_templates
+from recalign.report.paper import TABLES
 from recalign.trainer.experiment import load_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -78,6 +79,26 @@ def test_the_papers_settings(path):
     assert experiment.initial_step == initial_step
     assert experiment.initial_checkpoint_path.endswith(f"checkpoint_{experiment.initial_step}")
     assert experiment.test_split == "test"
+
+
+@pytest.mark.parametrize("path", PAPER, ids=name_of)
+def test_what_is_to_be_reached_is_what_the_paper_prints(path):
+    method, _, dataset = path.stem.rpartition("_")
+    size = "base" if path.parent.name == "base" else "xl"
+    named = re.compile(r"#   (\w+).*\(Table (\d+)(?:, row (\d+))?\) +(.+)")
+    lines = [line for line in path.read_text().splitlines() if "(Table " in line]
+    kinds = set()
+    for task, number, row, printed in [named.fullmatch(line).groups() for line in lines]:
+        (table,) = [table for table in TABLES if table.number == int(number)]
+        key = f"{'p5_direct' if task == 'p5_direct' else method}/{size}"
+        (expected,) = [found for found in table.rows[dataset] if found.key == key]
+        assert row is None or expected.label.startswith(f"{row}. ")
+        figures = printed.removesuffix(" %").replace("AUC-ROC", "auc_roc").lower().split()
+        assert tuple(figures[::2]) == table.metrics
+        assert tuple(figures[1::2]) == expected.figures
+        kinds.add(table.kind)
+    rows = [(table.kind, row.key) for table in TABLES for row in table.rows.get(dataset, ())]
+    assert kinds == {kind for kind, key in rows if key == f"{method}/{size}"}
 
 
 # Width, heads, layers, hidden units; T5 1.1's and FLAN-T5's.
