@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pytest
+
+from recalign.report.entries import entries_of_baselines, entries_of_system, systems_of_runs
+from recalign.report.run import read_run
+from tests.report import shop as made
+from tests.report.shop import INF, write_run
+from tests.report.test_configuration import XL
+
+
+def test_seeds_of_one_experiment_are_one_line_with_its_mean_and_spread(shop, tmp_path):
+    other = (0, 0, 0, 0, 0, 0, 0, INF)
+    runs = [
+        read_run(write_run(tmp_path / "a", shop)),
+        read_run(write_run(tmp_path / "b", shop, mixture="reat_shop", alone=True)),
+        read_run(write_run(tmp_path / "c", shop, seed=1, ranks=other)),
+    ]
+    first, second = systems_of_runs(runs, "shop")
+    assert (first.label, first.runs) == ("UT, 0.3M", (runs[0], runs[2]))
+    assert second.label == "ReAT, 0.3M"
+    retrieval = entries_of_system(first, "shop")[0]
+    # 5 and 7 of 8 users.
+    assert retrieval.mean("hr@10") == pytest.approx(6 / 8)
+    assert retrieval.spread("hr@10") == pytest.approx(np.std([5 / 8, 7 / 8], ddof=1))
+    # Users found at once by both, by the second seed alone, by neither.
+    gains = retrieval.gains("hr@5", retrieval.rows())
+    assert gains.tolist() == [1, 1, 1, 0.5, 0.5, 1, 0.5, 0]
+
+
+def test_a_run_has_a_line_a_task_and_way_of_decoding(run_directory):
+    (system,) = systems_of_runs([read_run(run_directory)], "shop")
+    entries = entries_of_system(system, "shop")
+    assert [(e.kind, e.label) for e in entries] == [
+        ("retrieval", "UT, 0.3M"),
+        ("ranking", "UT, 0.3M"),
+        ("ranking", "UT, 0.3M, within the pool"),
+        ("rating", "UT, 0.3M"),
+    ]
+    for metric, value in made.POOL_FIGURES.items():
+        assert entries[2].mean(metric) == pytest.approx(value)
+    assert entries[3].mean("auc_roc") == pytest.approx(made.AUC)
+    assert [entry.spread("hr@10") for entry in entries] == [None] * 4
+
+
+def test_two_experiments_of_one_name_are_told_apart_by_their_folders(shop, tmp_path):
+    longer = made.CONFIG.replace("TRAIN_STEPS = 40", "TRAIN_STEPS = 80")
+    runs = [
+        read_run(write_run(tmp_path / "short", shop)),
+        read_run(write_run(tmp_path / "long", shop, config=longer)),
+    ]
+    labels = [system.label for system in systems_of_runs(runs, "shop")]
+    assert labels == ["UT, 0.3M [short]", "UT, 0.3M [long]"]
+
+
+@pytest.mark.parametrize(
+    ("step", "label", "key", "is_ours"),
+    [
+        (1138000, "zero-shot, FLAN-T5-XL", "zero_shot/xl", False),
+        (1208000, "ReAT, FLAN-T5-XL", "reat/xl", True),
+    ],
+)
+def test_a_model_that_was_not_fine_tuned_is_zero_shot(shop, tmp_path, step, label, key, is_ours):
+    run = write_run(
+        tmp_path / "xl", shop, mixture="reat_shop", config=XL, alone=True, checkpoint_step=step
+    )
+    (system,) = systems_of_runs([read_run(run)], "shop")
+    assert (system.label, system.key, system.is_ours) == (label, key, is_ours)
+
+
+def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):
+    run = write_run(
+        tmp_path / "p5", shop, mixture="p5_shop", retrieval="p5_sequential_shop", alone=True
+    )
+    results = json.loads((run / "results.json").read_text())
+    results["tasks"]["p5_direct_shop"] = {"hr@1": 0.5, "hr@5": 0.5}
+    results["tasks"]["p5_2_7_shop"] = {"hr@1": 0.25, "hr@5": 0.5}
+    (run / "results.json").write_text(json.dumps(results))
+    (system,) = systems_of_runs([read_run(run)], "shop")
+    assert not system.is_ours
+    assert [
+        (e.kind, e.prompt, e.label, e.paper_key) for e in entries_of_system(system, "shop")
+    ] == [
+        ("retrieval", "p5_sequential", "P5, 0.3M", "p5/"),
+        ("ranking", "p5_direct", "P5, 0.3M (5-5)", "p5_direct/"),
+        ("ranking", "p5_2_7", "P5, 0.3M", "p5/"),
+    ]
+
+
+def test_baselines_are_named_as_the_paper_names_them():
+    tasks = {"retrieval_toys": {"hr@10": 0.5}, "retrieval_other_toys": {"hr@10": 0.1}, "x": {}}
+    entries = entries_of_baselines({"S3Rec": tasks, "bpr_mf": tasks, "my own": tasks}, "toys", None)
+    assert [entry.label for entry in entries] == [
+        "S³-Rec", "S³-Rec (retrieval_other)", "BPR-MF", "BPR-MF (retrieval_other)",
+        "my own", "my own (retrieval_other)",
+    ]  # fmt: skip
