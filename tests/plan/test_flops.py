@@ -78,7 +78,8 @@ def test_beam_search_with_every_turn_of_its_loop():
         integers(B, L),
         while_turns=T - 1,
     )
-    layer = 4 * 2 * D * HC + 2 * 2 * T * HC + 2 * 2 * D * HC + 2 * 2 * L * HC + 3 * 2 * D * F
+    # A beam looks at the K * T slots of its example and at L inputs.
+    layer = 4 * 2 * D * HC + 2 * 2 * K * T * HC + 2 * 2 * D * HC + 2 * 2 * L * HC + 3 * 2 * D * F
     position = CONFIG.num_decoder_layers * layer + 2 * D * V
     projected = B * CONFIG.num_decoder_layers * 2 * 2 * L * D * HC
     positions = B * (1 + (T - 1) * K) * position
