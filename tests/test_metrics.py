@@ -6,6 +6,7 @@ import pytest
 import seqio
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import ndcg_score, roc_auc_score, top_k_accuracy_score
 
 import tasks
 from recalign import metrics
@@ -41,6 +42,33 @@ def test_auc_is_the_share_of_ordered_pairs(pairs):
     ]  # fmt: skip
     result = metrics.auc_roc(scores, labels)
     assert (not won and np.isnan(result)) or result == pytest.approx(np.mean(won))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 11))
+def test_ranked_pools_agree_with_scikit_learn(seed, k):
+    """Distinct scores: scikit-learn averages over the orders of a tie, we take the pool's."""
+    generator = np.random.default_rng(seed)
+    scores = generator.permuted(np.tile(np.arange(12.0), (20, 1)), axis=1)
+    pools = generator.permuted(np.tile(np.arange(50), (20, 1)), axis=1)[:, :12]
+    relevant = np.eye(12)[generator.integers(0, 12, 20)]
+    targets = pools[relevant.astype(bool)]
+    ranks = np.array([metrics.rank_among(*row) for row in zip(scores, pools, targets, strict=True)])
+    assert metrics.ndcg(ranks, k) == pytest.approx(ndcg_score(relevant, scores, k=k))
+    hits = top_k_accuracy_score(relevant.argmax(axis=1), scores, k=k, labels=np.arange(12))
+    assert metrics.hit_ratio(ranks, k) == pytest.approx(hits)
+
+
+def test_ties_in_a_pool_go_by_the_place_in_it():
+    pool, scores = np.array([7, 3, 4, 9]), np.array([0.5, 0.9, 0.5, 0.5])
+    assert [metrics.rank_among(scores, pool, target) for target in pool] == [1, 0, 2, 3]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_auc_agrees_with_scikit_learn_on_ties_too(seed, distinct):
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, distinct, 60) / 7
+    labels = np.concatenate([[0, 1], generator.integers(0, 2, 58)])
+    assert metrics.auc_roc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
 
 
 def test_ranks_count_distinct_beams():
@@ -186,6 +214,19 @@ def test_rating_through_seqios_evaluator(evaluate, kind, no_yes, gives_log_probs
     labels = np.array([example["label"] for example in examples])
     assert results["auc_roc"] == pytest.approx(metrics.auc_roc(log_odds + labels, labels))
     assert results["num_examples"] == 20
+
+
+def test_texts_end_at_the_first_end_of_sequence(dataset):
+    vocabulary = seqio.SentencePieceVocabulary(str(dataset.sentencepiece_model))
+    i7, i12 = vocabulary.encode("I7"), vocabulary.encode("I12")
+    length = max(len(i7), len(i12)) + 3
+
+    def padded(tokens):
+        return tokens + [0] * (length - len(tokens))
+
+    tokens = np.array([[padded([*i7, 1]), padded([*i7, 1, *i7[:1]])], [padded(i12), padded([1])]])
+    texts = metrics.Detokenizer(vocabulary)(tokens)
+    assert texts.tolist() == [["I7", "I7"], ["I12", ""]]
 
 
 def test_metrics_of_parts_merge_to_those_of_the_whole():

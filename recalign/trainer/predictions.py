@@ -64,14 +64,17 @@ def beam_record(
       prefix: of the names.
     """
     tokens_KxT = beams.tokens_BxKxT[place]
-    exists_K = tokens_KxT.any(axis=1)
+    length_K = np.count_nonzero(tokens_KxT, axis=1)
+    exists_K = length_K > 0
     return {
         f"{prefix}beams": texts_BxK[place][exists_K][::-1].tolist(),
         f"{prefix}log_probs": beams.log_probs_BxK[place][exists_K][::-1].tolist(),
         f"{prefix}scores": beams.scores_BxK[place][exists_K][::-1].tolist(),
         f"{prefix}tokens": [
-            np.trim_zeros(tokens_T, "b").tolist() for tokens_T in tokens_KxT[exists_K][::-1]
-        ],
+            tokens[:length]
+            for tokens, length in zip(tokens_KxT.tolist(), length_K.tolist(), strict=True)
+            if length
+        ][::-1],
     }
 
 

@@ -1,5 +1,11 @@
+import dataclasses
 import json
+import pathlib
 import re
+import shutil
+import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -22,6 +28,9 @@ from recalign.trainer.decoding import (
 from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile, stacked_beams
 from recalign.trainer.state import sharded_params_shape
+from tests.trainer.conftest import bindings
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def predictions(experiment, name="retrieval_tiny-test"):
@@ -135,6 +144,41 @@ def test_an_interrupted_evaluation_goes_on(trained, monkeypatch, capfd):
     assert path.read_text() == whole
     assert 0 < sum(decoded) < 60 + 8  # the other tasks' predictions are whole
     assert "15 of 60 examples were predicted before" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_to_equal_results(trained, tmp_path, capfd):
+    """SIGKILL while a line is being written; the same command again."""
+    experiment, results = trained
+    step = results["checkpoint_step"]
+    evaluate(experiment, "test", step)
+    run = tmp_path / "run"
+    shutil.copytree(experiment.directory, run)
+    shutil.rmtree(run / "predictions")
+    (run / "results.json").unlink()
+    killed = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.trainer.killed_evaluation",
+            jax.config.jax_compilation_cache_dir,
+            str(step),
+            *bindings(
+                MODEL_DIR=str(run),
+                DATA_DIR=experiment.data_dir,
+                CONSTRAINED=True,
+                EXACT_SCORES=True,
+            ),
+        ],
+        cwd=ROOT,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (run / "results.json").exists()
+    assert evaluate(dataclasses.replace(experiment, model_dir=str(run)), "test", step) == results
+    assert "rating_tiny: 24 of 60 examples were predicted before" in capfd.readouterr().err
+    for name in ("results.json", *(f"predictions/{it}-test.jsonl" for it in results["tasks"])):
+        assert (run / name).read_bytes() == (experiment.directory / name).read_bytes()
 
 
 def test_other_settings_begin_anew(trained):

@@ -1,0 +1,33 @@
+"""Evaluates an experiment in a process that ends by SIGKILL in the middle of a line.
+
+python -m tests.trainer.killed_evaluation PROGRAMS STEP BINDING…
+"""
+
+import json
+import os
+import signal
+import sys
+
+import jax
+
+from recalign.trainer import evaluate, load_experiment
+from recalign.trainer.predictions import PredictionFile
+from tests.trainer.conftest import FILES
+
+_append = PredictionFile.append
+
+
+def _append_until_killed(self, records):
+    if self._path.name.startswith("rating") and len(self.records) >= 24:
+        with self._path.open("a") as file:
+            file.write(json.dumps(records[0])[:100])
+        os.kill(os.getpid(), signal.SIGKILL)
+    _append(self, records)
+
+
+if __name__ == "__main__":
+    programs, step, *bindings = sys.argv[1:]
+    jax.config.update("jax_compilation_cache_dir", programs)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    PredictionFile.append = _append_until_killed
+    evaluate(load_experiment(FILES, bindings), "test", int(step))
