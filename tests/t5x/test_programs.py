@@ -1,68 +1,121 @@
-"""T5X's own programs on the experiment's files, and the own engine from where they stopped."""
+"""T5X's own programs on the experiments' files, and the own engine from where they stopped."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 from recalign.preprocessors.stream import Stream
-from recalign.trainer import evaluation, partitioning
-from recalign.trainer.decoding import BeamDecoder
+from recalign.trainer import evaluation
 from recalign.trainer.loop import train
 from recalign.weights import convert, load_params
+from tests.corpus import make_corpus
 
-from .conftest import FILES, TINY
+from .conftest import TINY
 from .test_engines import own_losses
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = 16
-MACROS = {
-    **TINY,
-    "MIXTURE_OR_TASK_NAME": "retrieval_tiny",
+# The demo's experiment, and UT+AT on toys with a tiny model in place of the paper's.
+FILES = {"demo": ["gin/ut_at_demo.gin"], "toys": ["gin/own.gin"]}
+MACROS = {name: value for name, value in TINY.items() if name != "MIXTURE_OR_TASK_NAME"} | {
+    "EVAL_PERIOD": 20,
+    "EVAL_STEPS": 1,
+    "EVALUATOR_NUM_EXAMPLES": EXAMPLES,
     "CHECKPOINT_PERIOD": 10,
     "KEEP_CHECKPOINTS": 3,  # of steps 0, 10 and 20
 }
-RUN = ("--gin.train.stats_period=1", "--gin.EVAL_STEPS=1", "--gin.EVAL_PERIOD=20")
 
 
-def t5x(program: str, data_dir: str, *arguments: str, files=FILES, **macros) -> None:
-    """python -m t5x.PROGRAM from the repository's root."""
-    given = [f"--gin.{name}={value!r}" for name, value in {**MACROS, **macros}.items()]
-    outcome = subprocess.run(
-        [
-            *(sys.executable, "-m", f"t5x.{program}"),
-            *(f"--gin_file={file}" for file in files),
-            *given,
-            *arguments,
-            f"--tfds_data_dir={data_dir}",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert outcome.returncode == 0, outcome.stderr[-3000:]
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """20 steps by T5X with its own decoder; checkpoints at 0, 10 and 20."""
+
+    name: str
+    data_dir: str
+    model_dir: pathlib.Path
+
+    @property
+    def mixture(self) -> str:
+        return f"ut_at_{self.name}"
+
+    @property
+    def tasks(self) -> list[str]:
+        return [f"{kind}_{self.name}" for kind in ("retrieval", "ranking", "rating")]
+
+    def t5x(self, program: str, *arguments: str, files: list[str] | None = None, **macros: Any):
+        """python -m t5x.PROGRAM from the repository's root, `files` after the experiment's."""
+        macros = {**MACROS, "MIXTURE_OR_TASK_NAME": self.mixture, **macros}
+        given = [f"--gin.{name}={value!r}" for name, value in macros.items()]
+        outcome = subprocess.run(
+            [
+                *(sys.executable, "-m", f"t5x.{program}"),
+                *(f"--gin_file={file}" for file in [*FILES[self.name], *(files or [])]),
+                *given,
+                *arguments,
+                f"--tfds_data_dir={self.data_dir}",
+            ],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+        )
+        assert outcome.returncode == 0, outcome.stderr[-3000:]
+
+    def train(self, *arguments: str, model_dir: pathlib.Path) -> None:
+        self.t5x("train", "--gin.train.stats_period=1", *arguments, MODEL_DIR=str(model_dir))
 
 
-def summed_losses(model_dir: pathlib.Path) -> dict[int, float]:
+@pytest.fixture(scope="module", params=FILES)
+def run(request, data_dir, tmp_path_factory) -> Run:
+    make_corpus(request.param, data_dir)
+    made = Run(request.param, data_dir, tmp_path_factory.mktemp("t5x") / request.param)
+    made.train(model_dir=made.model_dir)
+    return made
+
+
+@pytest.fixture
+def own(run, experiment):
+    """Makes the same experiment for the own engine."""
+    given = {**MACROS, "MIXTURE_OR_TASK_NAME": run.mixture}
+    return lambda **macros: experiment(FILES[run.name], **{**given, **macros})
+
+
+@pytest.fixture
+def batches(own):
+    """The first 20 batches of the mixture, as both engines read them."""
+    made = own()
+    stream = Stream.of(made.mixture_or_task_name, made.seed)
+    rows = slice(0, made.batch_size)
+    dataset = stream.batches(0, made.task_feature_lengths, made.batch_size, rows)
+    return list(dataset.take(20).as_numpy_iterator())
+
+
+def summed_losses(model_dir: pathlib.Path) -> np.ndarray:
     """T5X's loss of each step, from its TensorBoard files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
     events = EventAccumulator(str(model_dir / "train"), size_guidance={"tensors": 0})
     events.Reload()
-    return {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors("loss")}
+    losses = {e.step: tensor_util.make_ndarray(e.tensor_proto) for e in events.Tensors("loss")}
+    return np.array([float(losses[step]) for step in sorted(losses)])
 
 
-def own_mean_losses(model_dir: pathlib.Path) -> dict[int, float]:
-    lines = map(json.loads, (model_dir / "metrics.jsonl").read_text().splitlines())
-    return {line["step"]: line["loss"] for line in lines if line["kind"] == "train"}
+def own_losses_of(model_dir: str, batches: list) -> np.ndarray:
+    """The own engine's, from its lines of metrics, which hold means over the target tokens."""
+    lines = (pathlib.Path(model_dir) / "metrics.jsonl").read_text().splitlines()
+    means = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]
+    tokens = [np.count_nonzero(batch["targets"]) for batch in batches]
+    return np.array(means) * np.array(tokens)
 
 
 def inference_metrics(folder: pathlib.Path, task: str) -> dict[str, float]:
@@ -70,106 +123,87 @@ def inference_metrics(folder: pathlib.Path, task: str) -> dict[str, float]:
     return {name: value for name, value in json.loads(lines[-1]).items() if name != "step"}
 
 
-@pytest.fixture(scope="module")
-def run(data_dir, tmp_path_factory) -> pathlib.Path:
-    """MODEL_DIR of 20 steps by T5X with its own decoder; checkpoints at 0, 10 and 20."""
-    model_dir = tmp_path_factory.mktemp("t5x") / "run"
-    t5x("train", data_dir, *RUN, MODEL_DIR=str(model_dir), EVALUATOR_NUM_EXAMPLES=EXAMPLES)
-    return model_dir
-
-
-@pytest.fixture(scope="module")
-def batches(experiment):
-    """The first 20 batches of the task, as both engines read them."""
-    made = experiment(**MACROS)
-    stream = Stream.of(made.mixture_or_task_name, made.seed)
-    rows = slice(0, made.batch_size)
-    dataset = stream.batches(0, made.task_feature_lengths, made.batch_size, rows)
-    return list(dataset.take(20).as_numpy_iterator())
-
-
-def target_tokens(batches) -> np.ndarray:
-    return np.array([np.count_nonzero(batch["targets"]) for batch in batches])
-
-
-def test_the_own_engine_from_its_first_checkpoint_has_the_same_losses(run, experiment, batches):
-    made = experiment(**MACROS, INITIAL_CHECKPOINT_PATH=str(run / "checkpoint_0"))
+def test_the_own_engine_from_its_first_checkpoint_has_the_same_losses(run, own, batches):
+    made = own(INITIAL_CHECKPOINT_PATH=str(run.model_dir / "checkpoint_0"))
     train(made)
-    own, theirs = own_mean_losses(pathlib.Path(made.model_dir)), summed_losses(run)
-    assert sorted(own) == list(range(1, 21))
-    theirs_N = np.array([theirs[step] for step in sorted(theirs)][:20])
-    own_N = np.array([own[step] for step in range(1, 21)]) * target_tokens(batches)
-    np.testing.assert_allclose(own_N, theirs_N, rtol=2e-4)
-
-
-def test_its_checkpoint_trains_on_in_the_own_engine(run, experiment, batches, tmp_path):
-    model_dir = tmp_path / "own"
-    converted = convert(str(run / "checkpoint_10"), str(model_dir), destination_format="own")
-    assert converted.optimizer
-    made = experiment(**{**MACROS, "MODEL_DIR": str(model_dir)})
-    train(made)
-    own, theirs = own_mean_losses(model_dir), summed_losses(run)
-    assert sorted(own) == list(range(11, 21))
-    own_N = np.array([own[step] for step in range(11, 21)]) * target_tokens(batches[10:])
-    theirs_N = np.array([theirs[step] for step in sorted(theirs)][10:20])
-    np.testing.assert_allclose(own_N, theirs_N, rtol=2e-4)
-
-
-def test_a_checkpoint_of_the_own_engine_trains_on_in_t5x(
-    run, experiment, batches, data_dir, tmp_path
-):
-    made = experiment(
-        **{**MACROS, "TRAIN_STEPS": 10}, INITIAL_CHECKPOINT_PATH=str(run / "checkpoint_0")
+    assert {int(number) for batch in batches for number in batch["task"]} == set(range(5))
+    np.testing.assert_allclose(
+        own_losses_of(made.model_dir, batches), summed_losses(run.model_dir), rtol=2e-4
     )
+
+
+def test_its_checkpoint_trains_on_in_the_own_engine(run, own, batches, tmp_path):
+    converted = convert(
+        str(run.model_dir / "checkpoint_10"), str(tmp_path / "own"), destination_format="own"
+    )
+    assert converted.optimizer
+    made = own(MODEL_DIR=str(tmp_path / "own"))
+    train(made)
+    np.testing.assert_allclose(
+        own_losses_of(made.model_dir, batches[10:]), summed_losses(run.model_dir)[10:], rtol=2e-4
+    )
+
+
+def test_a_checkpoint_of_the_own_engine_trains_on_in_t5x(run, own, batches, tmp_path):
+    first = str(run.model_dir / "checkpoint_0")
+    made = own(TRAIN_STEPS=10, INITIAL_CHECKPOINT_PATH=first)
     train(made)
     model_dir = tmp_path / "t5x"
     convert(made.model_dir, str(model_dir / "checkpoint_10"))
-    t5x(
-        "train",
-        data_dir,
-        *RUN,
-        "--gin.train.infer_eval_dataset_cfg=None",
-        MODEL_DIR=str(model_dir),
-    )
-    theirs = summed_losses(model_dir)
+    run.train("--gin.train.infer_eval_dataset_cfg=None", model_dir=model_dir)
     # T5X reads its data from the beginning when it starts again.
-    params, _ = load_params(str(run / "checkpoint_0"), made.config)
+    params, _ = load_params(first, made.config)
     expected, _ = own_losses(made, params, [*batches[:10], *batches[:10]])
-    theirs_N = np.array([theirs[step] for step in sorted(theirs)][-10:])
-    np.testing.assert_allclose(theirs_N, expected[10:], rtol=2e-4)
+    np.testing.assert_allclose(summed_losses(model_dir), expected[10:], rtol=2e-4)
 
 
-def test_evaluation_and_inference_with_each_decoder(run, experiment, data_dir, tmp_path):
-    made = experiment(**MACROS)
-    params, step = load_params(str(run / "checkpoint_20"), made.config)
-    assert step == 20
-    (task,) = evaluation.tasks_with_metrics("retrieval_tiny", "validation")
-    decoder = BeamDecoder(made.config, partitioning.make_mesh(), made.beam_size)
-    evaluated = evaluation.load(task, "validation", made, EXAMPLES)
-    records = evaluation.beams_of_all(evaluated, params, decoder, made)
-    own = evaluation.measure(evaluated, records)
-    assert inference_metrics(run, "retrieval_tiny") == pytest.approx(own, abs=1e-6)
-
-    common = {"CHECKPOINT_PATH": str(run / "checkpoint_20"), "TEST_SPLIT": "validation"}
-    t5x(
+def test_evaluation_with_each_decoder(run, own, tmp_path):
+    checkpoint = str(run.model_dir / "checkpoint_20")
+    convert(checkpoint, str(tmp_path / "own"), destination_format="own")
+    made = own(MODEL_DIR=str(tmp_path / "own"))
+    measured = evaluation.evaluate(made, "validation", 20, EXAMPLES)["tasks"]
+    run.t5x(
         "eval",
-        data_dir,
         f"--gin.seqio.Evaluator.num_examples={EXAMPLES}",
-        files=[*FILES, "gin/runs/fast_decoding.gin", "gin/runs/eval.gin"],
+        files=["gin/runs/fast_decoding.gin", "gin/runs/eval.gin"],
+        CHECKPOINT_PATH=checkpoint,
+        TEST_SPLIT="validation",
         EVAL_OUTPUT_DIR=str(tmp_path / "fast"),
-        **common,
     )
-    assert inference_metrics(tmp_path / "fast", "retrieval_tiny") == pytest.approx(own, abs=1e-6)
+    for task in run.tasks:
+        stock, fast = (inference_metrics(at, task) for at in (run.model_dir, tmp_path / "fast"))
+        assert stock == pytest.approx(fast, abs=1e-6)
+        expected = {name: measured[task][name] for name in stock}
+        assert stock == pytest.approx(expected, abs=1e-6), task
 
-    t5x(
-        "infer",
-        data_dir,
-        files=[*FILES, "gin/runs/constrained_decoding.gin", "gin/runs/infer.gin"],
-        INFER_OUTPUT_DIR=str(tmp_path / "constrained"),
-        **common,
-    )
-    (written,) = (tmp_path / "constrained").glob("retrieval_tiny-predict_with_aux.jsonl*-of-00001")
-    lines = [json.loads(line) for line in written.read_text().splitlines()]
-    ids = set(task.source.open().catalogue.ids)
-    assert len(lines) == len(evaluation.load(task, "validation", made, None).examples)
-    assert all(set(line["prediction"]) <= ids for line in lines)
+
+def test_inference_with_each_decoder(run, own, tmp_path):
+    beams = {}
+    for decoder in ("stock", "fast", "constrained"):
+        added = [] if decoder == "stock" else [f"gin/runs/{decoder}_decoding.gin"]
+        run.t5x(
+            "infer",
+            files=[*added, "gin/runs/infer.gin"],
+            MIXTURE_OR_TASK_NAME=f"ut_{run.name}",
+            CHECKPOINT_PATH=str(run.model_dir / "checkpoint_20"),
+            TEST_SPLIT="validation",
+            INFER_OUTPUT_DIR=str(tmp_path / decoder),
+        )
+        for task in run.tasks:
+            (written,) = (tmp_path / decoder).glob(f"{task}-predict_with_aux.jsonl*-of-00001")
+            lines = map(json.loads, written.read_text().splitlines())
+            beams[decoder, task] = [line["prediction"] for line in lines]
+    made = own()
+    for name in run.tasks:
+        assert beams["fast", name] == beams["stock", name]
+        (task,) = evaluation.tasks_with_metrics(name, "validation")
+        examples = evaluation.load(task, "validation", made, None).examples
+        ids = task.source.open().catalogue.ids
+        for example, answers in zip(examples, beams["constrained", name], strict=True):
+            match task.evaluated_as:
+                case "retrieval":
+                    assert set(answers) <= set(ids)
+                case "ranking":
+                    assert set(answers) >= {ids[item] for item in example["candidates"]}
+                case "rating":
+                    assert set(answers) >= {"yes", "no"}
