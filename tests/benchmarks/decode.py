@@ -13,6 +13,7 @@ else made-up IDs of 326 pieces. Prints one JSON line:
 - `trie_share`: of a constrained search's time, looking up children and their logits.
 - `short_normaliser`: what evaluating the IDs' pieces alone saves, and how many of the best ten
   items it keeps.
+- `exact_ranking`: scoring 100 candidates an example exactly, over searching them with 20 beams.
 - `trie`: by items: nodes, bytes, seconds to build it, seconds of one step's lookup.
 
 Ratios are medians over rounds in which all programs run in turn; `…_processor` counts processor
@@ -46,6 +47,7 @@ from common import (
 from recalign.model.decode import Beams, beam_decode
 from recalign.model.names import to_t5x
 from recalign.model.network import Transformer, run
+from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 
 BEAMS, CATALOGUE = 20, 12_000
@@ -75,6 +77,9 @@ def main() -> None:
         functools.partial(beam_decode, config=config, beam_size=BEAMS, max_decode_len=TARGETS),
         static_argnames="exact_log_probs",
     )
+    pools_BxC = jnp.asarray(drawn_pools())
+    allowed_BxN = trie.node_mask(pools_BxC)
+    score = jax.jit(functools.partial(score_candidates, config=config))
     encode = jax.jit(lambda params, x: run(Transformer(config), params, x, method="encode"))
     searches = {
         "unconstrained": lambda: search(params, encoder_input_tokens_BxL=inputs_BxL),
@@ -82,8 +87,20 @@ def main() -> None:
         "short": lambda: search(
             params, encoder_input_tokens_BxL=inputs_BxL, trie=trie, exact_log_probs=False
         ),
+        "pool": lambda: search(
+            params,
+            encoder_input_tokens_BxL=inputs_BxL,
+            trie=trie,
+            allowed_BxN=allowed_BxN,
+        ),
     }
-    programs = {"encode": lambda: encode(params, inputs_BxL), **searches}
+    programs = {
+        "encode": lambda: encode(params, inputs_BxL),
+        **searches,
+        "scored": lambda: score(
+            params, encoder_input_tokens_BxL=inputs_BxL, trie=trie, candidates_BxC=pools_BxC
+        ),
+    }
     if theirs := t5x_search(params, inputs_BxL):
         programs["t5x"] = theirs
     timings = Timings(programs, options.rounds)
@@ -101,6 +118,7 @@ def main() -> None:
         **both(timings, "time_over_exact", "short", "constrained"),
         "kept_of_best_ten": kept_of_best(searches["constrained"](), searches["short"](), 10),
     }
+    figures["exact_ranking"] = both(timings, "time_over_beams", "scored", "pool")
     figures["seconds"] = {name: timings.seconds(name) for name in programs}
     figures["trie"] = {str(items): trie_figures(items, options.rounds) for items in options.items}
     print(json.dumps(rounded(figures)))
@@ -183,6 +201,12 @@ def made_up_ids(items: int) -> tuple[np.ndarray, np.ndarray]:
     is_used = digit_SxD > 0  # no leading zeros
     tokens = np.pad(FIRST_PIECE + digit_SxD % PIECES, ((0, 0), (1, 0)), constant_values=LETTER)
     return tokens[np.pad(is_used, ((0, 0), (1, 0)), constant_values=True)], 1 + is_used.sum(1)
+
+
+def drawn_pools() -> np.ndarray:
+    """A hundred different items for each example: [B, 100]."""
+    draws = np.random.default_rng(2)
+    return np.stack([draws.choice(CATALOGUE, 100, replace=False) for _ in range(BATCH)])
 
 
 def trie_lookup(trie: Trie) -> Any:
