@@ -146,12 +146,27 @@ def baselines(parser: argparse.ArgumentParser) -> None:
     """A dataset and the systems to measure."""
     parser.add_argument("name", metavar="NAME", help="a prepared dataset")
     parser.add_argument(
-        "--models", required=True, type=_ids, metavar="MODEL,…", help="popularity, optimum (demo)"
+        "--models",
+        required=True,
+        type=_ids,
+        metavar="MODEL,…",
+        help="which; all: all that the dataset has something for",
     )
-    parser.add_argument("--split", choices=verbs.SPLITS[1:], default="test", help="(default: test)")
-    _max_examples(parser)
+    parser.add_argument("--epochs", type=_positive, help="the most that a model trains")
+    parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--leave_out_seen",
+        action="store_true",
+        help="take a user's earlier items out of a retrieval; a language model's stay in",
+    )
+    parser.add_argument("--force", action="store_true", help="measure again what is there")
+    parser.add_argument(
+        "--environments",
+        metavar="DIR",
+        help="where the libraries' own environments are made (default: the user's cache)",
+    )
     _gin(parser, required=False)
-    parser.add_argument("--out", metavar="FILE", help="write JSON here instead of printing it")
+    parser.add_argument("--out", metavar="FILE", help="(default: runs/baselines_NAME/results.json)")
 
 
 def plan(parser: argparse.ArgumentParser) -> None:

@@ -145,8 +145,8 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "baselines",
             verbs.baselines,
-            "measures reference systems on the same split",
-            "recalign baselines demo --models popularity --out popularity.json",
+            "measures conventional recommenders on the same split, beside which results stand",
+            "recalign baselines demo --models popularity,itemknn,bprmf,sasrec",
         )
     )
     arguments.plan(

@@ -171,32 +171,35 @@ def recommend(options: argparse.Namespace) -> None:
 
 
 def baselines(options: argparse.Namespace) -> None:
-    """References on a split, in the shape of results.json."""
+    """Systems to compare with on the test split: a results.json and each user's ranks."""
     import seqio
 
     import tasks
-    from recalign.baselines import references
-    from recalign.data import prepared
+    from recalign.baselines import environments, measure, systems, text
+    from recalign.data import prepared, synthetic
 
     _settings(options, f"retrieval_{options.name}")
     dataset = prepared.open_dataset(options.name, _data_dir(options))
-    tasks.ensure_registered(f"retrieval_{options.name}", _data_dir(options))
     kinds = ("retrieval", "ranking", "rating") if dataset.has_ratings else ("retrieval", "ranking")
-    systems = references.references(
+    has_law = synthetic.read_law(dataset) is not None
+    models = systems.resolve(options.models, kinds, has_law, options.name)
+    tasks.ensure_registered(f"retrieval_{options.name}", _data_dir(options))
+    out = options.out or f"runs/baselines_{options.name}/results.json"
+    results = measure.measure(
         dataset,
-        [seqio.TaskRegistry.get(f"{kind}_{options.name}") for kind in kinds],
-        options.split,
-        options.max_examples,
+        models,
+        {kind: seqio.TaskRegistry.get(f"{kind}_{options.name}") for kind in kinds},
+        pathlib.Path(out),
+        epochs=options.epochs,
+        seed=options.seed,
+        leave_out_seen=options.leave_out_seen,
+        force=options.force,
+        environments_directory=pathlib.Path(
+            options.environments or environments.default_directory()
+        ),
+        say=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    for model in options.models:
-        if model not in systems:
-            raise UserError(f"{options.name} has no model {model!r}: it has {', '.join(systems)}")
-    results = {
-        "dataset": options.name,
-        "split": options.split,
-        "references": {model: systems[model] for model in options.models},
-    }
-    _write(json.dumps(results, indent=2), options.out)
+    print(text.format_systems(results))
 
 
 def plan(options: argparse.Namespace) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import seqio
 
-from recalign import metrics
 from recalign.baselines import optimum, popularity
+from recalign.baselines.outcomes import Outcome, pool_ranks
 from recalign.data.law import Law
 from recalign.data.prepared import PreparedDataset
 from recalign.data.synthetic import read_law
 
 Example = dict[str, np.ndarray]
+Scorer = Callable[[Example], Any]
 
 
 def references(
@@ -34,63 +35,77 @@ def references(
     Returns:
       {system: {task name: {metric: value}}}, in the shape of results.json's `references`.
     """
-    systems = {"popularity": _popularity_of(dataset)}
-    law = read_law(dataset)
-    if law is not None:
-        systems["optimum"] = _optimum_of(dataset, law, split)
+    systems = scorers_of(dataset, split)
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in systems}
     for task in tasks:
         kind = getattr(task, "evaluated_as", "")
         if not kind or split not in task.splits:
             continue
-        examples = _examples(task, split, max_examples)
-        for name, system in systems.items():
-            results[name][task.name] = _measure(kind, examples, system[kind])
+        examples = examples_of(task, split, max_examples)
+        for name, scorers in systems.items():
+            results[name][task.name] = outcome_of(kind, examples, scorers[kind]).metrics()
     return results
 
 
-def _examples(task: seqio.Task, split: str, max_examples: int | None) -> list[Example]:
+def examples_of(task: seqio.Task, split: str, max_examples: int | None = None) -> list[Example]:
+    """The examples of a held-out split, in the order of its rows."""
     stream = task.get_dataset(None, split, shuffle=False, num_epochs=1)
     if max_examples is not None:
         stream = stream.take(max_examples)
     return list(stream.as_numpy_iterator())
 
 
-def _measure(
-    kind: str, examples: Iterable[Example], score: Callable[[Example], Any]
-) -> dict[str, float]:
+def scorers_of(
+    dataset: PreparedDataset, split: str, leave_out_seen: bool = False
+) -> dict[str, dict[str, Scorer]]:
+    """Popularity and, on a synthetic corpus, the optimum: of each a scorer a kind of task.
+
+    Args:
+      dataset: the prepared dataset.
+      split: "validation" or "test".
+      leave_out_seen: whether popularity takes a user's earlier items out of a retrieval; the
+        optimum knows that they do not come again.
+    """
+    systems = {"popularity": _popularity_of(dataset, split, leave_out_seen)}
+    law = read_law(dataset)
+    if law is not None:
+        systems["optimum"] = _optimum_of(dataset, law, split)
+    return systems
+
+
+def outcome_of(kind: str, examples: Sequence[Example], score: Scorer) -> Outcome:
     """Retrieval: `score` gives the target's rank; ranking: a score a candidate; rating: a score."""
-    examples = list(examples)
+    rows = np.array([int(example["row"]) for example in examples], np.int64)
+    values = np.array([score(example) for example in examples])
+    labels = np.zeros(0, np.int8)
     if kind == "rating":
-        labels = np.array([int(example["label"]) for example in examples])
-        return metrics.rating_results(np.array([score(example) for example in examples]), labels)
-    if kind == "retrieval":
-        return metrics.retrieval_results(np.array([score(example) for example in examples]))
-    ranks = [_candidate_rank(score(example), example) for example in examples]
-    results = metrics.ranking_results(np.array(ranks))
-    # A system that scores the pool can name nothing else.
-    return results | {f"{k}_candidates": v for k, v in results.items() if "@" in k}
+        labels = np.array([int(example["label"]) for example in examples], np.int8)
+    elif kind == "ranking":
+        values = pool_ranks(values, examples)
+    return Outcome(kind, rows, values, labels)
 
 
-def _candidate_rank(scores: np.ndarray, example: Example) -> int:
-    """Rank of the target in its pool; ties go by the position in the prompt, which is random."""
-    order = np.argsort(-scores, kind="stable")
-    return int(np.flatnonzero(example["candidates"][order] == example["target"])[0])
-
-
-def _popularity_of(dataset: PreparedDataset) -> dict[str, Callable[[Example], Any]]:
+def _popularity_of(dataset: PreparedDataset, split: str, leave_out_seen: bool) -> dict[str, Scorer]:
     counts = dataset.catalogue.train_counts
     rank_of_item = popularity.retrieval_ranks(counts, np.arange(len(counts)))
+    sequences = dataset.sequences(split)
+    position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
+
+    def retrieval(example: Example) -> int:
+        rank = rank_of_item[example["target"]]
+        if leave_out_seen:
+            start, end = sequences.row_splits[position_of_row[int(example["row"])] :][:2]
+            rank = rank - (rank_of_item[np.unique(sequences.items[start : end - 1])] < rank).sum()
+        return int(rank)
+
     return {
-        "retrieval": lambda example: rank_of_item[example["target"]],
+        "retrieval": retrieval,
         "ranking": lambda example: popularity.scores(counts, example["candidates"]),
         "rating": lambda example: popularity.scores(counts, example["target"]),
     }
 
 
-def _optimum_of(
-    dataset: PreparedDataset, law: Law, split: str
-) -> dict[str, Callable[[Example], Any]]:
+def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:
     sequences = dataset.sequences(split)
     counts = dataset.catalogue.train_counts
     position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}

@@ -1,0 +1,1 @@
+"""Programs that run inside a library's own environment: they never import recalign."""

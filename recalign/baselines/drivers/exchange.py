@@ -1,0 +1,219 @@
+"""The files between recalign and a library's process: a question goes in, an answer comes out.
+
+Both sides use this module, recalign as part of itself and a driver as the file beside it, so it
+needs nothing but numpy. A question is a folder with `question.json` and `question.npz`, an answer
+`answer.json` and `answer.npz` in the same folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What each of U users had, in time order: user u's is items[splits[u] : splits[u + 1]].
+
+    Attributes:
+      items: int32 [n], catalogue indices.
+      splits: int64 [U + 1].
+    """
+
+    items: np.ndarray
+    splits: np.ndarray
+
+    def of(self, user: int) -> np.ndarray:
+        """One user's items."""
+        return self.items[self.splits[user] : self.splits[user + 1]]
+
+    def users(self) -> np.ndarray:
+        """The user of every item: int64 [n]."""
+        return np.repeat(np.arange(len(self.splits) - 1), np.diff(self.splits))
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A split, and what to learn from it and to score.
+
+    Users are rows 0..U-1, items are catalogue indices 0..num_items-1. A model that scores items
+    answers for `test_users` (the rank of `test_items` among all items) and for `pools`; a model of
+    ratings answers for the pairs (`test_users`, `test_items`).
+
+    Attributes:
+      model: the system's name.
+      settings: the library's own settings of it.
+      epochs: the most it may train.
+      history_length: how many of a user's last items a sequential model sees.
+      leave_out_seen: whether a user's earlier items are taken out of the ranking of all items.
+      train: the training parts, all that is learned from.
+      seen: training and validation parts, what is known of a user when the test item is asked for.
+      valid_users, valid_items: int [V], to stop by.
+      test_users, test_items: int [T].
+      pool_users: int [P]; pools: int32 [P, C], the candidates of each.
+      features: of every item the numbers of its features (words, categories): Parts of items.
+      train_likes: int8 [n] aligned with train.items, and valid_likes int8 [V]: 1 for a like; of
+        models of ratings alone, else empty.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    seed: int
+    epochs: int
+    history_length: int
+    leave_out_seen: bool
+    num_items: int
+    train: Parts
+    seen: Parts
+    valid_users: np.ndarray
+    valid_items: np.ndarray
+    test_users: np.ndarray
+    test_items: np.ndarray
+    pool_users: np.ndarray
+    pools: np.ndarray
+    features: Parts
+    train_likes: np.ndarray
+    valid_likes: np.ndarray
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return len(self.train.splits) - 1
+
+    @property
+    def rates(self) -> bool:
+        """Whether likes are to be learned, not the next item."""
+        return len(self.train_likes) > 0
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes the question."""
+        plain: dict[str, Any] = {}
+        arrays: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                arrays[field.name] = value
+            elif isinstance(value, Parts):
+                arrays[f"{field.name}/items"], arrays[f"{field.name}/splits"] = (
+                    value.items,
+                    value.splits,
+                )
+            else:
+                plain[field.name] = value
+        (folder / "question.json").write_text(json.dumps(plain))
+        np.savez(folder / "question.npz", **arrays)
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> Question:
+        """Reads what `write` wrote."""
+        values: dict[str, Any] = json.loads((folder / "question.json").read_text())
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        with np.load(folder / "question.npz") as arrays:
+            for name in arrays.files:
+                field, _, half = name.partition("/")
+                if half:
+                    parts.setdefault(field, {})[half] = arrays[name]
+                else:
+                    values[field] = arrays[name]
+        values |= {field: Parts(**halves) for field, halves in parts.items()}
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model made of a question; an array that was not asked for is empty.
+
+    Attributes:
+      ranks: int64 [T], 0-based rank of each test item among all items.
+      pool_scores: float64 [P, C].
+      scores: float64 [T], how likely each test pair is a like.
+      about: {"version": the library's, "epochs": trained, and what else is worth keeping}.
+    """
+
+    ranks: np.ndarray
+    pool_scores: np.ndarray
+    scores: np.ndarray
+    about: dict[str, Any]
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes the answer."""
+        np.savez(
+            folder / "answer.npz",
+            ranks=self.ranks,
+            pool_scores=self.pool_scores,
+            scores=self.scores,
+        )
+        (folder / "answer.json").write_text(json.dumps(self.about))
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> Answer:
+        """Reads what `write` wrote."""
+        with np.load(folder / "answer.npz") as arrays:
+            return cls(**arrays, about=json.loads((folder / "answer.json").read_text()))
+
+
+def target_ranks(
+    scores: np.ndarray, targets: np.ndarray, seen: list[np.ndarray] | None
+) -> np.ndarray:
+    """0-based rank of each target among all items; ties go to the lower catalogue index.
+
+    Args:
+      scores: float [B, N].
+      targets: int [B].
+      seen: the items of each of the B users that are taken out of the list; None leaves all in.
+        A target is never taken out.
+
+    Returns:
+      int64 [B].
+
+    Raises:
+      ValueError: a target has no finite score.
+    """
+    rows = np.arange(len(targets))
+    of_target = scores[rows, targets][:, np.newaxis]
+    if not np.isfinite(of_target).all():
+        raise ValueError("the model gave an item a score that is no finite number")
+    ahead = scores > of_target
+    ahead |= (scores == of_target) & (np.arange(scores.shape[1]) < targets[:, np.newaxis])
+    if seen is not None:
+        for row, items in enumerate(seen):
+            ahead[row, items] = False
+    return ahead.sum(axis=1)
+
+
+def answer_items(
+    question: Question, score_users: Any, about: dict[str, Any], batch_size: int = 512
+) -> Answer:
+    """Asks a model for the scores of all items, a batch of users at a time.
+
+    Args:
+      question: which users, and what of their scores is wanted.
+      score_users: int [B] -> float [B, num_items].
+      about: goes into the answer.
+      batch_size: B at most.
+    """
+    ranks = np.zeros(len(question.test_users), np.int64)
+    pool_scores = np.zeros(question.pools.shape)
+    place_of_test = dict(zip(question.test_users.tolist(), range(len(ranks)), strict=True))
+    place_of_pool = dict(zip(question.pool_users.tolist(), range(len(pool_scores)), strict=True))
+    users = np.union1d(question.test_users, question.pool_users)
+    for start in range(0, len(users), batch_size):
+        batch = users[start : start + batch_size]
+        scores = score_users(batch)
+        tested = [row for row, user in enumerate(batch.tolist()) if user in place_of_test]
+        places = [place_of_test[user] for user in batch[tested].tolist()]
+        seen = [question.seen.of(user) for user in batch[tested]]
+        ranks[places] = target_ranks(
+            scores[tested],
+            question.test_items[places],
+            seen if question.leave_out_seen else None,
+        )
+        for row, user in enumerate(batch.tolist()):
+            if user in place_of_pool:
+                place = place_of_pool[user]
+                pool_scores[place] = scores[row, question.pools[place]]
+    return Answer(ranks, pool_scores, np.zeros(0), about)

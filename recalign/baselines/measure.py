@@ -1,0 +1,229 @@
+"""Measures systems one after the other and keeps what each scored beside what it did on each user.
+
+    results.json      in results.json's shape: figures under `references`, a block a system, and
+                      under `systems` whose implementation, with which settings, how long it took
+    ranks/            <model>-<task>.parquet: what the report's intervals are computed from
+
+A system that is there already is not measured again, so that systems can be added one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import seqio
+
+from recalign import __version__
+from recalign.baselines import bpr_mlp, environments, history, process, references
+from recalign.baselines.drivers.exchange import Answer, Question
+from recalign.baselines.outcomes import Outcome, pool_ranks
+from recalign.baselines.question import Example, column, question_of
+from recalign.baselines.systems import ITEMS, REFERENCES, SYSTEMS
+from recalign.data.prepared import PreparedDataset
+from recalign.errors import UserError
+
+_SEEN = {False: "left in", True: "left out"}
+
+
+def measure(
+    dataset: PreparedDataset,
+    models: Sequence[str],
+    tasks: Mapping[str, seqio.Task],
+    out: pathlib.Path,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    leave_out_seen: bool = False,
+    force: bool = False,
+    environments_directory: pathlib.Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measures `models` on the test split.
+
+    Args:
+      dataset: the prepared dataset.
+      models: names of systems, resolved.
+      tasks: the dataset's tasks by kind.
+      out: the results' file; ranks/ lies beside it.
+      epochs: the most that a model trains; each system's own where None.
+      seed: of all that is drawn.
+      leave_out_seen: whether a user's earlier items are taken out of a retrieval.
+      force: measure again what is there.
+      environments_directory: where the libraries' environments lie.
+      say: told what goes on.
+
+    Returns:
+      What the file holds at the end.
+
+    Raises:
+      UserError: the file is another dataset's or of the other convention, a library cannot be
+        installed or fails. What was measured before that is kept.
+    """
+    results = _read(out, dataset, leave_out_seen)
+    settings = {
+        "dataset_fingerprint": dataset.info.get("fingerprint"),
+        "seen_items": _SEEN[leave_out_seen],
+        "ties": "retrieval: the lower catalogue index first; ranking: the order in the prompt",
+    }
+    examples: dict[str, list[Example]] = {}
+    for model in models:
+        system = SYSTEMS[model]
+        kinds = [kind for kind in system.kinds if kind in tasks]
+        files = {kind: _ranks_file(out, model, tasks[kind].name) for kind in kinds}
+        if (
+            not force
+            and _is_there(results, model, settings)
+            and all(path.exists() for path in files.values())
+        ):
+            say(f"{model}: measured already, {out} has it (--force measures again)")
+            continue
+        for kind in set(kinds) - set(examples):
+            examples[kind] = references.examples_of(tasks[kind], "test")
+        of_kinds = {kind: examples[kind] for kind in kinds}
+        driver = _driver_of(system.library, environments_directory, say)
+        say(f"{model}: on {', '.join(tasks[kind].name for kind in kinds)}")
+        started = time.monotonic()
+        if model in REFERENCES:
+            scorers = references.scorers_of(dataset, "test", leave_out_seen)[model]
+            outcomes = {
+                k: references.outcome_of(k, found, scorers[k]) for k, found in of_kinds.items()
+            }
+            about: dict[str, Any] = {}
+        else:
+            question = question_of(
+                dataset, system, of_kinds, seed=seed, epochs=epochs, leave_out_seen=leave_out_seen
+            )
+            answer = _answer(model, question, driver, say)
+            outcomes = outcomes_of(of_kinds, answer)
+            about = {"seed": seed, "most_epochs": question.epochs, **answer.about}
+            if system.kinds == ITEMS:
+                about["history_length"] = question.history_length
+        seconds = time.monotonic() - started
+        for kind, outcome in outcomes.items():
+            _write_ranks(files[kind], outcome)
+        # Read again: another command may have added its systems meanwhile.
+        results = _read(out, dataset, leave_out_seen)
+        results["references"][model] = {
+            tasks[kind].name: outcome.metrics() for kind, outcome in outcomes.items()
+        }
+        results["systems"][model] = {
+            "library": system.library,
+            "version": about.pop("version", __version__),
+            "settings": {"model": system.model, **settings, **system.settings, **about},
+            "seconds": round(seconds, 1),
+        }
+        _write(out, results)
+        say(f"{model}: {seconds:.0f} s")
+    return results
+
+
+def _driver_of(
+    library: str, environments_directory: pathlib.Path, say: Callable[[str], None]
+) -> list[pathlib.Path]:
+    """The command that asks a library; none for what is our own."""
+    if library == "recalign":
+        return []
+    python = environments.python_of(library, environments_directory, say)
+    return [python, process.driver_of(library)]
+
+
+def _answer(
+    model: str,
+    question: Question,
+    driver: Sequence[pathlib.Path],
+    say: Callable[[str], None],
+) -> Answer:
+    if driver:
+        return process.ask(question, driver, say)
+    if model == "bprmlp":
+        return bpr_mlp.answer(question, say)
+    scores = history.scores(question.train.users(), question.train_likes, question.test_users)
+    return Answer(np.zeros(0), np.zeros(0), scores, {})
+
+
+def outcomes_of(examples: Mapping[str, Sequence[Example]], answer: Answer) -> dict[str, Outcome]:
+    """What an answer says of the examples of each kind of task."""
+    found = {}
+    for kind, asked in examples.items():
+        rows, labels = column(asked, "row"), np.zeros(0, np.int8)
+        if kind == "rating":
+            values = answer.scores
+            labels = column(asked, "label").astype(np.int8)
+        elif kind == "retrieval":
+            values = answer.ranks
+        else:
+            values = pool_ranks(answer.pool_scores, asked)
+        found[kind] = Outcome(kind, rows, values, labels)
+    return found
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def _ranks_file(out: pathlib.Path, model: str, task: str) -> pathlib.Path:
+    return out.parent / "ranks" / f"{model}-{task}.parquet"
+
+
+def _is_there(results: Mapping[str, Any], model: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a system was measured on the same data."""
+    known = results["systems"].get(model, {}).get("settings", {})
+    return known.get("dataset_fingerprint", "") == settings["dataset_fingerprint"]
+
+
+def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> dict[str, Any]:
+    """What was measured before, or a start."""
+    if not out.exists():
+        return {
+            "dataset": dataset.name,
+            "mixture": None,
+            "checkpoint_step": None,
+            "split": "test",
+            "engine": "baselines",
+            "tasks": {},
+            "references": {},
+            "systems": {},
+        }
+    try:
+        results = json.loads(out.read_text())
+        systems = results["systems"], results["references"]
+        of_dataset, conventions = (
+            results["dataset"],
+            {system["settings"]["seen_items"] for system in systems[0].values()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{out}: no results of `recalign baselines`: {error!r}") from error
+    if of_dataset != dataset.name:
+        raise UserError(f"{out} holds {of_dataset}'s systems, not {dataset.name}'s: another --out")
+    if conventions - {_SEEN[leave_out_seen]}:
+        raise UserError(
+            f"{out} holds systems with seen items {', '.join(conventions)}: they do not compare"
+            f" with seen items {_SEEN[leave_out_seen]}; give another --out"
+        )
+    return results
+
+
+def _write_ranks(path: pathlib.Path, outcome: Outcome) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    pq.write_table(outcome.table(), part)
+    part.replace(path)
+
+
+def _write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(_without_nan(results), indent=2) + "\n")
+    part.replace(path)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN; a metric that could not be computed is null."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

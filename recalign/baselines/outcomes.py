@@ -1,0 +1,66 @@
+"""What a system made of each user of a task, and the figures and the file that come of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from recalign import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A system's answers to a task.
+
+    Attributes:
+      kind: "retrieval", "ranking" or "rating".
+      rows: int64 [n], the users' rows.
+      values: [n]; the target's 0-based rank or, of a rating, a score: the higher, the likelier.
+      labels: int8 [n] of a rating, 1 for a like; empty otherwise.
+    """
+
+    kind: str
+    rows: np.ndarray
+    values: np.ndarray
+    labels: np.ndarray
+
+    def metrics(self) -> metrics.Results:
+        """Of results.json."""
+        if self.kind == "rating":
+            return metrics.rating_results(self.values, self.labels)
+        if self.kind == "retrieval":
+            return metrics.retrieval_results(self.values)
+        results = metrics.ranking_results(self.values)
+        # A system that scores the pool can name nothing else.
+        return results | {f"{k}_candidates": v for k, v in results.items() if "@" in k}
+
+    def table(self) -> pa.Table:
+        """`row` with `rank` (retrieval, ranking) or with `score` and `label` (rating)."""
+        row = pa.array(self.rows, pa.int64())
+        if self.kind == "rating":
+            score, label = pa.array(self.values, pa.float64()), pa.array(self.labels, pa.int8())
+            return pa.table({"row": row, "score": score, "label": label})
+        return pa.table({"row": row, "rank": pa.array(self.values.astype(np.int32), pa.int32())})
+
+
+def pool_ranks(scores: np.ndarray, examples: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """The target's 0-based rank in each pool; ties go by the position in the prompt, which is
+    random.
+
+    Args:
+      scores: float [P, C], of the candidates in prompt order.
+      examples: P of a ranking.
+
+    Returns:
+      int64 [P].
+    """
+    return np.array(
+        [
+            metrics.rank_among(of_pool, example["candidates"], int(example["target"]))
+            for of_pool, example in zip(scores, examples, strict=True)
+        ],
+        np.int64,
+    )
