@@ -26,6 +26,7 @@ class Baselines:
       metrics: of every model and task.
       outcomes: of every model and task that has a file of ranks.
       systems: of every model {"library", "version", "settings", "seconds"}, what is known of them.
+      fingerprint: of the prepared dataset; "" where no system's settings say.
       gaps: what could not be shown, a sentence each.
     """
 
@@ -35,6 +36,7 @@ class Baselines:
     metrics: Mapping[str, Mapping[str, Metrics]]
     outcomes: Mapping[str, Mapping[str, Outcomes]]
     systems: Mapping[str, Mapping[str, Any]]
+    fingerprint: str
     gaps: tuple[str, ...]
 
 
@@ -70,13 +72,18 @@ def read_baselines(directory: epath.PathLike) -> Baselines:
                 outcomes.setdefault(model, {})[task] = read_outcomes(ranks)
             else:
                 gaps.append(f"No ranks/{ranks.name}: {model} has no intervals on {task}.")
+    systems = raw.get("systems") or {}
+    settings = [about.get("settings") or {} for about in systems.values()]
     return Baselines(
         name=path.name,
         dataset=str(raw.get("dataset", "unknown")),
         split=str(raw.get("split", "unknown")),
         metrics=found,
         outcomes=outcomes,
-        systems=raw.get("systems") or {},
+        systems=systems,
+        fingerprint=next(
+            (s["dataset_fingerprint"] for s in settings if "dataset_fingerprint" in s), ""
+        ),
         gaps=tuple(gaps),
     )
 

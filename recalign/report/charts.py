@@ -107,7 +107,7 @@ def _draw(salt: str, draw: Callable[[Any], None], lines: int, whole_steps: bool)
     style = {
         "svg.fonttype": "none",  # text stays text: it takes the page's font and can be read out
         "svg.hashsalt": salt,  # element names depend on the drawing alone, and are its own
-        "font.size": 10,
+        "font.size": 11,
         "axes.edgecolor": _GRID,
         "axes.labelcolor": _INK,
         "text.color": _INK,

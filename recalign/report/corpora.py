@@ -82,11 +82,8 @@ def gather(
     for (name, split), alike in groups.items():
         for number, group in enumerate(alike, start=1):
             label = name if len(alike) == 1 else f"{name} {number}"
-            # Baselines have no answers to tell whose users they measured.
             beside = [b for b in baselines if (b.dataset, b.split) == (name, split)]
-            corpora.append(
-                _corpus(label, name, split, group, beside if number == 1 else [], data_dir)
-            )
+            corpora.append(_corpus(label, name, split, group, beside, data_dir))
             if len(alike) > 1:
                 gap = (
                     f"Runs of {name} were measured on {len(alike)} different sets of users"
@@ -106,9 +103,17 @@ def _corpus(
 ) -> Corpus:
     systems = systems_of_runs(runs, name)
     entries = [entry for system in systems for entry in entries_of_system(system, name)]
+    prepared, gaps = _prepared(name, split, runs, data_dir)
     measured: list[Entry] = []
     for folder in baselines:
-        measured += entries_of_baselines(folder.metrics, name, folder)
+        known = prepared.info.get("fingerprint", "") if prepared else ""
+        if known and folder.fingerprint and known != folder.fingerprint:
+            gaps.append(
+                f"The baselines in {folder.name} were measured on another preparation of {name}"
+                " and are left out."
+            )
+        else:
+            measured += entries_of_baselines(folder.metrics, name, folder)
     for run in runs:
         assert run.results is not None
         measured += entries_of_baselines(run.results.references, name, None)
@@ -117,7 +122,6 @@ def _corpus(
     for entry in measured:
         distinct.setdefault((entry.system.key, entry.prompt), entry)
     entries += distinct.values()
-    prepared, gaps = _prepared(name, split, runs, data_dir)
     return Corpus(
         label,
         name,

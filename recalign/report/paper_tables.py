@@ -229,5 +229,5 @@ def _notes(
         notes.append(f"{counts.pop():,} users.")
     elif counts:
         of_each = "; ".join(f"{e.label} {e.num_examples:,}" for e in entries if e.num_examples)
-        notes.append(f"Not all were measured on the same number of users: {of_each}.")
+        notes.append(f"Not all were measured on as many users: {of_each}. Δ is over those of both.")
     return tuple(notes)

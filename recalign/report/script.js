@@ -25,7 +25,7 @@ for (const table of document.querySelectorAll("table.data")) {
         (a, b) => compare(value(a, column), value(b, column), sign)));
     });
   });
-  if (body.rows.length < 8) continue;
+  if (body.rows.length < 9) continue;
   const filter = document.createElement("input");
   filter.type = "search";
   filter.placeholder = "Filter rows";

@@ -83,7 +83,12 @@ def _against(entry: Entry, rival: Entry, metric: str) -> str:
         return f"{named}; how sure the difference of {signed(found.value, 4)} is, is not known."
     sure = {"higher": "clearly above it", "lower": "clearly below it"}
     said = sure.get(verdict(found.interval), "not clearly apart")
-    return f"{named}; {signed(found.value, 4)} {span(found.interval, 4)}, {said}."
+    both = f" over the {found.users:,} users of both" if found.users < _most(entry, rival) else ""
+    return f"{named}; {signed(found.value, 4)}{both} {span(found.interval, 4)}, {said}."
+
+
+def _most(*entries: Entry) -> int:
+    return max(entry.num_examples or 0 for entry in entries)
 
 
 def title(corpora: Sequence[Corpus], run_names: Sequence[str]) -> str:

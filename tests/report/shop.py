@@ -228,11 +228,12 @@ def write_run(
 
 
 def write_baselines(
-    directory: pathlib.Path, ranks: dict[str, Sequence[float]], dataset: str = "shop"
+    directory: pathlib.Path, ranks: dict[str, Sequence[float]], fingerprint: str = ""
 ) -> pathlib.Path:
     """Writes a baselines folder with retrieval alone."""
+    settings = {"k": 64} | ({"dataset_fingerprint": fingerprint} if fingerprint else {})
     (directory / "ranks").mkdir(parents=True)
-    task = f"retrieval_{dataset}"
+    task = "retrieval_shop"
     for model, found in ranks.items():
         table = pa.table(
             {
@@ -243,11 +244,11 @@ def write_baselines(
         pq.write_table(table, directory / "ranks" / f"{model}-{task}.parquet")
     results = {
         "engine": "baselines",
-        "dataset": dataset,
+        "dataset": "shop",
         "split": "test",
         "references": {model: {task: figures_of(found)} for model, found in ranks.items()},
         "systems": {
-            model: {"library": "Lib", "version": "1.0", "settings": {"k": 64}, "seconds": 90}
+            model: {"library": "Lib", "version": "1.0", "settings": settings, "seconds": 90}
             for model in ranks
         },
     }

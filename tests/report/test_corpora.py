@@ -34,6 +34,19 @@ def test_other_users_under_the_same_name_are_kept_apart(shop, run_directory, tmp
     assert second.prepared.directory == other.dataset.directory
 
 
+def test_baselines_stand_beside_the_preparation_that_they_were_measured_on(
+    shop, run_directory, tmp_path
+):
+    other = Shop(tmp_path / "data", seed=1)
+    runs = [read_run(run_directory), read_run(write_run(tmp_path / "other", other))]
+    mark = other.dataset.info["fingerprint"]
+    folder = read_baselines(write_baselines(tmp_path / "b", {"sasrec": RETRIEVAL}, mark))
+    first, second = gather(runs, [folder])
+    assert [e.label for e in first.of_kind("retrieval")] == ["UT, 0.3M"]
+    assert [e.label for e in second.of_kind("retrieval")] == ["UT, 0.3M", "SASRec"]
+    assert "another preparation of shop" in first.gaps[1]
+
+
 def test_a_dataset_that_is_not_the_evaluated_one_is_not_taken(shop, run_directory, tmp_path):
     Shop(tmp_path / "data", seed=1)
     (corpus,) = gather([read_run(run_directory)], [], tmp_path / "data")
