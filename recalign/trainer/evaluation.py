@@ -192,15 +192,17 @@ def predict(
     file: PredictionFile,
 ) -> None:
     """Decodes what `file` does not hold yet, batch by batch."""
-    clock = last_said = time.perf_counter()
+    last_said, measured_from = time.perf_counter(), None
     total, begun_with = len(evaluated.examples), len(file.records)
     if begun_with:
         say(f"{evaluated.task.name}: {begun_with:,} of {total:,} examples were predicted before")
     for records in _predictions(evaluated, params, decoder, experiment, file.records):
         file.append(records)
         now, done = time.perf_counter(), len(file.records)
-        if now - last_said > _SECONDS_BETWEEN_LINES:
-            rate, last_said = (done - begun_with) / (now - clock), now
+        if measured_from is None:
+            measured_from = now, done  # the first batch compiled, which says nothing of the rest
+        elif now - last_said > _SECONDS_BETWEEN_LINES:
+            last_said, rate = now, (done - measured_from[1]) / (now - measured_from[0])
             say(
                 f"{evaluated.task.name}: {done:,} of {total:,} examples | {rate:.3g} examples/s | "
                 f"{(total - done) / rate:,.0f} s to go"
