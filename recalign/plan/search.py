@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,9 +11,8 @@ from recalign.trainer.experiment import Experiment
 
 # Keep all; keep matrix products; keep the layers' inputs.
 REMATS: tuple[bool | str, ...] = (False, "dots_with_no_batch_dims_saveable", True)
-# Layouts that fit before the search ends: compiling one takes minutes, and they come in the order
-# of their estimated time.
-_ENOUGH = 2
+# Layouts that fit before the search ends at the latest: compiling one takes minutes.
+_ENOUGH = 3
 # The estimate of activations knows neither XLA's savings nor its padding: a layout is left out
 # uncompiled only where the estimate is this much above the memory.
 _SLACK = 1.1
@@ -36,7 +36,7 @@ def search(
     compiled: Callable[[Layout], tuple[float | None, str]],
     say: Callable[[str], None],
 ) -> list[Tried]:
-    """Compiles layouts in the order of their estimated time until enough fit.
+    """Compiles layouts in the order of their estimated time until none promises a better one.
 
     Of one partitioning and rematerialisation, microbatches double until the step fits. What
     arithmetic shows to be too large is not compiled.
@@ -73,8 +73,8 @@ def search(
             continue
         for remat in REMATS:
             next_of(_microbatched(experiment, chips, partitions, remat))
-    fitting = 0
-    while waiting and fitting < _ENOUGH:
+    fitting: list[float] = []
+    while waiting and len(fitting) < _ENOUGH and waiting[0][0] < min(fitting, default=math.inf):
         seconds, _, layout, others = heapq.heappop(waiting)
         say(
             f"{', '.join(layout.gin())}: {seconds * 1e3:,.0f} ms estimated, "
@@ -85,9 +85,9 @@ def search(
         if result.seconds is None:
             next_of(others)
         else:
-            fitting += 1
+            fitting.append(result.seconds)
     tried += [
-        Tried(layout, seconds, None, "not compiled: others are estimated to be faster")
+        Tried(layout, seconds, None, "not compiled: slower, as estimated")
         for seconds, _, layout, _ in sorted(waiting)
     ]
     return sorted(tried, key=_order)
@@ -96,7 +96,7 @@ def search(
 def _order(one: Tried) -> tuple[bool, float, bool]:
     return (
         one.seconds is None,
-        one.seconds or one.estimated or float("inf"),
+        one.seconds or one.estimated or math.inf,
         one.estimated is None,
     )
 
