@@ -151,9 +151,9 @@ def test_a_checkpoint_of_the_own_engine_trains_on_in_t5x(run, own, batches, tmp_
     model_dir = tmp_path / "t5x"
     convert(made.model_dir, str(model_dir / "checkpoint_10"))
     run.train("--gin.train.infer_eval_dataset_cfg=None", model_dir=model_dir)
-    # T5X reads its data from the beginning when it starts again.
+    # And reads on where the checkpoint stands.
     params, _ = load_params(first, made.config)
-    expected, _ = own_losses(made, params, [*batches[:10], *batches[:10]])
+    expected, _ = own_losses(made, params, batches)
     np.testing.assert_allclose(summed_losses(model_dir), expected[10:], rtol=2e-4)
 
 
