@@ -7,6 +7,7 @@ finds its coordinator by itself on Cloud TPU, on GKE and under srun.
 import os
 import runpy
 import sys
+import traceback
 
 import jax
 
@@ -17,7 +18,14 @@ def main() -> None:
     sys.path[0] = os.getcwd()
     if not jax.distributed.is_initialized():
         jax.distributed.initialize()
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    except Exception:
+        # At a usual end JAX waits for the other processes, and one that lost another would wait for
+        # minutes. The others are told by JAX, which ends them.
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":

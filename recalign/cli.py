@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from recalign import __version__, arguments, verbs
-from recalign.errors import UserError
+from recalign.errors import Stopped, UserError
 
 _GIN_FLAG = re.compile(r"--gin\.(?P<parameter>[^=\s]+)=(?P<value>.*)", re.DOTALL)
 
@@ -27,8 +27,9 @@ def run() -> NoReturn:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status.
 
-    0: done. 2: bad input, told in one line on standard error. 130: interrupted. Whatever else goes
-    wrong is a fault of ours and keeps its traceback.
+    0: done. 2: bad input, told in one line on standard error. 75: a run was told to stop (SIGTERM)
+    and saved its state. 130: interrupted. Whatever else goes wrong is a fault of ours and keeps its
+    traceback.
     """
     plain, bindings = _split_gin_bindings(sys.argv[1:] if words is None else words)
     parser = build_parser()
@@ -44,6 +45,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print("recalign: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"recalign: {stopped}; the same command goes on from there", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         print("recalign: interrupted", file=sys.stderr)
         return 130

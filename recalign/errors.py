@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake ends in."""
+"""How a command ends that did not do all it was asked: a user's mistake, or told to stop."""
 
 
 class UserError(Exception):
@@ -6,3 +6,15 @@ class UserError(Exception):
 
     The command line prints it and exits with status 2; a library user catches it.
     """
+
+
+class Stopped(Exception):
+    """A run was told to stop and saved its state: the same command goes on from there.
+
+    The command line exits with 75 (sysexits' TEMPFAIL), by which launchers know that there is more
+    to do, or with 130 after Ctrl-C, as interrupted programs do.
+    """
+
+    def __init__(self, message: str, by_hand: bool):
+        super().__init__(message)
+        self.status = 130 if by_hand else 75

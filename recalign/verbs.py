@@ -118,20 +118,12 @@ def show(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Fine-tunes, resumes, and evaluates where the experiment asks for it.
-
-    Raises:
-      KeyboardInterrupt: the run was told to stop before its end, so whatever follows it in a script
-        must not take it for done.
-    """
+    """Fine-tunes, resumes, and evaluates where the experiment asks for it."""
     from recalign.trainer import loop
 
-    experiment = _experiment(options, options.gin_bindings)
-    results = loop.train(experiment)
+    results = loop.train(_experiment(options, options.gin_bindings))
     if results is not None:
         _print_results(results)
-    elif experiment.test_split is not None:
-        raise KeyboardInterrupt
 
 
 def evaluate(options: argparse.Namespace) -> None:

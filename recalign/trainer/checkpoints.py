@@ -3,7 +3,8 @@
 A checkpoint of step n is the folder `checkpoints/n` with three items: `params`, `rest` (optimizer
 and running sums) and `info` (JSON). It is written beside its place and renamed, so that a killed
 run leaves whole checkpoints only. `info` holds a fingerprint of every array, so that a file that
-was damaged later is recognised even where the file format itself notices nothing.
+was damaged later is recognised even where the file format itself notices nothing. A stack of
+layers lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
 """
 
 import dataclasses
@@ -20,12 +21,15 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from recalign.errors import UserError
+from recalign.trainer.partitioning import is_stacked, path_names
 from recalign.trainer.state import TrainState
 from recalign.trainer.writers import say
 
 FOLDER = "checkpoints"
 DAMAGED_FOLDER = "damaged_checkpoints"
 _METRIC = "selection"
+# What a reader of a part of an array reads at least: little memory, few requests to a bucket.
+_CHUNK_BYTES = 64 * 2**20
 _Restored = TypeVar("_Restored")
 
 
@@ -50,7 +54,7 @@ class Checkpoints:
     """The checkpoints in MODEL_DIR/checkpoints."""
 
     def __init__(self, model_dir: epath.Path, keep: int = 1, read_only: bool = False):
-        """Opens the folder, which is made unless `read_only`; `keep` newest ones are kept."""
+        """Opens the folder, which the first one saved makes; `keep` newest ones are kept."""
         # Orbax refuses relative paths.
         is_local = "://" not in os.fspath(model_dir)
         self._folder = (model_dir.absolute() if is_local else model_dir) / FOLDER
@@ -64,7 +68,7 @@ class Checkpoints:
         self._open_manager: Callable[[], ocp.CheckpointManager] = lambda: ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                create=not read_only,
+                create=False,
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 # Without it Orbax writes no metrics; what is kept is the policy's affair.
@@ -95,6 +99,8 @@ class Checkpoints:
         step = int(state.step)
         if step in self.steps():
             return
+        if jax.process_index() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
         items = {"params": state.params, "rest": state._replace(params={})}
         info = {
             "first_step": first_step,
@@ -103,8 +109,8 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                params=ocp.args.StandardSave(items["params"]),
-                rest=ocp.args.StandardSave(items["rest"]),
+                params=ocp.args.StandardSave(items["params"], _in_chunks(items["params"])),
+                rest=ocp.args.StandardSave(items["rest"], _in_chunks(items["rest"])),
                 info=ocp.args.JsonSave(info),
             ),
             metrics=None if metric is None else {_METRIC: metric},
@@ -213,6 +219,16 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager = self._open_manager()
+
+
+def _in_chunks(tree: Any) -> Any:
+    """How each array is cut: a stack into its layers, and what is large into parts."""
+
+    def of_leaf(path: tuple[Any, ...], leaf: jax.Array) -> ocp.SaveArgs:
+        layers = (0,) if is_stacked(path_names(path)) else ()
+        return ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES, shard_axes=layers)
+
+    return jax.tree_util.tree_map_with_path(of_leaf, tree)
 
 
 def _or_damaged(read: Callable[[], _Restored]) -> _Restored:

@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import dataclasses
+import math
 import signal
 import threading
 import time
@@ -10,11 +12,12 @@ from typing import Any, NamedTuple
 
 import gin
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from recalign.errors import UserError
+from recalign.errors import Stopped, UserError
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.trainer import partitioning, setup
 from recalign.trainer.checkpoints import Checkpoints
@@ -36,6 +39,8 @@ from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, progress_line, 
 # Steps whose metrics are not fetched yet. With one the device never waits for the host, which
 # prepares the next batch meanwhile; and a loss that is not finite is found one step later.
 _STEPS_IN_FLIGHT = 1
+# A loss is refused that is so many times the one of guessing among all tokens, log(VOCAB_SIZE).
+_EXPLODED = 10
 
 
 class Dispatched(NamedTuple):
@@ -49,12 +54,16 @@ class Dispatched(NamedTuple):
 def train(experiment: Experiment) -> dict[str, Any] | None:
     """Trains to TRAIN_STEPS, from the newest checkpoint of MODEL_DIR where there is one.
 
+    Nothing is written before all that can be refused was looked at.
+
     Returns:
-      What stands in results.json, or None: TEST_SPLIT asks for no evaluation, or the run was told
-      to stop (SIGTERM, Ctrl-C) and saved its state; the same command goes on from there.
+      What stands in results.json; None where TEST_SPLIT asks for no evaluation.
 
     Raises:
-      UserError: of the experiment, its data or its start weights; or the loss was not finite.
+      UserError: of the experiment, its data or its start weights; or the loss was not finite, or
+        exploded.
+      Stopped: the run was told to stop (SIGTERM, Ctrl-C) and saved its state; the same command goes
+        on from there.
     """
     setup.prepare(experiment)
     mesh = partitioning.make_mesh(experiment.num_partitions)
@@ -63,7 +72,6 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
     stream = Stream.of(experiment.mixture_or_task_name, experiment.seed)
     setup.check_vocabulary(experiment, stream.tasks)
     directory, last_step = experiment.directory, experiment.train_steps
-    directory.mkdir(parents=True, exist_ok=True)
 
     # State: the newest checkpoint, else start weights. -------------------------------------------
     checkpoints = Checkpoints(directory, keep=experiment.keep_checkpoints)
@@ -101,36 +109,40 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
     position = (step - first_step) * experiment.batch_size
     examples_seen = stream.counts(0, position)
     task_names = [task.name for task in stream.tasks]
+    rows = partitioning.rows_of_this_process(experiment.batch_size, mesh)
     batches = stream.batches(
-        position,
-        experiment.task_feature_lengths,
-        experiment.batch_size,
-        partitioning.rows_of_this_process(experiment.batch_size, mesh),
+        position, experiment.task_feature_lengths, experiment.batch_size, rows
     ).as_numpy_iterator()
+    validation = Validation(experiment, stream.tasks, mesh)
 
     # Writers. -------------------------------------------------------------------------------------
     is_writer = jax.process_index() == 0
     writer = MetricsWriter(directory, resumed_at, enabled=is_writer)
     if is_writer:
         _write_config(directory)
-    validation = Validation(experiment, stream.tasks, mesh)
 
     # Loop. ----------------------------------------------------------------------------------------
     clock, tokens = time.perf_counter(), 0
     logged_at = step
     dispatched: collections.deque[Dispatched] = collections.deque()
+    newest: Dispatched | None = None
+    highest_loss = _EXPLODED * math.log(experiment.model.vocab_size)
+    # Other processes' rows are of the same kinds: this one's tokens stand for them.
+    processes = experiment.batch_size / (rows.stop - rows.start)
 
     def fetch_until(in_flight: int) -> None:
         """Waits for all but the newest steps: refuses a bad loss, writes lines that are due."""
-        nonlocal clock, tokens, logged_at, examples_seen
+        nonlocal clock, tokens, logged_at, examples_seen, newest
         while len(dispatched) > in_flight:
-            done = dispatched.popleft()
-            if not np.isfinite(done.outcome.parts.loss):
-                raise _bad_loss(directory, done, stream)
+            newest = done = dispatched.popleft()
+            parts = jax.device_get(done.outcome.parts)
+            if not parts.loss <= highest_loss * parts.tokens:  # NaN is not below anything either
+                found = f"the loss is {parts.loss / parts.tokens:.5g} a token"
+                raise _bad_step(done, found, stream, mesh, directory)
             tokens += sum(int(np.count_nonzero(done.batch[name])) for name in TOKENS)
             if done.step % experiment.log_period == 0 or done.step == last_step:
                 elapsed = time.perf_counter() - clock
-                rates = ((done.step - logged_at) / elapsed, tokens / elapsed)
+                rates = ((done.step - logged_at) / elapsed, processes * tokens / elapsed)
                 examples_seen += stream.counts(
                     *((at - first_step) * experiment.batch_size for at in (logged_at, done.step))
                 )
@@ -156,8 +168,15 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
         clock += time.perf_counter() - begun  # the training's rate does not count it
         return selection
 
-    with _stop_requested() as stop, contextlib.closing(checkpoints):
-        while step < last_step and not _stops(stop, step):
+    def save(metric: float | None = None) -> None:
+        fetch_until(0)
+        # The loss is of the parameters before the step: what the step made of them shows here.
+        if newest is not None and not _all_finite(state.params):
+            raise _bad_step(newest, "its update is not finite", stream, mesh, directory)
+        checkpoints.save(state, first_step, metric)
+
+    with _stop_requests() as stop, contextlib.closing(checkpoints):
+        while step < last_step and not stop.comes_before(step):
             batch = next(batches)
             tokens_only = {name: batch[name] for name in TOKENS}
             state, outcome = train_step(state, partitioning.shard_local(mesh, tokens_only))
@@ -170,16 +189,13 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
             saves = experiment.checkpoint_period and step % experiment.checkpoint_period == 0
             if validates or saves or at_end:
                 fetch_until(0)
-                metric = validate() if validates else None
-                checkpoints.save(state, first_step, metric)
-        fetch_until(0)
+                save(validate() if validates else None)
         if step > resumed_at or saved is None:
-            checkpoints.save(state, first_step)
+            save()
         checkpoints.wait()
 
-    if step < last_step:
-        say(f"stopped: step {step:,} is saved, and the same command goes on from there")
-        return None
+    if stop.by is not None:
+        raise Stopped(f"step {step:,} is saved", by_hand=stop.by == signal.SIGINT)
     if experiment.test_split is None:
         return None
     return evaluate(experiment, experiment.test_split, "best")
@@ -199,15 +215,25 @@ def _means(window: LossParts) -> dict[str, float]:
     }
 
 
-def _bad_loss(directory: epath.Path, done: Dispatched, stream: Stream) -> UserError:
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+
+
+def _bad_step(
+    done: Dispatched, found: str, stream: Stream, mesh: jax.sharding.Mesh, directory: epath.Path
+) -> UserError:
+    """The error to raise; the whole batch, of all processes, is written down."""
+    batch = partitioning.to_host(partitioning.shard_local(mesh, done.batch))
+    names = [task.name for task in stream.tasks]
     path = directory / f"bad_batch_{done.step}.npz"
-    with path.open("wb") as file:
-        arrays: dict[str, Any] = {**done.batch, "tasks": [task.name for task in stream.tasks]}
-        np.savez(file, **arrays)
-    tasks = ", ".join(stream.tasks[number].name for number in np.unique(done.batch["task"]))
+    if jax.process_index() == 0:
+        with path.open("wb") as file:
+            np.savez(file, **batch, tasks=names)
+    tasks = ", ".join(names[number] for number in np.unique(batch["task"]))
     return UserError(
-        f"the loss of step {done.step} is {float(done.outcome.parts.loss)}; its batch (of {tasks}) "
-        f"is written to {path}; the newest checkpoint is of a step before it"
+        f"step {done.step}: {found}; its batch (of {tasks}) is written to {path}, and the newest "
+        "checkpoint is of a step before it: a lower LEARNING_RATE, or other data?"
     )
 
 
@@ -230,23 +256,37 @@ def _write_config(directory: epath.Path) -> None:
     part.replace(directory / CONFIG_FILE)
 
 
+@dataclasses.dataclass
+class StopRequest:
+    """Which signal asked the run to stop, if one did."""
+
+    by: signal.Signals | None = None
+
+    def comes_before(self, step: int) -> bool:
+        """Whether to stop before this step; several processes come to one answer."""
+        # Of several processes JAX itself takes note of SIGTERM, and tells all of them.
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.by = signal.SIGTERM
+        return self.by is not None
+
+
 @contextlib.contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGTERM (a pre-empted machine) and Ctrl-C set instead of ending the process.
+def _stop_requests() -> Iterator[StopRequest]:
+    """SIGTERM (a pre-empted machine) and Ctrl-C ask to stop instead of ending the process.
 
     A second Ctrl-C interrupts as usual.
     """
-    stop = threading.Event()
-    # Only the main thread can handle signals. Of several processes JAX takes note of SIGTERM.
+    stop = StopRequest()
+    # Only the main thread can handle signals.
     if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
         yield stop
         return
 
     def request(number: int, frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        if stop.by is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        say(f"{signal.Signals(number).name}: saving the state and leaving")
-        stop.set()
+        stop.by = signal.Signals(number)
+        say(f"{stop.by.name}: saving the state and leaving")
 
     before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -254,10 +294,3 @@ def _stop_requested() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stops(stop: threading.Event, step: int) -> bool:
-    """Whether to stop before this step; several processes come to one answer."""
-    if jax.process_count() > 1:
-        return bool(multihost_utils.reached_preemption_sync_point(step))
-    return stop.is_set()

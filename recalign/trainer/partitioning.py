@@ -52,12 +52,16 @@ def is_stacked(path: tuple[str, ...]) -> bool:
     return "layers" in path
 
 
+def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """A path of JAX's trees as the names of mappings' keys and named tuples' fields."""
+    return tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+
+
 def state_shardings(mesh: Mesh, state: Any) -> Any:
     """For a tree of parameters, or of a train state with such trees in it: a sharding a leaf."""
 
     def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        names = tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
-        return NamedSharding(mesh, _spec(mesh, names, tuple(leaf.shape)))
+        return NamedSharding(mesh, _spec(mesh, path_names(path), tuple(leaf.shape)))
 
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 

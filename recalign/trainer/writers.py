@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import tensorflow as tf
 from etils import epath
 
@@ -69,8 +70,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]
 
 
 def say(message: str) -> None:
-    """One line on the terminal, at once."""
-    print(message, file=sys.stderr, flush=True)
+    """One line on the terminal, at once; of several processes the first one speaks."""
+    if jax.process_index() == 0:
+        print(message, file=sys.stderr, flush=True)
 
 
 def progress_line(

@@ -54,8 +54,7 @@ def locate(path: epath.Path) -> epath.Path:
 
 def open_weights(folder: epath.Path) -> Weights:
     """The weights and the optimizer's state of one checkpoint."""
-    cache = _LastStack()
-    params = _layers(cache, orbax_tree.open_tree(folder / _PARAMS))
+    params = _layers(orbax_tree.open_tree(folder / _PARAMS))
     rest = orbax_tree.open_tree(folder / _REST) if (folder / _REST).is_dir() else {}
     moments = {
         f"{name.removeprefix(prefix)}/{moment}": tensor
@@ -67,7 +66,7 @@ def open_weights(folder: epath.Path) -> Weights:
     return Weights(
         str(folder),
         params,
-        _layers(cache, moments),
+        _layers(moments),
         step=int(folder.name),
         first_step=int(info["first_step"]) if "first_step" in info else None,
     )
@@ -159,36 +158,21 @@ def _write_stacks(
     return fingerprints.joined(sums[stack] for stack in fingerprints.in_tree_order(sums))
 
 
-class _LastStack:
-    """Keeps the stack that was read last: where all its layers are one chunk, a layer costs all."""
-
-    def __init__(self) -> None:
-        self._tensor: Tensor | None = None
-        self._array: np.ndarray | None = None
-
-    def layer(self, tensor: Tensor, layer: int, index: Index) -> np.ndarray:
-        if tensor.chunk is None or tensor.chunk[0] == 1:
-            return tensor.read((slice(layer, layer + 1), *index))[0]
-        if self._tensor is not tensor:
-            # The old one goes before the new one comes.
-            self._array = None
-            self._array = tensor.whole()
-            self._tensor = tensor
-        assert self._array is not None
-        return self._array[layer][index]
-
-
-def _layers(cache: _LastStack, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Own, stacked tensors -> T5X's, layer by layer."""
+def _layers(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Own, stacked tensors -> T5X's, layer by layer: each layer is in chunks of its own."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in own.items():
         if "layers/" not in name:
             tensors[name] = tensor
             continue
         for layer in range(tensor.shape[0]):
-            read = functools.partial(cache.layer, tensor, layer)
+            read = functools.partial(_read_layer, tensor, layer)
             tensors[unstacked(name, layer)] = Tensor(tensor.shape[1:], tensor.dtype, read)
     return tensors
+
+
+def _read_layer(tensor: Tensor, layer: int, index: Index) -> np.ndarray:
+    return tensor.read((slice(layer, layer + 1), *index))[0]
 
 
 def _info(folder: epath.Path) -> dict:

@@ -55,10 +55,7 @@ def open_tensor(spec: dict[str, Any], where: str, context: ts.Context | None = N
         except ValueError as error:
             raise UserError(f"{where}: cannot be read: {_first_line(error)}") from error
 
-    chunk: Any = store.chunk_layout.read_chunk.shape
-    return Tensor(
-        tuple(store.shape), store.dtype.numpy_dtype, read, tuple(chunk) if chunk else None
-    )
+    return Tensor(tuple(store.shape), store.dtype.numpy_dtype, read)
 
 
 def create(

@@ -25,13 +25,11 @@ class Tensor:
       shape: of the whole.
       dtype: as stored.
       read: a slice an axis, with bounds and without steps -> that part.
-      chunk: the least that can be read, where that is more than an element.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[Index], np.ndarray]
-    chunk: tuple[int, ...] | None = None
 
     def whole(self) -> np.ndarray:
         return self.read(tuple(slice(0, size) for size in self.shape))

@@ -1,7 +1,7 @@
 """A tiny dataset, a tiny experiment, and compiled programs that the tests share."""
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -36,6 +36,9 @@ TINY = {
     "TEST_SPLIT": None,
 }
 FILES = ["gin/models/tiny.gin", "gin/runs/finetune.gin"]
+# Two tasks: all five are trained and evaluated in test_evaluation.py.
+TWO_TASKS = {"MIXTURE_OR_TASK_NAME": "retrieval_mlm_tiny"}
+_TIMES = ("time", "seconds", "steps_per_second", "tokens_per_second")
 
 
 def bindings(**macros: Any) -> list[str]:
@@ -43,13 +46,19 @@ def bindings(**macros: Any) -> list[str]:
     return [f"{name} = {value!r}" for name, value in {**TINY, **macros}.items()]
 
 
+def without_times(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl as two runs have them in common."""
+    return [{k: v for k, v in line.items() if k not in _TIMES} for line in lines]
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _shared_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What one test compiled the next one reads."""
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """What one test compiled the next one reads, here and in processes that it starts."""
     before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    yield
+    folder = tmp_path_factory.mktemp("programs")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    yield folder
     jax.config.update("jax_compilation_cache_dir", before)
 
 

@@ -1,10 +1,7 @@
 import json
 import os
-import pathlib
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,13 +10,13 @@ import numpy as np
 import pytest
 from etils import epath
 
-from recalign.errors import UserError
-from recalign.trainer import partitioning, train
+from recalign.errors import Stopped, UserError
+from recalign.trainer import load_experiment, loop, partitioning, train
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.state import sharded_params_shape
-from tests.trainer.conftest import bindings
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from recalign.trainer.writers import MetricsWriter
+from tests.trainer import processes
+from tests.trainer.conftest import FILES, TWO_TASKS, bindings, without_times
 
 
 def final_params(experiment):
@@ -35,15 +32,6 @@ def lines(experiment, kind="train"):
     return [line for line in map(json.loads, text.splitlines()) if line["kind"] == kind]
 
 
-# Two tasks: all five are trained and evaluated in test_evaluation.py.
-TWO_TASKS = {"MIXTURE_OR_TASK_NAME": "retrieval_mlm_tiny"}
-TIMES = ("time", "steps_per_second", "tokens_per_second")
-
-
-def without_times(metrics):
-    return [{k: v for k, v in line.items() if k not in TIMES} for line in metrics]
-
-
 def assert_bit_equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
@@ -51,9 +39,6 @@ def assert_bit_equal(left, right):
 @pytest.fixture(scope="module")
 def undisturbed(data_dir, tmp_path_factory):
     """The run that no one interrupts; the others must end as it does."""
-    from recalign.trainer import load_experiment
-    from tests.trainer.conftest import FILES
-
     directory = str(tmp_path_factory.mktemp("undisturbed"))
     experiment = load_experiment(
         FILES, bindings(MODEL_DIR=directory, DATA_DIR=data_dir, **TWO_TASKS)
@@ -74,25 +59,16 @@ def test_a_line_each_period_and_the_loss_falls(undisturbed):
     assert list(experiment.directory.glob("events.out.tfevents.*"))
 
 
-def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_dir, tmp_path):
+def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_dir, programs):
+    """Once, in the middle of a window and at no checkpoint; test_killed.py does it ten times."""
     run = experiment(**TWO_TASKS)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.trainer.killed_run",
-            jax.config.jax_compilation_cache_dir,
-            *bindings(MODEL_DIR=run.model_dir, DATA_DIR=data_dir, TRAIN_STEPS=100_000, **TWO_TASKS),
-        ],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    # In the middle of a window and at no checkpoint, while checkpoints are being written.
-    log = tmp_path / "run" / "metrics.jsonl"
-    while process.poll() is None and not (log.exists() and '"step": 6' in log.read_text()):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    log = run.directory / "metrics.jsonl"
+    endless = bindings(MODEL_DIR=run.model_dir, DATA_DIR=data_dir, TRAIN_STEPS=10**6, **TWO_TASKS)
+    with processes.started(endless, programs) as (process,):
+        while process.poll() is None and not (log.exists() and '"step": 6' in log.read_text()):
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, processes.said(programs)
     # Steps that the killed run was past of are trained again, as the others were.
     for step in Checkpoints(run.directory, read_only=True).steps():
         if step > 8:
@@ -102,37 +78,77 @@ def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_d
     assert without_times(lines(run)) == without_times(lines(undisturbed[0]))
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(undisturbed, experiment, capfd):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_told_to_stop_it_saves_and_the_same_command_goes_on(
+    undisturbed, experiment, data_dir, capfd, number, status
+):
     run = experiment(CHECKPOINT_PERIOD=0, **TWO_TASKS)
 
     def end_soon():
         log = run.directory / "metrics.jsonl"
         while not (log.exists() and log.read_text()):
             time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=end_soon, daemon=True).start()
-    handler = signal.getsignal(signal.SIGTERM)
-    assert train(run) is None
-    assert signal.getsignal(signal.SIGTERM) is handler
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped:
+        train(run)
+    assert stopped.value.status == status
+    assert signal.getsignal(number) is handler
     (stopped_at,) = Checkpoints(run.directory, read_only=True).steps()
-    assert f"step {stopped_at} is saved" in capfd.readouterr().err or stopped_at == 12
+    assert str(stopped.value) == f"step {stopped_at} is saved"
+    assert f"{number.name}: saving the state and leaving" in capfd.readouterr().err
     assert train(run) is None
     assert_bit_equal(final_params(run), undisturbed[1])
     assert without_times(lines(run)) == without_times(lines(undisturbed[0]))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(experiment):
-    run = experiment(LEARNING_RATE=1e30, WARMUP_STEPS=0, CHECKPOINT_PERIOD=0, **TWO_TASKS)
-    with pytest.raises(UserError, match=r"the loss of step \d+ is (nan|inf)") as error:
+@pytest.mark.parametrize(
+    ("macros", "found"),
+    [
+        ({"LEARNING_RATE": 1e30}, r"the loss is (nan|inf) a token"),
+        ({"LEARNING_RATE": 300.0}, r"the loss is \d\S+ a token"),
+    ],
+)
+def test_a_bad_loss_stops_the_run(experiment, macros, found):
+    run = experiment(WARMUP_STEPS=0, CHECKPOINT_PERIOD=0, **macros, **TWO_TASKS)
+    with pytest.raises(UserError, match=rf"^step \d+: {found}; its batch \(of ") as error:
         train(run)
     (path,) = run.directory.glob("bad_batch_*.npz")
-    assert path.name in str(error.value)
+    assert f"is written to {path}" in str(error.value)
     with path.open("rb") as file:
         batch = np.load(file)
         assert batch["inputs"].shape == (8, 96)
-        assert "retrieval_tiny" in batch["tasks"]
-    assert Checkpoints(run.directory, read_only=True).steps() == []
+        assert batch["targets"].shape == (8, 24)
+        names = [batch["tasks"][number] for number in batch["task"]]
+    assert len(names) == 8
+    assert all(name in str(error.value) for name in names)
+    assert not (run.directory / FOLDER).exists()
+
+
+def test_a_step_that_ruins_the_parameters_is_not_saved(experiment, monkeypatch):
+    """Its own loss is of the parameters before it."""
+    make = loop.make_train_step
+
+    def ruinous(*args, **settings):
+        step = make(*args, **settings)
+
+        def ruin(state, batch):
+            state, outcome = step(state, batch)
+            if int(state.step) == 4:
+                state = state._replace(
+                    params=jax.tree.map(lambda leaf: leaf * np.nan, state.params)
+                )
+            return state, outcome
+
+        return ruin
+
+    monkeypatch.setattr(loop, "make_train_step", ruinous)
+    run = experiment(CHECKPOINT_PERIOD=2, **TWO_TASKS)
+    with pytest.raises(UserError, match=r"^step 4: its update is not finite; its batch \(of "):
+        train(run)
+    assert Checkpoints(run.directory, read_only=True).steps() == [2]
 
 
 def test_start_weights_of_another_run(undisturbed, experiment):
@@ -142,13 +158,8 @@ def test_start_weights_of_another_run(undisturbed, experiment):
     assert_bit_equal(final_params(run), undisturbed[1])
 
 
-@pytest.mark.parametrize("path", ["/nowhere/at/all", ("a", "b")])
-def test_start_weights_that_are_not_there(experiment, path):
-    with pytest.raises(UserError, match=re.escape(path if isinstance(path, str) else repr(path))):
-        train(experiment(INITIAL_CHECKPOINT_PATH=path, **TWO_TASKS))
-
-
 def test_mistakes_that_only_the_data_shows(experiment, tmp_path):
+    """They leave nothing behind."""
     for macros, message in (
         ({"MIXTURE_OR_TASK_NAME": "ut_at_nowhere"}, "ut_at_nowhere"),
         ({"VOCAB_SIZE": 16}, "VOCAB_SIZE = 16 is too small"),
@@ -156,14 +167,16 @@ def test_mistakes_that_only_the_data_shows(experiment, tmp_path):
         ({"NUM_PARTITIONS": 3}, "NUM_PARTITIONS = 3"),
         ({"MIXTURE_OR_TASK_MODULE": "no_such_module"}, "MIXTURE_OR_TASK_MODULE"),
         ({"MIXTURE_OR_TASK_NAME": "ut_at_toys"}, "not prepared"),
+        ({"INITIAL_CHECKPOINT_PATH": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"INITIAL_CHECKPOINT_PATH": ("a", "b")}, re.escape("('a', 'b')")),
+        ({"INITIAL_STEP": 100}, "TRAIN_STEPS = 12 is below"),
     ):
         with pytest.raises(UserError, match=message):
             train(experiment(**macros))
+        assert not (tmp_path / "run").exists()
 
 
 def test_metrics_log_loses_half_a_line_and_what_is_trained_again(tmp_path):
-    from recalign.trainer.writers import MetricsWriter
-
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"st')
     writer = MetricsWriter(epath.Path(tmp_path), first_step=4)
