@@ -25,7 +25,7 @@ from recalign.baselines import bpr_mlp, environments, history, process, referenc
 from recalign.baselines.drivers.exchange import Answer, Question
 from recalign.baselines.outcomes import Outcome, pool_ranks
 from recalign.baselines.question import Example, column, question_of
-from recalign.baselines.systems import ITEMS, REFERENCES, SYSTEMS
+from recalign.baselines.systems import REFERENCES, SYSTEMS
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
@@ -103,8 +103,6 @@ def measure(
             answer = _answer(model, question, driver, say)
             outcomes = outcomes_of(of_kinds, answer)
             about = {"seed": seed, "most_epochs": question.epochs, **answer.about}
-            if system.kinds == ITEMS:
-                about["history_length"] = question.history_length
         seconds = time.monotonic() - started
         for kind, outcome in outcomes.items():
             _write_ranks(files[kind], outcome)

@@ -1,6 +1,7 @@
 """Systems on a demo corpus: one file that grows, the same figures as elsewhere, ranks by user."""
 
 import json
+import re
 
 import gin
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import seqio
 
 import tasks
-from recalign import metrics
+from recalign import cli, metrics
 from recalign.baselines import environments, measure, process
 from recalign.baselines.drivers.exchange import Answer
 from recalign.baselines.outcomes import Outcome
@@ -203,6 +204,19 @@ def test_a_file_of_something_else_is_left_alone(corpus, tmp_path, text, told):
     with pytest.raises(UserError, match=told):
         run(corpus, ["popularity"], out)
     assert out.read_text() == text
+
+
+def test_the_command(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data_dir = str(corpus[0].directory.parent.parent)
+    command = ["baselines", NAME, "--data_dir", data_dir, "--models"]
+    assert cli.main([*command, "populrity"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("recalign: error: unknown model 'populrity': known are popularity, ")
+    assert not list(tmp_path.iterdir())
+    assert cli.main([*command, "popularity,history"]) == 0
+    assert re.search(r"\nhistory +0\.\d{4} ", capsys.readouterr().out)
+    assert (tmp_path / "runs" / f"baselines_{NAME}" / "results.json").exists()
 
 
 def test_a_metric_without_a_value_is_null(corpus, tmp_path, monkeypatch):

@@ -131,7 +131,8 @@ class Answer:
       ranks: int64 [T], 0-based rank of each test item among all items.
       pool_scores: float64 [P, C].
       scores: float64 [T], how likely each test pair is a like.
-      about: {"version": the library's, "epochs": trained, and what else is worth keeping}.
+      about: {"version": the library's, "epochs": of the model that was kept, and what else is
+        worth telling, such as the figures of the library itself}.
     """
 
     ranks: np.ndarray

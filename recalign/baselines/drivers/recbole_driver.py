@@ -55,11 +55,14 @@ def main(folder: pathlib.Path) -> None:
     torch.autograd.set_detect_anomaly(False)
     trainer.fit(loaders[0], loaders[1], show_progress=False)
     own = trainer.evaluate(loaders[2], load_best_model=True, show_progress=False)
-    about = {
+    about: dict[str, Any] = {
         "version": recbole.__version__,
-        "epochs": len(trainer.train_loss_dict),
-        "library_metrics": {name: float(value) for name, value in own.items()},
+        "epochs": len(trainer.train_loss_dict) - trainer.cur_step,
     }
+    if not question.rates:  # It was not told the labels of the test pairs.
+        about["library_metrics"] = {name: float(value) for name, value in own.items()}
+    if sequential:
+        about["history_length"] = question.history_length
     model.eval()
     with torch.no_grad():
         if question.rates:
@@ -133,7 +136,7 @@ def _write_split(question: Question, sequential: bool, folder: pathlib.Path) -> 
         }
     if question.rates:
         columns.append("label:float")
-        # The labels of the test pairs stay with recalign: RecBole's own figure there is void.
+        # The labels of the test pairs stay with recalign; RecBole's own figure needs some of both.
         likes = {"train": question.train_likes, "valid": question.valid_likes}
         parts = {
             part: (
