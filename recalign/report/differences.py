@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from recalign import metrics
 from recalign.report.bootstrap import Interval, percentiles, resampled_aucs, resampled_means
@@ -76,7 +76,7 @@ def interval_of(entry: Entry, metric: str) -> Interval | None:
     if not len(rows) or entry.mean(metric) is None:
         return None
     if entry.kind == "rating":
-        return percentiles(np.mean(resampled_aucs(entry.scores(rows), entry.labels(rows)), axis=0))
+        return percentiles(_areas(entry, rows.tobytes()))
     return percentiles(resampled_means(entry.gains(metric, rows)[:, np.newaxis])[:, 0])
 
 
@@ -84,13 +84,17 @@ def _resampled(first: Entry, second: Entry, metric: str) -> tuple[np.ndarray, np
     """Both entries' figures over the same users drawn anew."""
     rows = shared_rows([first, second])
     if first.kind == "rating":
-        scores = np.concatenate([first.scores(rows), second.scores(rows)])
-        areas = resampled_aucs(scores, first.labels(rows))
-        seeds = len(first.outcomes)
-        return areas[:seeds].mean(axis=0), areas[seeds:].mean(axis=0)
+        return _areas(first, rows.tobytes()), _areas(second, rows.tobytes())
     columns = np.stack([first.gains(metric, rows), second.gains(metric, rows)], axis=1)
     means = resampled_means(columns)
     return means[:, 0], means[:, 1]
+
+
+@functools.lru_cache(maxsize=256)
+def _areas(entry: Entry, rows: bytes) -> Float64[np.ndarray, " resamples"]:
+    """An entry's areas, the mean over seeds; the same rows are drawn alike for every entry."""
+    users = np.frombuffer(rows, np.int64)
+    return resampled_aucs(entry.scores(users), entry.labels(users)).mean(axis=0)
 
 
 def best(entries: Sequence[Entry], metric: str) -> Entry | None:
