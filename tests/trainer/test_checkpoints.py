@@ -5,6 +5,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import tensorstore as ts
 from etils import epath
 
 from recalign.errors import UserError
@@ -12,12 +13,13 @@ from recalign.model.config import T5Config
 from recalign.trainer import partitioning
 from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints, fingerprint
 from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
+from recalign.weights import stores
 
 CONFIG = T5Config(
     vocab_size=16,
     emb_dim=8,
     num_heads=2,
-    num_encoder_layers=1,
+    num_encoder_layers=2,
     num_decoder_layers=1,
     head_dim=4,
     mlp_dim=8,
@@ -131,6 +133,29 @@ def test_a_damaged_newest_one_is_told_of_and_passed_over(tmp_path, states, shape
     checkpoints.save(states[2], first_step=0)
     checkpoints.wait()
     assert_equal(checkpoints.restore_latest(shape).state, states[2])
+
+
+def test_one_that_was_being_written_is_not_taken_for_a_whole_one(tmp_path, states, shape):
+    """A killed run leaves a folder of Orbax's own name for it, whose items may be whole."""
+    save(epath.Path(tmp_path), states).close()
+    whole = tmp_path / FOLDER / "3"
+    whole.rename(whole.with_name("3.orbax-checkpoint-tmp"))
+    assert Checkpoints(epath.Path(tmp_path), read_only=True).steps() == [1, 2]
+    checkpoints = Checkpoints(epath.Path(tmp_path), keep=3)
+    assert_equal(checkpoints.restore_latest(shape).state, states[1])
+    checkpoints.save(states[2], first_step=0)
+    checkpoints.close()
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["1", "2", "3"]
+
+
+def test_a_stack_is_stored_layer_by_layer(tmp_path, states):
+    """So that a layer of XL is read without the other 23."""
+    save(epath.Path(tmp_path), states[:1], metrics=(None,)).close()
+    folder = epath.Path(tmp_path) / FOLDER / "1" / "params"
+    spec = stores.zarr_in_database(folder, "encoder.layers.mlp.wi_0.kernel")
+    stored = ts.open(spec, open=True).result()
+    assert stored.shape == (2, 8, 8)
+    assert stored.chunk_layout.read_chunk.shape == (1, 8, 8)
 
 
 def test_a_damaged_one_is_an_error_where_it_is_asked_for(tmp_path, states, shape):
