@@ -253,8 +253,12 @@ def load_tensorflow() -> None:
 
     Its C++ side writes half a page about missing accelerators to standard error when it is loaded,
     whatever its log level: nobody would find the line that matters. A failure shows all of it.
+    Keras, which it loads, does without scikit-learn where there is none: a second less.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hides_sklearn = "sklearn" not in sys.modules
+    if hides_sklearn:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]
     sys.stderr.flush()
     with tempfile.TemporaryFile() as greeting:
         standard_error = os.dup(2)
@@ -266,6 +270,8 @@ def load_tensorflow() -> None:
             os.write(standard_error, greeting.read())
             raise
         finally:
+            if hides_sklearn:
+                del sys.modules["sklearn"]
             os.dup2(standard_error, 2)
             os.close(standard_error)
 
