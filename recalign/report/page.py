@@ -42,7 +42,7 @@ def write_report(
     found = read(directories, data_dir)
     text = {
         "html": lambda: render(found),
-        "md": lambda: as_markdown(found.title, [*found.lead, *found.leaks], found.tables()),
+        "md": lambda: as_markdown(found.title, _paragraphs(found), found.tables()),
         "csv": lambda: as_csv(found.tables()),
         "tex": lambda: as_latex(found.title, found.tables()),
     }[format]()
@@ -51,6 +51,12 @@ def write_report(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def _paragraphs(found: Content) -> list[str]:
+    gaps = [f"{name}: {gap}" for name, gap in found.gaps]
+    headlines = [headline.sentence() for headline in found.headlines]
+    return [*found.lead, *headlines, *found.leaks, *gaps]
 
 
 def render(found: Content) -> str:

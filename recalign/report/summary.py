@@ -34,6 +34,13 @@ class Headline:
     beside: tuple[str, ...]
     marks: tuple[tuple[str, float], ...]
 
+    def sentence(self) -> str:
+        """All of it in a line, for formats without cards."""
+        low, high = self.interval or (None, None)
+        sure = "" if self.interval is None else f" [{figure(low)}, {figure(high)}]"
+        said = f"{self.task}: {self.system}, {figure(self.value)}{sure}."
+        return " ".join([said[0].upper() + said[1:], *self.beside])
+
 
 def headlines(corpora: Sequence[Corpus]) -> list[Headline]:
     """A headline a dataset and kind of task, of ours where there are any, else of what was run."""

@@ -30,6 +30,9 @@ def test_the_headline_says_how_sure_it_is(shop, tmp_path):
         "Best baseline: SASRec, 0.0000; +0.6250 [+0.2500, +0.8750], clearly above it.",
         "78 % of the optimum, 0.8000.",
     )
+    assert headline.sentence().startswith(
+        "Retrieval on shop, HR@10: UT, 0.3M, 0.6250 [0.2500, 0.8750]. Best baseline: SASRec"
+    )
     assert headline.marks == (("SASRec", 0.0), ("Optimum", 0.8))
 
 
