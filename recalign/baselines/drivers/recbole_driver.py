@@ -172,10 +172,9 @@ def _load(model: str, settings: dict[str, Any]) -> tuple[Config, Any, tuple[Any,
 
 def _pretrain(question: Question, settings: dict[str, Any]) -> str:
     """S3-Rec's first stage; returns the file that the second starts from."""
-    epochs = question.settings["pretrain_epochs"]
-    config, _, loaders = _load(
-        question.model, settings | {"train_stage": "pretrain", "save_step": epochs}
-    )
+    epochs = min(question.settings["pretrain_epochs"], question.epochs)
+    stage = {"train_stage": "pretrain", "pretrain_epochs": epochs, "save_step": epochs}
+    config, _, loaders = _load(question.model, settings | stage)
     model = get_model(question.model)(config, loaders[0].dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], question.model)(config, model)
     torch.autograd.set_detect_anomaly(False)
