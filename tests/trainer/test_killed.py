@@ -5,6 +5,7 @@ import random
 import signal
 import time
 
+import jax
 import numpy as np
 import pytest
 from etils import epath
@@ -47,7 +48,7 @@ def end_of(run):
 
 def assert_ended_alike(run, undisturbed):
     (state, lines), (expected_state, expected_lines) = end_of(run), end_of(undisturbed)
-    np.testing.assert_equal(state, expected_state)
+    jax.tree.map(np.testing.assert_array_equal, state, expected_state)
     assert lines == expected_lines
     steps = [line["step"] for line in lines if line["kind"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
