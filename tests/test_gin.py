@@ -82,6 +82,15 @@ def test_the_papers_settings(path):
 
 
 @pytest.mark.parametrize("path", PAPER, ids=name_of)
+def test_the_layout_is_the_planned_one(path):
+    """What `recalign plan --search` finds for v5e:4x4 with XL; Base has a copy a chip."""
+    experiment = load(path)
+    assert experiment.num_partitions == (1 if path.parent.name == "base" else 4)
+    remat = False if path in ZERO_SHOT else "dots_with_no_batch_dims_saveable"
+    assert experiment.model.remat == remat
+
+
+@pytest.mark.parametrize("path", PAPER, ids=name_of)
 def test_what_is_to_be_reached_is_what_the_paper_prints(path):
     method, _, dataset = path.stem.rpartition("_")
     size = "base" if path.parent.name == "base" else "xl"
