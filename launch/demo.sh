@@ -49,6 +49,8 @@ say "3 of 4: results beside popularity and the optimum"
 recalign report "$out" --format txt
 
 say "4 of 4: the report"
-recalign report "$out" --out "$out/report.html"
+recalign baselines demo --models popularity,history,optimum --gin_file=gin/ut_at_demo.gin \
+  --data_dir "$data" --out "$out/baselines/results.json"
+recalign report "$out" "$out/baselines" --data_dir "$data" --out "$out/report.html"
 printf '\n%s, after %d min %d s\n' "$out/report.html" \
   $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
