@@ -49,7 +49,7 @@ def package_files() -> list[pathlib.Path]:
 
 def house_files() -> list[pathlib.Path]:
     """Everything that is the project's own text; what it made (data, runs, caches) is not."""
-    tops = ("recalign", "tasks", "gin", "launch", "tests", ".ci")
+    tops = ("recalign", "tasks", "gin", "launch", "tests", "docs", ".ci")
     files = [path for top in tops for path in (ROOT / top).rglob("*")]
     files += [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml", ".txt")]
     return sorted(
