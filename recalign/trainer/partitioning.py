@@ -42,7 +42,8 @@ def make_mesh(num_partitions: int = 1, devices: Sequence[Any] | None = None) -> 
     among = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     if len(among) % num_partitions:
         raise UserError(
-            f"NUM_PARTITIONS = {num_partitions} does not divide the {len(among)} devices"
+            f"NUM_PARTITIONS = {num_partitions} does not divide the {len(among)} devices: set "
+            "it to 1, or to as many as are to share a copy of the parameters"
         )
     return Mesh(np.asarray(among).reshape(-1, num_partitions), (DATA, MODEL))
 
