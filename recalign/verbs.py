@@ -329,9 +329,12 @@ def _settings(options: argparse.Namespace, task: str) -> Experiment | None:
 
 
 def _print_results(results: Mapping[str, Any]) -> None:
+    import jax
+
     from recalign.report import format_results
 
-    print(format_results(results))
+    if jax.process_index() == 0:
+        print(format_results(results))
 
 
 def _write(text: str, out: str | None) -> None:

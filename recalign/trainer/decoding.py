@@ -50,7 +50,8 @@ class Batch(NamedTuple):
 
 
 @functools.partial(
-    jax.jit, static_argnames=("config", "ways", "beam_size", "max_decode_len", "alpha")
+    jax.jit,
+    static_argnames=("config", "ways", "beam_size", "max_decode_len", "alpha", "short_normaliser"),
 )
 def _decode(
     params: Any,
@@ -63,6 +64,7 @@ def _decode(
     beam_size: int,
     max_decode_len: int,
     alpha: float,
+    short_normaliser: bool,
 ) -> dict[str, Beams | Float[Array, "B C"]]:
     """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
     search = functools.partial(
@@ -78,10 +80,14 @@ def _decode(
     if FREE in ways:
         found[FREE] = search()
     if ITEMS in ways:
-        found[ITEMS] = search(trie=trie)
+        found[ITEMS] = search(trie=trie, exact_log_probs=not short_normaliser)
     if POOL in ways:
         assert trie is not None and pool_BxC is not None
-        found[POOL] = search(trie=trie, allowed_BxN=trie.node_mask(pool_BxC))
+        found[POOL] = search(
+            trie=trie,
+            allowed_BxN=trie.node_mask(pool_BxC),
+            exact_log_probs=not short_normaliser,
+        )
     if EXACT in ways:
         assert trie is not None and pool_BxC is not None
         found[EXACT] = score_candidates(params, config, inputs_BxL, trie, pool_BxC)
@@ -92,11 +98,31 @@ class BeamDecoder:
     """Decoding by one model on a mesh, as evaluation and recommending use it."""
 
     def __init__(
-        self, config: T5Config, mesh: jax.sharding.Mesh, beam_size: int, alpha: float = 0.6
+        self,
+        config: T5Config,
+        mesh: jax.sharding.Mesh,
+        beam_size: int,
+        alpha: float = 0.6,
+        *,
+        short_normaliser: bool = False,
     ):
-        """Searches with `beam_size` beams; `alpha` is T5X's length penalty, 0 for none."""
+        """Searches with `beam_size` beams.
+
+        Args:
+          config: of the model.
+          mesh: where it lies.
+          beam_size: beams an example.
+          alpha: T5X's length penalty, 0 for none.
+          short_normaliser: of beams along a trie: log-probabilities over its tokens alone.
+        """
         self._shard = functools.partial(partitioning.shard_whole, mesh)
-        self._decode = functools.partial(_decode, config=config, beam_size=beam_size, alpha=alpha)
+        self._decode = functools.partial(
+            _decode,
+            config=config,
+            beam_size=beam_size,
+            alpha=alpha,
+            short_normaliser=short_normaliser,
+        )
 
     def start(
         self,

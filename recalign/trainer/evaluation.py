@@ -107,7 +107,12 @@ def evaluate(
     finally:
         checkpoints.close()
     say(f"evaluating the checkpoint of step {step:,} on {split}")
-    decoder = BeamDecoder(experiment.config, mesh, experiment.beam_size)
+    decoder = BeamDecoder(
+        experiment.config,
+        mesh,
+        experiment.beam_size,
+        short_normaliser=experiment.short_normaliser,
+    )
     settings = {
         "checkpoint_step": step,
         "params": fingerprint(params),
@@ -116,6 +121,7 @@ def evaluate(
         "lengths": dict(experiment.task_feature_lengths),
         "constrained": experiment.constrained,
         "exact_scores": experiment.exact_scores,
+        "short_normaliser": experiment.short_normaliser,
         "max_examples": max_examples,
     }
     measured = {}

@@ -93,6 +93,8 @@ class Experiment:
       constrained: whether retrieval is decoded along the catalogue's IDs only.
       exact_scores: whether ranking and rating are also measured by the exact log-probability of
         each candidate, of "yes" and of "no" (metrics that end in _exact).
+      short_normaliser: whether beams that are restricted to IDs have log-probabilities over the
+        IDs' tokens alone instead of the whole vocabulary: less to compute, near-ties may swap.
       test_split: the split evaluated after training; None for none.
       checkpoint_period: steps between checkpoints; those of validation come besides.
       keep_checkpoints: how many of the newest are kept, beside the best one.
@@ -126,6 +128,7 @@ class Experiment:
     beam_size: int = 20
     constrained: bool = False
     exact_scores: bool = False
+    short_normaliser: bool = False
     test_split: str | None = None
     checkpoint_period: int = 5000
     keep_checkpoints: int = 2

@@ -1,9 +1,11 @@
 """Recommending from a trained run: a history of items -> the most likely next items."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import seqio
@@ -69,7 +71,9 @@ class Recommender:
             bindings.append(f"DATA_DIR = {data_dir!r}")
         self._experiment = experiment = load_experiment([os.fspath(config)], bindings)
         setup.prepare(experiment)
-        self._mesh = partitioning.make_mesh(experiment.num_partitions)
+        # A run on a slice may be asked on one device.
+        partitions = math.gcd(experiment.num_partitions, len(jax.devices()))
+        self._mesh = partitioning.make_mesh(partitions)
         checkpoints = Checkpoints(directory, read_only=True)
         try:
             self.step, self._params = checkpoints.restore_params(

@@ -8,7 +8,7 @@ import jax
 import pytest
 import seqio
 
-from recalign.trainer import train
+from recalign.trainer import setup, train
 from recalign.trainer.experiment import Experiment, load_experiment
 from tests.corpus import make_corpus
 
@@ -95,7 +95,9 @@ def trained(
 ) -> Iterator[tuple[Experiment, dict[str, Any]]]:
     """A run with validation and a test at its end, and its results; gin is as in the run."""
     made, results = _trained_once
-    yield load_experiment(FILES, made), results
+    experiment = load_experiment(FILES, made)
+    setup.prepare(experiment)
+    yield experiment, results
     seqio.set_tfds_data_dir_override(None)
 
 

@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -34,6 +35,15 @@ def test_shows_the_model_what_evaluation_shows_it(trained, recommender):
         probability_of = {answer.id: answer.log_prob for answer in recommender.recommend(ids, 50)}
         for beam, log_prob in zip(record["beams"], record["log_probs"], strict=True):
             np.testing.assert_allclose(probability_of[beam], log_prob, rtol=1e-4)
+
+
+def test_a_run_of_a_slice_answers_on_one_device(trained, recommender, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained[0].model_dir, run)
+    config = (run / "config.gin").read_text()
+    assert "NUM_PARTITIONS = 1\n" in config
+    (run / "config.gin").write_text(config.replace("NUM_PARTITIONS = 1\n", "NUM_PARTITIONS = 4\n"))
+    assert Recommender(run, repeats=True).recommend(["I1"], k=5) == recommender.recommend(["I1"], 5)
 
 
 def test_the_whole_catalogue_by_its_probability(recommender):
