@@ -115,7 +115,9 @@ end_row() {
   local number=${queue[0]%%:*} process=${queue[0]#*:} status=0
   wait "$process" || status=$?
   queue=("${queue[@]:1}")
-  if ((status)); then
+  if ((status == 75)); then
+    outcomes[number]="stopped (its state is saved)"
+  elif ((status)); then
     outcomes[number]="failed (exit status $status)"
   elif (has_results "${rows[$number]}"); then
     outcomes[number]="done"
@@ -140,9 +142,9 @@ summary() {
   printf '\n'
   for number in "${!rows[@]}"; do
     printf '%-36s %-40s %s\n' "${rows[$number]}" "${outcomes[$number]}" "$out/${rows[$number]}"
-    case ${outcomes[$number]} in failed*) failed=$((failed + 1)) ;; esac
+    case ${outcomes[$number]} in failed* | stopped*) failed=$((failed + 1)) ;; esac
   done
-  if ((failed)); then fail "$failed of ${#rows[@]} rows failed; the same command tries them again"; fi
+  if ((failed)); then fail "$failed of ${#rows[@]} rows failed or stopped; the same command goes on with them"; fi
 }
 
 parse "$@"

@@ -21,6 +21,7 @@ if [[ -e $FAIL ]]; then
     case $how in
       fails) echo "no such dataset" >&2; exit 2 ;;
       forgets) exit 0 ;;
+      saves) exit 75 ;;
       lasts) for _ in {1..400}; do read -rt 0.05 <> <(:) || true; done ;;
     esac
   fi
@@ -94,6 +95,14 @@ def test_a_failed_row_does_not_stop_the_others_and_is_tried_again(table):
     assert again.returncode == 0
     assert rows_of(table.calls()) == ["runs/sweep/a_toys-seed1"]
     assert summary(again) == dict.fromkeys(ROWS, "skipped") | {"a_toys-seed1": "done"}
+
+
+def test_a_row_that_was_told_to_stop_has_not_failed(table):
+    table.fail.write_text("b_toys-seed0 saves\n")
+    outcome = table.run("sweep.sh", *TABLE)
+    assert outcome.returncode == 1
+    assert "b_toys-seed0: stopped (its state is saved)" in outcome.stderr
+    assert "1 of 4 rows failed or stopped; the same command goes on with them" in outcome.stderr
 
 
 def test_a_run_that_ends_without_results_has_failed(table):
