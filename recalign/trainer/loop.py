@@ -1,6 +1,7 @@
 """The training run, from top to bottom: state, data, checkpoint, writers, loop."""
 
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import math
@@ -104,6 +105,12 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
         label_smoothing=experiment.label_smoothing,
         loss_normalizing_factor=experiment.loss_normalizing_factor,
     )
+    # It compiles while the data is looked up: each takes seconds of one core.
+    shapes = partitioning.batch_shapes(mesh, experiment.batch_size, experiment.task_feature_lengths)
+    compiler = concurrent.futures.ThreadPoolExecutor(1)
+    if step < last_step:
+        compiling = compiler.submit(lambda: train_step.lower(state, shapes).compile())
+    compiler.shutdown(wait=False)
 
     # Data: from the position where the state stands. ---------------------------------------------
     position = (step - first_step) * experiment.batch_size
@@ -179,7 +186,7 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
         while step < last_step and not stop.comes_before(step):
             batch = next(batches)
             tokens_only = {name: batch[name] for name in TOKENS}
-            state, outcome = train_step(state, partitioning.shard_local(mesh, tokens_only))
+            state, outcome = compiling.result()(state, partitioning.shard_local(mesh, tokens_only))
             step += 1
             dispatched.append(Dispatched(step, outcome, batch))
             fetch_until(_STEPS_IN_FLIGHT)

@@ -106,6 +106,17 @@ def shard_local(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Ar
     }
 
 
+def batch_shapes(
+    mesh: Mesh, batch_size: int, lengths: Mapping[str, int]
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `shard_local` gives for a batch of token ids: int32 [batch_size, length] a feature."""
+    sharding = NamedSharding(mesh, P(DATA))
+    return {
+        name: jax.ShapeDtypeStruct((batch_size, length), np.int32, sharding=sharding)
+        for name, length in lengths.items()
+    }
+
+
 def shard_whole(mesh: Mesh, array: np.ndarray) -> jax.Array:
     """An array that every process holds whole -> the same, spread over DATA."""
     sharding = NamedSharding(mesh, P(DATA))

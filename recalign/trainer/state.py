@@ -43,9 +43,6 @@ class StepOutcome(NamedTuple):
     window: LossParts
 
 
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepOutcome]]
-
-
 def nothing_yet() -> LossParts:
     return LossParts(*(jnp.zeros((), jnp.float32) for _ in LossParts._fields))
 
@@ -161,8 +158,8 @@ def make_train_step(
     z_loss: float,
     label_smoothing: float,
     loss_normalizing_factor: float | str | None,
-) -> TrainStep:
-    """One compiled step: gradients summed over microbatches, one update, sums for the log.
+) -> jax.stages.Wrapped:
+    """One step, jitted: gradients summed over microbatches, one update, sums for the log.
 
     The key of step n's dropout is a function of the seed and n, so that a resumed run draws what
     the undisturbed one would have drawn.
