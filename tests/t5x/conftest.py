@@ -76,8 +76,7 @@ def experiment(
 
 
 @pytest.fixture(scope="session")
-def trained(experiment: Callable[..., Any]) -> tuple[Any, Any]:
-    """(experiment, parameters) of 150 steps by the own engine: enough to answer with IDs."""
+def _trained_once(experiment: Callable[..., Any]) -> tuple[str, Any]:
     from recalign.trainer.checkpoints import Checkpoints
     from recalign.trainer.loop import train
     from recalign.trainer.partitioning import make_mesh
@@ -88,7 +87,17 @@ def trained(experiment: Callable[..., Any]) -> tuple[Any, Any]:
     checkpoints = Checkpoints(made.directory, read_only=True)
     _, params = checkpoints.restore_params("last", sharded_params_shape(made.config, make_mesh()))
     checkpoints.close()
-    return made, params
+    return made.model_dir, params
+
+
+@pytest.fixture(scope="module")
+def trained(_trained_once: tuple[str, Any], experiment: Callable[..., Any]) -> tuple[Any, Any]:
+    """(experiment, parameters) of 150 steps by the own engine: enough to answer with IDs.
+
+    gin is as in the run.
+    """
+    model_dir, params = _trained_once
+    return experiment(TRAIN_STEPS=150, MODEL_DIR=model_dir), params
 
 
 @pytest.fixture
