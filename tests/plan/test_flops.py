@@ -6,24 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from recalign.model.config import T5Config
 from recalign.model.decode import beam_decode
 from recalign.plan.flops import matmul_flops
 from recalign.trainer.state import make_loss_sums, params_shape
 
-CONFIG = T5Config(
-    vocab_size=96,
-    emb_dim=16,
-    num_heads=3,
-    num_encoder_layers=4,
-    num_decoder_layers=2,
-    head_dim=8,
-    mlp_dim=40,
-    dropout_rate=0.0,
-)
-B, L, T, K = 2, 12, 6, 5
-D, V, HC, F = CONFIG.emb_dim, CONFIG.vocab_size, 3 * 8, CONFIG.mlp_dim
-BUCKETS = 32
+from .by_hand import BUCKETS, HC, MODEL, D, F, L, T, V
+
+B, K = 2, 5
 
 
 def integers(*shape):
@@ -33,14 +22,14 @@ def integers(*shape):
 def encoder_by_hand():
     projections = 4 * 2 * L * D * HC
     attention = 2 * 2 * L * L * HC
-    return B * CONFIG.num_encoder_layers * (projections + attention + 3 * 2 * L * D * F)
+    return B * MODEL.num_encoder_layers * (projections + attention + 3 * 2 * L * D * F)
 
 
 def decoder_by_hand():
     own = 4 * 2 * T * D * HC + 2 * 2 * T * T * HC
     to_encoder = 2 * 2 * T * D * HC + 2 * 2 * L * D * HC + 2 * 2 * T * L * HC
     layer = own + to_encoder + 3 * 2 * T * D * F
-    return B * (CONFIG.num_decoder_layers * layer + 2 * T * D * V)
+    return B * (MODEL.num_decoder_layers * layer + 2 * T * D * V)
 
 
 def positions_by_hand():
@@ -49,7 +38,7 @@ def positions_by_hand():
 
 
 def traced_loss():
-    loss_sums = make_loss_sums(CONFIG)
+    loss_sums = make_loss_sums(MODEL)
     batch = {"inputs": jnp.ones((B, L), jnp.int32), "targets": jnp.ones((B, T), jnp.int32)}
     return lambda params: loss_sums(params, batch, None).loss
 
@@ -59,29 +48,29 @@ def flops_of(function, *arguments, **options):
 
 
 def test_a_forward_pass():
-    found = flops_of(traced_loss(), params_shape(CONFIG))
+    found = flops_of(traced_loss(), params_shape(MODEL))
     assert found == encoder_by_hand() + decoder_by_hand() + positions_by_hand()
 
 
 def test_a_backward_pass_takes_twice_the_forward_pass():
-    found = flops_of(jax.grad(traced_loss()), params_shape(CONFIG))
+    found = flops_of(jax.grad(traced_loss()), params_shape(MODEL))
     # The one-hot columns need no gradient; that of the bias adds up the batch in every layer.
-    sums = 2 * B * 3 * (CONFIG.num_encoder_layers * L * L + CONFIG.num_decoder_layers * T * T)
+    sums = 2 * B * 3 * (MODEL.num_encoder_layers * L * L + MODEL.num_decoder_layers * T * T)
     assert found == 3 * (encoder_by_hand() + decoder_by_hand()) + 2 * positions_by_hand() + sums
 
 
 def test_beam_search_with_every_turn_of_its_loop():
-    decode = functools.partial(beam_decode, config=CONFIG, beam_size=K, max_decode_len=T)
+    decode = functools.partial(beam_decode, config=MODEL, beam_size=K, max_decode_len=T)
     found = flops_of(
         lambda params, inputs: decode(params, encoder_input_tokens_BxL=inputs),
-        params_shape(CONFIG),
+        params_shape(MODEL),
         integers(B, L),
         while_turns=T - 1,
     )
     # A beam looks at the K * T slots of its example and at L inputs.
     layer = 4 * 2 * D * HC + 2 * 2 * K * T * HC + 2 * 2 * D * HC + 2 * 2 * L * HC + 3 * 2 * D * F
-    position = CONFIG.num_decoder_layers * layer + 2 * D * V
-    projected = B * CONFIG.num_decoder_layers * 2 * 2 * L * D * HC
+    position = MODEL.num_decoder_layers * layer + 2 * D * V
+    projected = B * MODEL.num_decoder_layers * 2 * 2 * L * D * HC
     positions = B * (1 + (T - 1) * K) * position
     assert found == encoder_by_hand() + projected + positions + positions_by_hand()
 

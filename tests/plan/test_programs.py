@@ -5,21 +5,12 @@ import dataclasses
 import jax
 import pytest
 
-from recalign.model.config import T5Config
 from recalign.plan.programs import Layout, mesh_of, sizes
 from recalign.trainer.experiment import Experiment
 
-MODEL = T5Config(
-    vocab_size=96,
-    emb_dim=16,
-    num_heads=3,
-    num_encoder_layers=4,
-    num_decoder_layers=2,
-    head_dim=8,
-    mlp_dim=40,
-)
-B, L, T = 4, 12, 6
-D, V, H, HC, F = MODEL.emb_dim, MODEL.vocab_size, 3, 3 * 8, MODEL.mlp_dim
+from .by_hand import BUCKETS, HC, MODEL, D, F, H, L, T, V
+
+B = 4
 EXPERIMENT = Experiment(
     mixture_or_task_name="ut_at_demo",
     task_feature_lengths={"inputs": L, "targets": T},
@@ -40,7 +31,7 @@ def held(remat=False, microbatches=1, **model):
 def test_parameters_moments_and_gradients():
     encoder = 4 * (4 * D * HC + 3 * D * F + 2 * D)
     decoder = 2 * (8 * D * HC + 3 * D * F + 3 * D)
-    by_hand = 4 * (encoder + decoder + 2 * D + 2 * V * D + 2 * H * 32)
+    by_hand = 4 * (encoder + decoder + 2 * D + 2 * V * D + 2 * H * BUCKETS)
     found = held()
     assert found.parameters == found.gradients == by_hand
     # So small an array has a second moment of its own size; what is left are placeholders.

@@ -1,0 +1,20 @@
+"""A model small enough for its operations and bytes to be counted on paper, and its sizes."""
+
+from recalign.model.config import T5Config
+
+MODEL = T5Config(
+    vocab_size=96,
+    emb_dim=16,
+    num_heads=3,
+    num_encoder_layers=4,
+    num_decoder_layers=2,
+    head_dim=8,
+    mlp_dim=40,
+    dropout_rate=0.0,
+)
+L, T = 12, 6
+"""Tokens in and out."""
+
+D, V, H, HC, F = MODEL.emb_dim, MODEL.vocab_size, 3, 3 * 8, MODEL.mlp_dim
+BUCKETS = 32
+"""Of relative positions."""
