@@ -18,3 +18,13 @@ def fresh_gin():
     with gin.unlock_config():
         gin.clear_config()
         yield
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data directory with the dataset `tiny`: 60 users, 50 items, ratings."""
+    from tests.corpus import make_corpus  # it loads TensorFlow, which not all tests wait for
+
+    directory = tmp_path_factory.mktemp("data")
+    make_corpus("tiny", directory)
+    return str(directory)

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import seqio
 
-from tests.corpus import make_corpus
-
 if find_spec("t5x") is None:
     collect_ignore = [
         "test_engines.py",
@@ -46,14 +44,6 @@ TINY = {
     "TEST_SPLIT": None,
 }
 FILES = ["gin/models/tiny.gin", "gin/runs/finetune.gin"]
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data directory with the dataset `tiny`: 60 users, 50 items, ratings."""
-    directory = tmp_path_factory.mktemp("data")
-    make_corpus("tiny", directory)
-    return str(directory)
 
 
 @pytest.fixture(scope="session")

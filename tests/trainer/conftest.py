@@ -10,7 +10,6 @@ import seqio
 
 from recalign.trainer import setup, train
 from recalign.trainer.experiment import Experiment, load_experiment
-from tests.corpus import make_corpus
 
 TINY = {
     "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
@@ -60,14 +59,6 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     yield folder
     jax.config.update("jax_compilation_cache_dir", before)
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data directory with the dataset `tiny`: 60 users, 50 items, ratings."""
-    directory = tmp_path_factory.mktemp("data")
-    make_corpus("tiny", directory)
-    return str(directory)
 
 
 @pytest.fixture(scope="session")
