@@ -47,11 +47,12 @@ check_name() {
     || refuse "the name '$1' must be lower-case letters, digits and dashes, from a letter on, at most 50"
 }
 
-# The module that an engine starts: `python -m MODULE ARGUMENTS` becomes the array `program`.
+# The module that an engine starts: `python -m MODULE ARGUMENTS` becomes the array `program`. The
+# folder of the data has another name with T5X.
 set_program() {
   case $1 in
     recalign) program=(recalign train "${@:2}") ;;
-    t5x) program=(t5x.train "${@:2}") ;;
+    t5x) program=(t5x.train "${@:2}"); program=("${program[@]/#--data_dir/--tfds_data_dir}") ;;
     *) refuse "--engine '$1' is neither recalign nor t5x" ;;
   esac
 }

@@ -311,7 +311,9 @@ def test_a_dry_run_prints_what_a_first_run_asks_of_the_cloud(cloud):
     # Twice quoted: for the shell here, and for the worker's.
     start = next(line for line in asked if "tpu_worker.sh start" in line)
     remote = shlex.split(start)[-1].removeprefix("--command=")
-    assert shlex.split(remote)[2:] == ["start", "t5x.train", *RUN]
+    # T5X has another name for the folder of the data.
+    started = ["t5x.train", *RUN[:2], "--tfds_data_dir=gs://bucket/data"]
+    assert shlex.split(remote)[2:] == ["start", *started]
 
 
 def test_the_runtime_follows_the_accelerator(cloud):
