@@ -11,10 +11,10 @@
 #     --spot --delete_when_done --
 #
 # A row is EXPERIMENT-seedN. It trains in OUT/EXPERIMENT-seedN, what it prints goes to
-# runs/sweep/EXPERIMENT-seedN.log, and it is done when its results.json is there: such rows are
-# skipped. After -- stands a launcher's command, which must last as long as the run; the run's
-# arguments are added to it, and {row} in it becomes the row's name with dashes for underscores.
-# Without one, rows run on this machine.
+# runs/sweep/EXPERIMENT-seedN.log, and it is done when its results.json is there (the own engine's;
+# T5X writes none): such rows are skipped. After -- stands a launcher's command, which must last as
+# long as the run; the run's arguments are added to it, and {row} in it becomes the row's name with
+# dashes for underscores. Without one, rows run on this machine.
 #
 # Flags:
 #   --seeds=N,N,…       RANDOM_SEED of the rows (default: 0)
