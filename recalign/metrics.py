@@ -356,7 +356,7 @@ def metrics_of(
     def ids() -> Sequence[str]:
         return open_dataset(dataset, data_dir()).catalogue.ids
 
-    if kind in ("retrieval", "p5_sequential"):
+    if kind in ("retrieval", "tiger", "p5_sequential"):
         return [retrieval_metric(ids)()]
     if kind in ("ranking", "p5_direct", "p5_2_7"):
         return [ranking_metric(ids)()]

@@ -36,6 +36,7 @@ class Slot(enum.Enum):
     """What a section shows after its words."""
 
     HISTORY = "the items of the window, oldest first; a masked one as the mask"
+    HISTORY_IDS = "the IDs of the window, oldest first"
     LIKED = "the items of the history that the user likes"
     DISLIKED = "the items of the history that the user dislikes"
     CANDIDATES = "the IDs of the candidate pool"
@@ -141,6 +142,10 @@ PROMPTS: Mapping[str, Prompt] = {
         inputs=(Section(slot=Slot.FIELD), Section(slot=Slot.ASKED_ID)),
         targets=(Section(slot=Slot.VALUE),),
     ),
+    # Not the paper's: TIGER (arXiv 2305.05065) reads a sequence of IDs and writes the next.
+    "tiger": Prompt(
+        inputs=(Section(slot=Slot.HISTORY_IDS),), targets=(Section(slot=Slot.TARGET_ID),)
+    ),
 }
 
 
@@ -211,6 +216,7 @@ def render(
         Slot.HISTORY: [
             MASKED_ITEM if n in hidden else f"{item}{ITEM_END}" for n, item in enumerate(history)
         ],
+        Slot.HISTORY_IDS: [item.id for item in history],
         Slot.LIKED: [f"{i}{ITEM_END}" for i, like in zip(history, likes, strict=False) if like],
         Slot.DISLIKED: [
             f"{i}{ITEM_END}" for i, like in zip(history, likes, strict=False) if not like

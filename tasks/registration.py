@@ -23,6 +23,8 @@ KINDS: Sequence[str] = (
     "mlm",
     "bpr",
     "ie",
+    # The retrieval of TIGER: IDs alone, meant for a dataset with semantic ones.
+    "tiger",
     # P5's families. Their validation and test samples are those of a template that the paper
     # evaluates: 2-1, 5-5 and 1-4; p5_2_7 has those of 2-7, and nothing to train on.
     "p5_sequential",

@@ -12,7 +12,9 @@ from recalign.trainer.experiment import load_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted([*ROOT.glob("gin/*.gin"), *ROOT.glob("gin/base/*.gin")])
-PAPER = [p for p in EXPERIMENTS if p.stem.rpartition("_")[2] in ("toys", "beauty", "sports")]
+FIGURES = [p for p in EXPERIMENTS if p.stem.rpartition("_")[2] in ("toys", "beauty", "sports")]
+TIGER = [p for p in FIGURES if p.stem.startswith("tiger_")]  # a row of another paper's
+PAPER = [p for p in FIGURES if p not in TIGER]
 ZERO_SHOT = [p for p in PAPER if p.stem.startswith("zero_shot_")]
 
 
@@ -28,7 +30,7 @@ def load(path):
 
 
 def test_the_set_is_whole():
-    methods = ("reat", "raat", "rpat", "ut", "ut_at", "ut_ie", "p5")
+    methods = ("reat", "raat", "rpat", "ut", "ut_at", "ut_ie", "p5", "tiger")
     datasets = ("toys", "beauty", "sports", "demo")
     expected = {f"gin/{method}_{dataset}.gin" for method in methods for dataset in datasets}
     # Tables 4 to 6, whose last rows with XL are ReAT, RaAT and RpAT.
@@ -81,6 +83,19 @@ def test_the_papers_settings(path):
     assert experiment.test_split == "test"
 
 
+@pytest.mark.parametrize("path", TIGER, ids=name_of)
+def test_tigers_settings(path):
+    """Rajput et al., arXiv 2305.05065, section 4: 13 million parameters, batches of 256."""
+    experiment = load(path)
+    steps = 100_000 if path.stem == "tiger_toys" else 200_000
+    assert (experiment.initial_checkpoint_path, experiment.train_steps) == ((), steps)
+    assert (experiment.batch_size, experiment.learning_rate) == (256, 0.01)
+    model = experiment.model
+    assert (model.emb_dim, model.mlp_dim, model.num_heads, model.head_dim) == (128, 1024, 6, 64)
+    assert (model.num_encoder_layers, model.num_decoder_layers) == (4, 4)
+    assert experiment.dropout_rate == 0.1
+
+
 @pytest.mark.parametrize("path", PAPER, ids=name_of)
 def test_the_layout_is_the_planned_one(path):
     """What `recalign plan --search` finds for v5e:4x4 with XL; Base has a copy a chip."""
@@ -90,10 +105,10 @@ def test_the_layout_is_the_planned_one(path):
     assert experiment.model.remat == remat
 
 
-@pytest.mark.parametrize("path", PAPER, ids=name_of)
+@pytest.mark.parametrize("path", FIGURES, ids=name_of)
 def test_what_is_to_be_reached_is_what_the_paper_prints(path):
     method, _, dataset = path.stem.rpartition("_")
-    size = "base" if path.parent.name == "base" else "xl"
+    size = "base" if path.parent.name == "base" else "" if path in TIGER else "xl"
     named = re.compile(r"#   (\w+).*\(Table (\d+)(?:, row (\d+))?\) +(.+)")
     lines = [line for line in path.read_text().splitlines() if "(Table " in line]
     kinds = set()

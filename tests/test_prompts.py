@@ -30,6 +30,11 @@ def test_retrieval():
     assert sample.targets == "I3977"
 
 
+def test_tiger_reads_and_writes_ids_alone():
+    sample = render("tiger", products=PRODUCTS, history=[MASH, AVEENO], target=LINER)
+    assert (sample.inputs, sample.targets) == ("I18123 I1158", "I3977")
+
+
 def test_ranking():
     sample = render(
         "ranking",

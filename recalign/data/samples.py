@@ -5,7 +5,10 @@ from jaxtyping import Int64
 
 from recalign.errors import UserError
 
-NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr", "p5_sequential")
+PREFIX_TASKS = ("tiger",)
+"""Tasks about every item of a user but the first, with a window of those before it."""
+
+NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr", "p5_sequential", *PREFIX_TASKS)
 """Tasks about the item that follows a window."""
 
 WINDOW_TASKS = ("mim", "mlm")
@@ -17,7 +20,10 @@ USER_TASKS = ("p5_direct",)
 INTERACTION_TASKS = ("p5_rating",)
 """Tasks with a sample for each interaction."""
 
-EVALUATED_TASKS = ("retrieval", "ranking", "rating", "p5_sequential", "p5_direct", "p5_rating")
+EVALUATED_TASKS = (
+    *("retrieval", "ranking", "rating", "p5_sequential", "p5_direct", "p5_rating"),
+    *PREFIX_TASKS,
+)
 """Tasks with validation and test samples: one for each user of the split."""
 
 
@@ -32,6 +38,7 @@ def samples_per_user(
       max(1, M - w); the whole part is the one sample where M <= w + 1; 0 where M < 2.
     - mim: every window of w items, so max(1, M - w + 1); 0 where M < 1.
     - p5_sequential: as retrieval; p5_direct: 1; p5_rating: M.
+    - tiger: every item but the first, so max(0, M - 1), as RecBole's models have it.
     - mlm: as many as mim, but 0 where M < 2: a sub-sequence has at least two items.
 
     In validation and test: one of each recommendation task, none of the others.
@@ -56,6 +63,8 @@ def samples_per_user(
         return np.full(len(lengths), int(task in EVALUATED_TASKS), np.int64)
     if split != "train":
         raise KeyError(split)
+    if task in PREFIX_TASKS:
+        return np.maximum(0, lengths - 1)
     if task in NEXT_ITEM_TASKS:
         return np.where(lengths < 2, 0, np.maximum(1, lengths - history_length))
     if task in USER_TASKS:

@@ -9,7 +9,7 @@ from recalign.preprocessors.auxiliary import (
     MaskedLanguage,
 )
 from recalign.preprocessors.p5 import samples as p5
-from recalign.preprocessors.recommendation import Ranking, Rating, Retrieval
+from recalign.preprocessors.recommendation import Ranking, Rating, Retrieval, Tiger
 from recalign.preprocessors.samples import Samples
 
 KINDS: Mapping[str, type[Samples]] = {
@@ -22,6 +22,7 @@ KINDS: Mapping[str, type[Samples]] = {
         MaskedLanguage,
         BayesianPersonalizedRanking,
         ItemContent,
+        Tiger,
         p5.Sequential,
         p5.Direct,
         p5.Rating,

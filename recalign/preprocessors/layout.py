@@ -13,6 +13,7 @@ from recalign.prompts import Prompt, Section, Slot
 
 _BLOCKS: Mapping[Slot, tuple[Block, ...]] = {
     Slot.HISTORY: ("item;",),
+    Slot.HISTORY_IDS: ("id",),
     Slot.LIKED: ("item;",),
     Slot.DISLIKED: ("item;",),
     Slot.CANDIDATES: ("id,", "id."),
@@ -54,6 +55,8 @@ class Layout:
         ]
         words += [prompts.MASKED_ITEM, *prompts.ANSWERS]
         words += list(prompts.FIELD_QUESTIONS.values())
+        self.history_block: Block = "id" if Slot.HISTORY_IDS in prompt.slots else "item;"
+        """How the prompt writes an item of the history."""
         blocks = [block for slot in Slot for block in _BLOCKS.get(slot, ()) if slot in prompt.slots]
         self.table = PhraseTable(dataset, vocabulary, words, blocks)
 
@@ -165,5 +168,5 @@ class Layout:
             return max(int(table.lengths[table.word(question)]) for question in questions)
         if slot == Slot.VALUE:
             return 1
-        block = {Slot.ASKED: "item", Slot.TARGET_ID: "id", Slot.ASKED_ID: "id?"}[slot]
+        (block,) = _BLOCKS[slot]
         return table.longest(block, bare=True)

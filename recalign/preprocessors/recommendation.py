@@ -31,6 +31,12 @@ class Retrieval(Samples):
         }
 
 
+class Tiger(Retrieval):
+    """Every item after what was before it, in IDs alone: TIGER's samples (arXiv 2305.05065)."""
+
+    kind = "tiger"
+
+
 class Ranking(Samples):
     """The next item of a window, out of a pool with negatives by popularity."""
 

@@ -110,6 +110,9 @@ class Samples:
 
     def history(self, windows: Windows, keep_BxW: tf.Tensor) -> dict[Slot, Shown]:
         """The kept items of the history, in its slots."""
+        if Slot.HISTORY_IDS in self.layout.prompt.slots:
+            id_BxW = self.table.of_items("id", windows.history_BxW)
+            return {Slot.HISTORY_IDS: Shown(tf.where(keep_BxW, id_BxW, EMPTY))}
         return {Slot.HISTORY: self.items(windows.history_BxW, keep_BxW, titles=1)}
 
     def history_cost(
@@ -123,7 +126,8 @@ class Samples:
         )
         if not isinstance(fixed_B, tf.Tensor):
             fixed_B = tf.fill(tf.shape(windows.record_B), fixed_B)
-        return self.table.tokens_in(self.table.of_items("item;", windows.history_BxW)), fixed_B
+        phrase_BxW = self.table.of_items(self.layout.history_block, windows.history_BxW)
+        return self.table.tokens_in(phrase_BxW), fixed_B
 
     def items(self, item_BxN: tf.Tensor, keep_BxN: tf.Tensor, titles: int) -> Shown:
         """Items with titles, each ending with a semicolon."""

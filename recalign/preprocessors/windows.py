@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from recalign.data.prepared import PreparedDataset, UserSequences
-from recalign.data.samples import NEXT_ITEM_TASKS, samples_per_user
+from recalign.data.samples import NEXT_ITEM_TASKS, PREFIX_TASKS, samples_per_user
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.memo import once_per_dataset
 
@@ -110,13 +110,16 @@ class WindowLookup:
         """The windows of the samples with these numbers, int64 [B].
 
         With w = 2 and the first user's training part [4, 7, 1, 9], sample 0 of `retrieval` is the
-        history [4, 7] with target 1, sample 1 is [7, 1] with 9; sample 0 of `mim` is [4, 7].
+        history [4, 7] with target 1, sample 1 is [7, 1] with 9; sample 0 of `mim` is [4, 7], and
+        sample 0 of `tiger` is [4] with 7.
         """
         record_B = tf.searchsorted(self._ends, sample_B, side="right", out_type=tf.int64)
         number_B = sample_B - tf.gather(self._begins, record_B)
         length_B = tf.gather(self._columns.lengths, record_B)
         if self._task in NEXT_ITEM_TASKS:
-            if self._split == "train":
+            if self._split == "train" and self._task in PREFIX_TASKS:
+                end_B = number_B + 1
+            elif self._split == "train":
                 end_B = tf.minimum(number_B + self._history_length, length_B - 1)
             else:
                 end_B = length_B - 1

@@ -71,7 +71,7 @@ _FIGURES = """
 1 | toys | FDSA | fdsa | 0.0140 0.0189 0.0228 0.0381
 1 | toys | SASRec | sasrec | 0.0306 0.0374 0.0463 0.0675
 1 | toys | S³-Rec | s3rec | 0.0294 0.0376 0.0443 0.0700
-1 | toys | TIGER | tiger | 0.0371 0.0432 0.0521 0.0712
+1 | toys | TIGER | tiger/ | 0.0371 0.0432 0.0521 0.0712
 1 | toys | P5 | p5cited | 0.0050 0.0066 0.0070 0.0121
 1 | toys | P5-XL | p5/xl | 0.0023 0.0031 0.0035 0.0061
 1 | toys | FLAN-T5-Base | zero_shot/base | 0.0000 2e-5 0.0000 5e-5
@@ -87,7 +87,7 @@ _FIGURES = """
 1 | beauty | FDSA | fdsa | 0.0163 0.0208 0.0267 0.0407
 1 | beauty | SASRec | sasrec | 0.0249 0.0318 0.0387 0.0605
 1 | beauty | S³-Rec | s3rec | 0.0244 0.0327 0.0387 0.0647
-1 | beauty | TIGER | tiger | 0.0321 0.0384 0.0454 0.0648
+1 | beauty | TIGER | tiger/ | 0.0321 0.0384 0.0454 0.0648
 1 | beauty | P5 | p5cited | 0.0107 0.0136 0.0163 0.0254
 1 | beauty | P5-XL | p5/xl | 0.0036 0.0050 0.0063 0.0104
 1 | beauty | FLAN-T5-Base | zero_shot/base | 0.0000 0.0000 0.0000 0.0000
@@ -103,7 +103,7 @@ _FIGURES = """
 1 | sports | FDSA | fdsa | 0.0122 0.0156 0.0182 0.0288
 1 | sports | SASRec | sasrec | 0.0154 0.0192 0.0233 0.0350
 1 | sports | S³-Rec | s3rec | 0.0161 0.0204 0.0251 0.0385
-1 | sports | TIGER | tiger | 0.0181 0.0225 0.0264 0.0400
+1 | sports | TIGER | tiger/ | 0.0181 0.0225 0.0264 0.0400
 1 | sports | P5 | p5cited | 0.0041 0.0052 0.0061 0.0095
 1 | sports | P5-XL | p5/xl | 0.0029 0.0035 0.0040 0.0060
 1 | sports | FLAN-T5-Base | zero_shot/base | 0.0000 9e-6 0.0000 3e-5
@@ -172,7 +172,7 @@ _FIGURES = """
 3 | sports | UT | ut/xl | 65.35
 3 | sports | UT+AT | ut_at/xl | 65.18
 3 | sports | Δ (%) | delta | -2.56
-4 | toys | 1. TIGER | tiger | 0.0371 0.0432 0.0521 0.0712
+4 | toys | 1. TIGER | tiger/ | 0.0371 0.0432 0.0521 0.0712
 4 | toys | 2. FLAN-T5-XL | zero_shot/xl | 2e-5 2e-5 5e-5 5e-5
 4 | toys | 3. 2+retrieval | retrieval/xl | 0.0182 0.0219 0.0273 0.0388
 4 | toys | 4. 3+MLM | retrieval_mlm/xl | 0.0306 0.0369 0.0443 0.0641

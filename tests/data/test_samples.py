@@ -17,6 +17,10 @@ def test_a_window_and_the_item_after_it(task):
     assert [count(task, length) for length in range(7)] == [0, 0, 1, 1, 1, 2, 3]
 
 
+def test_every_item_but_the_first():
+    assert [count("tiger", length) for length in range(6)] == [0, 0, 1, 2, 3, 4]
+
+
 def test_windows_of_items():
     # Of 5 items with windows of 3: 0 1 2, 1 2 3 and 2 3 4.
     assert [count("mim", length) for length in range(7)] == [0, 1, 1, 1, 2, 3, 4]
@@ -25,7 +29,7 @@ def test_windows_of_items():
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_evaluation_asks_every_user_once_and_only_to_recommend(split):
-    for task in ("retrieval", "ranking", "rating"):
+    for task in ("retrieval", "ranking", "rating", "tiger"):
         assert count(task, 9, split) == 1
     for task in ("mim", "mlm", "bpr"):
         assert count(task, 9, split) == 0

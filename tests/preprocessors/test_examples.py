@@ -45,7 +45,7 @@ def item(dataset, index):
     return Item(dataset.catalogue.ids[index], dataset.catalogue.titles[index])
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "ranking", "rating", "mim", "bpr"])
+@pytest.mark.parametrize("kind", ["retrieval", "ranking", "rating", "mim", "bpr", "tiger"])
 def test_tokens_are_those_of_the_rendered_sample(kind, request_of, corpus, vocabulary):
     sequences = corpus.sequences("train")
     request = request_of(kind)
@@ -187,9 +187,12 @@ def test_no_prompt_loses_its_question_or_a_candidate_at_any_length(
                 assert [int(i[1:]) - 1 for i in re.findall(r"I\d+", history)] == example["history"]
 
 
-def test_old_items_leave_first_and_only_as_many_as_needed(request_of, vocabulary, corpus):
-    whole = examples_of(request_of("retrieval"))
-    fitted = examples_of(request_of("retrieval", inputs=60))
+@pytest.mark.parametrize(("kind", "inputs"), [("retrieval", 60), ("tiger", 8)])
+def test_old_items_leave_first_and_only_as_many_as_needed(
+    kind, inputs, request_of, vocabulary, corpus
+):
+    whole = examples_of(request_of(kind))
+    fitted = examples_of(request_of(kind, inputs=inputs))
     dropped = 0
     for before, after in zip(whole, fitted, strict=True):
         kept = len(after["history"])
@@ -197,8 +200,8 @@ def test_old_items_leave_first_and_only_as_many_as_needed(request_of, vocabulary
         if kept < len(before["history"]):
             dropped += 1
             one_more = before["history"][len(before["history"]) - kept - 1 :]
-            text = render("retrieval", history=[item(corpus, i) for i in one_more]).inputs
-            assert len(vocabulary.encode(text)) + 1 > 60
+            text = render(kind, history=[item(corpus, i) for i in one_more]).inputs
+            assert len(vocabulary.encode(text)) + 1 > inputs
     assert dropped > 10
 
 

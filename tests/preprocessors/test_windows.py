@@ -43,6 +43,8 @@ def histories(dataset, windows):
         ("bpr", "train", 3, ["abc>d", "f>g", "agf>e", "gfe>d"]),
         ("ranking", "validation", 2, ["cd>e", "fg>a", "ed>c"]),
         ("retrieval", "test", 3, ["cde>f", "fga>b", "edc>b"]),
+        ("tiger", "train", 2, ["a>b", "ab>c", "bc>d", "f>g", "a>g", "ag>f", "gf>e", "fe>d"]),
+        ("tiger", "test", 2, ["de>f", "ga>b", "dc>b"]),
         ("mim", "train", 2, ["ab", "bc", "cd", "fg", "ag", "gf", "fe", "ed"]),
         ("mim", "train", 20, ["abcd", "fg", "agfed"]),
     ],
