@@ -11,7 +11,7 @@ from recalign.report.charts import MOST_LINES, Chart, Line, line_chart
 from recalign.report.corpora import Corpus
 from recalign.report.entries import Entry
 from recalign.report.outcomes import main_metric
-from recalign.report.tables import MISSING, Cell, Table, figure, metric_name
+from recalign.report.tables import MISSING, Cell, Table, figure, key_of, metric_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _strongest_first(entries: Sequence[Entry], kind: str) -> list[Entry]:
 
 
 def _slices_panel(corpus: Corpus, kind: str, found: slices.Slices) -> Panel:
-    title = f"{metric_name(found.metric)} of {kind} by {found.title}"
+    title = f"{metric_name(found.metric)} of {kind} on {corpus.label} by {found.title}"
     labels = [bin.label for bin in found.bins]
     lines = [
         Line(
@@ -72,8 +72,8 @@ def _slices_panel(corpus: Corpus, kind: str, found: slices.Slices) -> Panel:
         points=True,
     )
     table = Table(
-        key=f"{kind}-by-{found.title}-{corpus.label}".replace(" ", "-"),
-        title=f"{title}, on {corpus.label}",
+        key=key_of(kind, "by", found.title, corpus.label),
+        title=title,
         columns=("system", *labels),
         rows=(
             (Cell("users"), *(Cell(f"{bin.users:,}", bin.users) for bin in found.bins)),
@@ -123,16 +123,16 @@ def _roc_panel(corpus: Corpus, entries: Sequence[Entry]) -> Panel:
         )
     areas = "; ".join(f"{row[0].text}: area {row[1].text}" for row in rows)
     chart = line_chart(
-        "ROC of ratings",
+        f"ROC of ratings on {corpus.label}",
         lines,
         x_label="share of dislikes taken for likes",
-        summary=f"Receiver operating characteristic of ratings. {areas}.",
+        summary=f"Receiver operating characteristic of ratings on {corpus.label}. {areas}.",
         diagonal=True,
     )
     return Panel(
         chart,
         Table(
-            key=f"roc-{corpus.label}".replace(" ", "-"),
+            key=key_of("roc", corpus.label),
             title=f"ROC of ratings on {corpus.label}: likes found at a share of false alarms",
             columns=("system", "area", "at 0.1", "at 0.2", "at 0.5"),
             rows=tuple(rows),
@@ -145,17 +145,17 @@ def _calibration_panel(corpus: Corpus, entries: Sequence[Entry]) -> Panel:
     found = [(entry, ratings.calibration(*ratings.first_seed(entry))) for entry in entries]
     words = "; ".join(f"{e.label}: expected calibration error {c.error:.4f}" for e, c in found)
     chart = line_chart(
-        "Calibration of ratings",
+        f"Calibration of ratings on {corpus.label}",
         [Line(entry.label, c.stated, c.came_true) for entry, c in found],
         x_label="stated probability of a like",
-        summary=f"Share of likes by stated probability. {words}.",
+        summary=f"Share of likes on {corpus.label} by stated probability. {words}.",
         diagonal=True,
         points=True,
     )
     return Panel(
         chart,
         Table(
-            key=f"calibration-{corpus.label}".replace(" ", "-"),
+            key=key_of("calibration", corpus.label),
             title=f"Calibration of ratings on {corpus.label}",
             columns=("system", "expected calibration error", "Brier score", "stated → came true"),
             rows=tuple(
@@ -188,7 +188,7 @@ def panels_of_beams(corpus: Corpus) -> list[Panel]:
         if not found:
             continue
         allowed = found[0].allowed
-        title = f"Beams of {kind} that are {allowed}, by place"
+        title = f"Beams of {kind} on {corpus.label} that are {allowed}, by place"
         most = max(len(v.by_place) for v in found)
         words = "; ".join(f"{v.entry.label}: {100 * v.overall:.1f} % overall" for v in found)
         chart = line_chart(
@@ -203,8 +203,8 @@ def panels_of_beams(corpus: Corpus) -> list[Panel]:
         )
         places = [place for place in (1, 2, 5, 10, 20) if place <= most]
         table = Table(
-            key=f"beams-{kind}-{corpus.label}".replace(" ", "-"),
-            title=f"{title}, on {corpus.label}",
+            key=key_of("beams", kind, corpus.label),
+            title=title,
             columns=("system", "overall", *(f"place {place}" for place in places)),
             rows=tuple(
                 (

@@ -12,7 +12,7 @@ from etils import epath
 
 from recalign.errors import UserError
 from recalign.report.outcomes import Outcomes, Ranks, Scores
-from recalign.report.run import Metrics, metrics_of_systems, read_json
+from recalign.report.run import Metrics, metrics_of_systems, object_of, read_json
 
 ENGINE = "baselines"
 
@@ -26,7 +26,6 @@ class Baselines:
       metrics: of every model and task.
       outcomes: of every model and task that has a file of ranks.
       systems: of every model {"library", "version", "settings", "seconds"}, what is known of them.
-      fingerprint: of the prepared dataset; "" where no system's settings say.
       gaps: what could not be shown, a sentence each.
     """
 
@@ -36,8 +35,11 @@ class Baselines:
     metrics: Mapping[str, Mapping[str, Metrics]]
     outcomes: Mapping[str, Mapping[str, Outcomes]]
     systems: Mapping[str, Mapping[str, Any]]
-    fingerprint: str
     gaps: tuple[str, ...]
+
+    def fingerprint(self, model: str) -> str:
+        """Of the dataset that a model was measured on; "" where its settings do not say."""
+        return self.systems.get(model, {}).get("settings", {}).get("dataset_fingerprint", "")
 
 
 def is_baselines(directory: epath.PathLike) -> bool:
@@ -53,8 +55,12 @@ def is_baselines(directory: epath.PathLike) -> bool:
     return isinstance(raw, dict) and raw.get("engine") == ENGINE
 
 
-def read_baselines(directory: epath.PathLike) -> Baselines:
+def read_baselines(directory: epath.PathLike, name: str | None = None) -> Baselines:
     """Reads a folder that `recalign baselines` wrote.
+
+    Args:
+      directory: the folder.
+      name: how the report calls it; the folder's own name by default.
 
     Raises:
       UserError: a damaged file.
@@ -72,20 +78,27 @@ def read_baselines(directory: epath.PathLike) -> Baselines:
                 outcomes.setdefault(model, {})[task] = read_outcomes(ranks)
             else:
                 gaps.append(f"No ranks/{ranks.name}: {model} has no intervals on {task}.")
-    systems = raw.get("systems") or {}
-    settings = [about.get("settings") or {} for about in systems.values()]
     return Baselines(
-        name=path.name,
+        name=name or path.name,
         dataset=str(raw.get("dataset", "unknown")),
         split=str(raw.get("split", "unknown")),
         metrics=found,
         outcomes=outcomes,
-        systems=systems,
-        fingerprint=next(
-            (s["dataset_fingerprint"] for s in settings if "dataset_fingerprint" in s), ""
-        ),
+        systems=_systems(raw, str(source)),
         gaps=tuple(gaps),
     )
+
+
+def _systems(raw: Mapping[str, Any], source: str) -> dict[str, Mapping[str, Any]]:
+    systems = object_of(raw, "systems", source)
+    for about in systems.values():
+        settings = about.get("settings", {}) if isinstance(about, dict) else None
+        seconds = about.get("seconds", 0) if isinstance(about, dict) else None
+        if not isinstance(settings, dict) or not isinstance(seconds, int | float):
+            raise UserError(
+                f'{source}: "systems" says of a model no settings or seconds: {about!r}'
+            )
+    return dict(systems)
 
 
 def read_outcomes(path: epath.Path) -> Outcomes:
@@ -99,6 +112,8 @@ def read_outcomes(path: epath.Path) -> Outcomes:
             table = pq.read_table(file).sort_by("row")
         columns = {name: table[name].to_numpy() for name in table.column_names}
         rows = columns["row"].astype(np.int64)
+        if not len(rows):
+            raise ValueError("it has no user")
         if "rank" in columns:
             ranks = columns["rank"].astype(np.float64)
             return Ranks(rows, np.where(ranks < 0, np.inf, ranks))

@@ -31,17 +31,19 @@ class Validity:
 
 def validity(corpus: Corpus, entry: Entry) -> Validity | None:
     """Of the first run of an entry; None where its beams or the catalogue are not known."""
-    run = entry.system.runs[0] if entry.system.runs else None
-    predictions = run.predictions.get(f"{entry.prompt}_{corpus.name}") if run else None
-    if predictions is None or entry.restricted or entry.kind == "rating":
+    if entry.restricted or entry.kind == "rating" or not entry.system.runs:
+        return None
+    predictions = entry.system.runs[0].predictions.get(f"{entry.prompt}_{corpus.name}")
+    if predictions is None:
         return None
     if entry.kind == "ranking":
         if predictions.pools is None or not all(predictions.pools):
             return None
         return _share(entry, "a candidate", predictions, predictions.pools)
-    if corpus.prepared is None:
+    prepared = corpus.prepared.get(entry.system.draws[0])
+    if prepared is None:
         return None
-    catalogue = frozenset(corpus.prepared.catalogue.ids)
+    catalogue = frozenset(prepared.catalogue.ids)
     return _share(entry, "an item", predictions, [catalogue] * len(predictions.beams))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # The page colours the lines (style.css), so that they follow light and dark; Matplotlib draws with
@@ -55,7 +55,7 @@ def line_chart(
     diagonal: bool = False,
     points: bool = False,
 ) -> Chart:
-    """Draws lines; those above six are left out, and said to be.
+    """Draws lines; those above six are left out, and the title says so.
 
     Args:
       ticks: names of x = 0, 1, …; None: x is a number.
@@ -64,7 +64,8 @@ def line_chart(
     """
     shown = lines[:MOST_LINES]
     if len(lines) > len(shown):
-        summary += f" {len(lines) - len(shown)} more are in the table alone."
+        title += f" (the first {len(shown)} of {len(lines)} lines)"
+        summary += f" {len(lines) - len(shown)} more are not drawn."
 
     def draw(axes: Any) -> None:
         if diagonal:
@@ -147,10 +148,10 @@ def _inline(svg: str) -> str:
     return f'<svg {box[0]} aria-hidden="true" focusable="false">{body}'
 
 
-def ends(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str) -> str:
+def ends(lines: Sequence[Line], x: str) -> str:
     """Where lines begin and end, in words: "loss: 2.3 at step 10, 1.2 at step 200"."""
     return "; ".join(
-        f"{label}: {ys[0]:.4g} at {x} {xs[0]:,}"
-        + (f", {ys[-1]:.4g} at {x} {xs[-1]:,}" if len(xs) > 1 else "")
-        for label, (xs, ys) in lines.items()
+        f"{line.label}: {line.y[0]:.4g} at {x} {line.x[0]:,}"
+        + (f", {line.y[-1]:.4g} at {x} {line.x[-1]:,}" if len(line.x) > 1 else "")
+        for line in lines
     )

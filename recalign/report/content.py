@@ -18,11 +18,12 @@ from recalign.report.curves import curves
 from recalign.report.dataset_tables import table_7, table_10
 from recalign.report.differences import claims, differences_table
 from recalign.report.entries import KINDS
-from recalign.report.leak import leak_lines
+from recalign.report.ids import tables_of_ids
 from recalign.report.paper_tables import paper_alone, paper_tables
 from recalign.report.predictions import Sample
-from recalign.report.run import Run, read_run
+from recalign.report.run import Run, names_of, read_run
 from recalign.report.settings import Setup, baselines_table, setup_of
+from recalign.report.systems import baseline_system
 from recalign.report.tables import Table
 
 _HISTORY_LENGTH = 20
@@ -36,9 +37,9 @@ class Content:
       title, lead, headlines: what a stranger reads first.
       gaps: (whose, a sentence): what could not be shown.
       results: the paper's tables with ours; `paper_only` those that nothing was run for.
-      differences: claims and their intervals; `leaks` P5's lines.
+      differences: claims and their intervals, and what other item IDs change.
       curves, by_user, ratings, beams: charts, most with a table of the same figures.
-      samples: (run and task, examples).
+      samples: (row and task, examples), of the first seed.
       setups: how to run each row again.
       other_tables: cost, baselines' settings, datasets.
     """
@@ -50,7 +51,6 @@ class Content:
     results: tuple[Table, ...]
     paper_only: tuple[Table, ...]
     differences: tuple[Table, ...]
-    leaks: tuple[str, ...]
     curves: tuple[Chart, ...]
     by_user: tuple[analysis.Panel, ...]
     ratings: tuple[analysis.Panel, ...]
@@ -72,7 +72,7 @@ class Content:
 
 
 def read(directories: Sequence[epath.PathLike], data_dir: epath.PathLike | None) -> Content:
-    """Reads runs and baselines folders.
+    """Reads runs and baselines folders; one that is given twice counts once.
 
     Args:
       data_dir: where prepared datasets lie; None: where each run's config.gin says.
@@ -80,8 +80,10 @@ def read(directories: Sequence[epath.PathLike], data_dir: epath.PathLike | None)
     Raises:
       UserError: a directory is neither, or a file in it is damaged.
     """
-    folders = [read_baselines(d) for d in directories if is_baselines(d)]
-    runs = [read_run(d) for d in directories if not is_baselines(d)]
+    distinct = list({epath.Path(d).resolve(): d for d in directories}.values())
+    named = list(zip(distinct, names_of(distinct), strict=True))
+    folders = [read_baselines(d, name) for d, name in named if is_baselines(d)]
+    runs = [read_run(d, name) for d, name in named if not is_baselines(d)]
     return content(runs, folders, data_dir)
 
 
@@ -90,9 +92,17 @@ def content(
 ) -> Content:
     """Everything that the report shows of these runs and baselines."""
     corpora = gather(runs, folders, data_dir)
-    named = _named(corpora, runs)
-    claimed = [(corpus, kind, claims(corpus, kind)) for corpus in corpora for kind in KINDS]
-    differences = [differences_table(corpus.label, kind, found) for corpus, kind, found in claimed]
+    rows = _rows(corpora, runs)
+    named = [
+        (label if len(seeds) == 1 else f"{label} [{run.name}]", run)
+        for label, seeds in rows
+        for run in seeds
+    ]
+    differences = [
+        differences_table(f"{kind} on {corpus.label}", claims(corpus, kind))
+        for corpus in corpora
+        for kind in KINDS
+    ]
     covered = {corpus.name for corpus in corpora if corpus.split == "test"}
     on_paper = covered & set(paper.DATASETS)
     return Content(
@@ -106,32 +116,33 @@ def content(
             if on_paper
             else ()
         ),
-        differences=tuple(table for table in differences if table is not None),
-        leaks=tuple(leak_lines(corpora)),
-        curves=tuple(curves(named)),
+        differences=(
+            *tables_of_ids(corpora),
+            *(table for table in differences if table is not None),
+        ),
+        curves=tuple(curves(rows)),
         by_user=tuple(p for corpus in corpora for p in analysis.panels_by_user(corpus)),
         ratings=tuple(p for corpus in corpora for p in analysis.panels_of_ratings(corpus)),
         beams=tuple(p for corpus in corpora for p in analysis.panels_of_beams(corpus)),
-        samples=_samples(named),
+        samples=_samples([(label, seeds[0]) for label, seeds in rows]),
         setups=tuple(setup_of(label, run) for label, run in named),
         other_tables=_other_tables(corpora, named, folders),
     )
 
 
-def _named(corpora: Sequence[Corpus], runs: Sequence[Run]) -> list[tuple[str, Run]]:
-    """Every run with its row's name, and its own where the row has several."""
-    labels: dict[int, str] = {}
-    for corpus in corpora:
-        for system in corpus.systems:
-            for run in system.runs:
-                several = len(system.runs) > 1
-                label = f"{system.label} [{run.name}]" if several else system.label
-                labels.setdefault(id(run), label)
-    named = [(labels.get(id(run), run.name), run) for run in runs]
-    taken = [label for label, _ in named]
-    return [
-        (label if taken.count(label) == 1 else f"{label} [{run.name}]", run) for label, run in named
-    ]
+def _rows(corpora: Sequence[Corpus], runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
+    """Every row of the tables with its seeds, then what was not evaluated; each run once."""
+    found = [(corpus, system) for corpus in corpora for system in corpus.systems]
+    taken = [system.label for _, system in found]
+    rows, placed = [], set()
+    for corpus, system in found:
+        seeds = [run for run in system.runs if id(run) not in placed]
+        placed |= {id(run) for run in seeds}
+        several = taken.count(system.label) > 1
+        label = f"{system.label} on {corpus.label}" if several else system.label
+        if seeds:
+            rows.append((label, seeds))
+    return rows + [(run.name, [run]) for run in runs if id(run) not in placed]
 
 
 def _gaps(
@@ -157,15 +168,23 @@ def _samples(
 def _other_tables(
     corpora: Sequence[Corpus], named: Sequence[tuple[str, Run]], folders: Sequence[Baselines]
 ) -> tuple[Table, ...]:
-    systems = {name: about for folder in folders for name, about in folder.systems.items()}
-    prepared: dict[str, tuple[PreparedDataset, Corpus]] = {}
+    systems = [
+        (label if len(folders) == 1 else f"{label} [{folder.name}]", about)
+        for folder in folders
+        for label, about in ((baseline_system(n).label, a) for n, a in folder.systems.items())
+    ]
+    prepared: dict[str, tuple[str, PreparedDataset]] = {}
+    samples: dict[str, Table] = {}
     for corpus in corpora:
-        if corpus.prepared is not None:
-            prepared.setdefault(str(corpus.prepared.directory), (corpus.prepared, corpus))
+        for draw, dataset in corpus.prepared.items():
+            several = len(corpus.prepared) > 1
+            label = f"{corpus.label}, seed {draw}" if several else corpus.label
+            if str(dataset.directory) not in prepared:
+                prepared[str(dataset.directory)] = label, dataset
+                samples[label] = table_10(label, dataset, _history_length(corpus))
     tables = [cost_table(named, systems), baselines_table(systems)]
     if prepared:
-        tables.append(table_7([dataset for dataset, _ in prepared.values()]))
-        tables += [table_10(d, _history_length(corpus)) for d, corpus in prepared.values()]
+        tables += [table_7(list(prepared.values())), *samples.values()]
     return tuple(table for table in tables if table is not None)
 
 

@@ -1,27 +1,26 @@
-"""The datasets of a report: which runs and baselines were measured on the same users."""
+"""The datasets of a report: which runs and baselines were measured on the same users.
+
+Planted corpora that one law generated from different seeds are draws of one corpus: other users,
+but the same question, so that a system's runs on them are its seeds.
+"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
 from recalign.data.prepared import INFO_FILE, PreparedDataset, dataset_path, open_dataset
 from recalign.report.baselines import Baselines
-from recalign.report.entries import (
-    Entry,
-    System,
-    belongs,
-    datasets_of,
-    entries_of_baselines,
-    entries_of_system,
-    systems_of_runs,
-)
+from recalign.report.entries import Entry, entries_of_baselines, entries_of_system, over_draws
 from recalign.report.outcomes import Ranks, measure
 from recalign.report.predictions import Predictions
 from recalign.report.run import Run
+from recalign.report.systems import System, belongs, datasets_of, systems_of_runs
 
 _DEFAULT_DATA_DIR = "data"
 # A metric computed again from the predictions differs from results.json by rounding alone.
@@ -33,12 +32,12 @@ class Corpus:
     """A dataset and split with everything that was measured on it.
 
     Attributes:
-      label: the dataset's name, with a number where two sets of users have the same.
+      label: the dataset's name, and its split or a number where another has the same.
       name: the dataset's name.
       split: what was evaluated.
       systems: of runs, in the order in which they were given.
       entries: the lines of every table, runs' first.
-      prepared: the dataset, where it is at hand.
+      prepared: the dataset where it is at hand, of each draw; what is no planted corpus is draw 0.
       gaps: what could not be shown or does not agree, a sentence each.
     """
 
@@ -47,12 +46,41 @@ class Corpus:
     split: str
     systems: tuple[System, ...]
     entries: tuple[Entry, ...]
-    prepared: PreparedDataset | None
+    prepared: Mapping[int, PreparedDataset]
     gaps: tuple[str, ...]
 
     def of_kind(self, kind: str) -> list[Entry]:
         """The lines of a kind of task."""
         return [entry for entry in self.entries if entry.kind == kind]
+
+    @property
+    def item_ids(self) -> str:
+        """How the items are numbered; "" where the dataset is not at hand."""
+        return next((d.info.get("item_ids", "") for d in self.prepared.values()), "")
+
+
+@dataclasses.dataclass
+class _Users:
+    """A split's users and the runs that were measured on them."""
+
+    name: str
+    split: str
+    prepared: PreparedDataset | None
+    runs: list[Run]
+
+    @property
+    def law(self) -> str:
+        """What a planted corpus was drawn from; "" of any other dataset."""
+        info = self.prepared.info if self.prepared else {}
+        sources = info.get("sources") or []
+        if not any(isinstance(source, dict) and "synthetic" in source for source in sources):
+            return ""
+        return json.dumps([self.name, self.split, sources, info.get("item_ids")], sort_keys=True)
+
+    @property
+    def draw(self) -> int:
+        """The seed that a planted corpus was drawn with; 0 of any other dataset."""
+        return int(self.prepared.info["seed"]) if self.prepared and self.law else 0
 
 
 def gather(
@@ -60,77 +88,134 @@ def gather(
 ) -> list[Corpus]:
     """Sorts runs and baselines by what they were measured on.
 
-    Runs whose datasets have one name but which ask for other answers are kept apart: their users
-    are not the same.
+    Runs whose datasets have one name but which ask for other answers are kept apart, as their users
+    are not the same, unless they are draws of one planted corpus.
 
     Args:
       data_dir: where prepared datasets lie; None: where each run's config.gin says.
     """
-    groups: dict[tuple[str, str], list[list[Run]]] = {}
-    for run in runs:
-        for name in datasets_of(run):
-            assert run.results is not None
-            alike = groups.setdefault((name, run.results.split), [])
-            place = next((group for group in alike if _same_users(group[0], run, name)), None)
-            if place is None:
-                alike.append([run])
-            else:
-                place.append(run)
-    for folder in baselines:
-        groups.setdefault((folder.dataset, folder.split), [[]])
-    corpora = []
-    for (name, split), alike in groups.items():
-        for number, group in enumerate(alike, start=1):
-            label = name if len(alike) == 1 else f"{name} {number}"
-            beside = [b for b in baselines if (b.dataset, b.split) == (name, split)]
-            corpora.append(_corpus(label, name, split, group, beside, data_dir))
-            if len(alike) > 1:
-                gap = (
-                    f"Runs of {name} were measured on {len(alike)} different sets of users"
-                    f" or IDs; this is number {number}: {', '.join(run.name for run in group)}."
-                )
-                corpora[-1] = dataclasses.replace(corpora[-1], gaps=(gap, *corpora[-1].gaps))
+    found = _together(_users_of(runs, baselines, data_dir))
+    places = [next(iter(draws.values())) for draws in found]
+    splits = collections.defaultdict(set)
+    for users in places:
+        splits[users.name].add(users.split)
+    corpora: list[Corpus] = []
+    for draws, users in zip(found, places, strict=True):
+        label = users.name if len(splits[users.name]) == 1 else f"{users.name}, {users.split}"
+        alike = [u for u in places if (u.name, u.split) == (users.name, users.split)]
+        gaps = []
+        if len(alike) > 1:
+            number = 1 + [id(u) for u in alike].index(id(users))
+            label = f"{label} {number}"
+            names = ", ".join(run.name for each in draws.values() for run in each.runs)
+            gaps.append(
+                f"Runs of {users.name} were measured on {len(alike)} different sets of users"
+                f" or IDs; this is number {number}: {names}."
+            )
+        beside = [b for b in baselines if (b.dataset, b.split) == (users.name, users.split)]
+        corpora.append(_corpus(label, draws, beside, gaps))
     return corpora
 
 
-def _corpus(
-    label: str,
-    name: str,
-    split: str,
-    runs: Sequence[Run],
-    baselines: Sequence[Baselines],
-    data_dir: epath.PathLike | None,
-) -> Corpus:
-    systems = systems_of_runs(runs, name)
-    entries = [entry for system in systems for entry in entries_of_system(system, name)]
-    prepared, gaps = _prepared(name, split, runs, data_dir)
-    measured: list[Entry] = []
-    for folder in baselines:
-        known = prepared.info.get("fingerprint", "") if prepared else ""
-        if known and folder.fingerprint and known != folder.fingerprint:
-            gaps.append(
-                f"The baselines in {folder.name} were measured on another preparation of {name}"
-                " and are left out."
-            )
-        else:
-            measured += entries_of_baselines(folder.metrics, name, folder)
+def _users_of(
+    runs: Sequence[Run], baselines: Sequence[Baselines], data_dir: epath.PathLike | None
+) -> list[_Users]:
+    """Every set of users that anything was measured on."""
+    sets: list[_Users] = []
     for run in runs:
-        assert run.results is not None
-        measured += entries_of_baselines(run.results.references, name, None)
-    # The same baseline may stand in a folder and in every run's results.json: the first counts.
-    distinct: dict[tuple[str, str], Entry] = {}
-    for entry in measured:
-        distinct.setdefault((entry.system.key, entry.prompt), entry)
-    entries += distinct.values()
+        for name in datasets_of(run):
+            assert run.results is not None
+            split = run.results.split
+            prepared = _prepared(name, split, run, data_dir)
+            alike = [users for users in sets if (users.name, users.split) == (name, split)]
+            same = next((users for users in alike if _same(users, run, prepared)), None)
+            if same is None:
+                sets.append(_Users(name, split, prepared, [run]))
+            else:
+                same.runs.append(run)
+                same.prepared = same.prepared or prepared
+    for folder in baselines:
+        name, split = folder.dataset, folder.split
+        if not any((users.name, users.split) == (name, split) for users in sets):
+            sets.append(_Users(name, split, _prepared(name, split, None, data_dir), []))
+    return sets
+
+
+def _together(sets: Sequence[_Users]) -> list[dict[int, _Users]]:
+    """The draws of each corpus, ascending."""
+    corpora: list[dict[int, _Users]] = []
+    for users in sets:
+        for draws in corpora:
+            laws = {other.law for other in draws.values()}
+            if users.law and laws == {users.law} and users.draw not in draws:
+                draws[users.draw] = users
+                break
+        else:
+            corpora.append({users.draw: users})
+    return [dict(sorted(draws.items())) for draws in corpora]
+
+
+def _corpus(
+    label: str, draws: Mapping[int, _Users], baselines: Sequence[Baselines], gaps: list[str]
+) -> Corpus:
+    first = next(iter(draws.values()))
+    runs = [(draw, run) for draw, users in draws.items() for run in users.runs]
+    systems = systems_of_runs(runs, first.name)
+    entries = [entry for system in systems for entry in entries_of_system(system, first.name)]
+    measured: dict[tuple[str, str], list[Entry]] = {}
+    for draw, users in draws.items():
+        for entry in _baselines_of(users, draw, baselines):
+            measured.setdefault((entry.system.key, entry.prompt), []).append(entry)
+    entries += [over_draws(of_draws) for of_draws in measured.values()]
+    if not all(users.prepared for users in draws.values()):
+        gaps.append(
+            f"The prepared dataset {first.name} is not at hand, or is not the one that was"
+            " evaluated (--data_dir): there are no figures by history length or popularity, no"
+            " check of the beams against the catalogue, and no Tables 7 and 10."
+        )
+    for folder in baselines:
+        strange = [
+            model
+            for model in folder.metrics
+            if not any(_fits(folder, model, users) for users in draws.values())
+        ]
+        if strange:
+            gaps.append(
+                f"What {folder.name} has of {', '.join(strange)} was measured on another"
+                f" preparation of {first.name} and is left out."
+            )
+    prepared = {draw: users.prepared for draw, users in draws.items() if users.prepared}
     return Corpus(
         label,
-        name,
-        split,
+        first.name,
+        first.split,
         tuple(systems),
         tuple(entries),
         prepared,
         (*gaps, *_disagreements(entries)),
     )
+
+
+def _baselines_of(users: _Users, draw: int, baselines: Sequence[Baselines]) -> list[Entry]:
+    """The baselines' lines on a draw. The same one may stand in a folder and in every run's
+    results.json: the first counts."""
+    measured: list[Entry] = []
+    for folder in baselines:
+        fitting = {m: tasks for m, tasks in folder.metrics.items() if _fits(folder, m, users)}
+        measured += entries_of_baselines(fitting, users.name, folder, draw)
+    for run in users.runs:
+        assert run.results is not None
+        measured += entries_of_baselines(run.results.references, users.name, None, draw)
+    distinct: dict[tuple[str, str], Entry] = {}
+    for entry in measured:
+        distinct.setdefault((entry.system.key, entry.prompt), entry)
+    return list(distinct.values())
+
+
+def _fits(folder: Baselines, model: str, users: _Users) -> bool:
+    """Whether a model was measured on these users, as far as is known."""
+    known = users.prepared.info.get("fingerprint", "") if users.prepared else ""
+    return not known or folder.fingerprint(model) in ("", known)
 
 
 def _disagreements(entries: Sequence[Entry]) -> list[str]:
@@ -157,36 +242,31 @@ def item_predictions(run: Run, dataset: str) -> list[Predictions]:
     ]
 
 
-def _same_users(run: Run, other: Run, dataset: str) -> bool:
-    """Whether the answers that both ask for are the same, user by user."""
-    mine, theirs = item_predictions(run, dataset), item_predictions(other, dataset)
-    if not mine or not theirs:
-        return True
-    answers = dict(zip(mine[0].rows.tolist(), mine[0].targets, strict=True))
-    return all(
-        answers.get(row, target) == target
-        for row, target in zip(theirs[0].rows.tolist(), theirs[0].targets, strict=True)
-    )
+def _same(users: _Users, run: Run, prepared: PreparedDataset | None) -> bool:
+    """Whether a run's users are these: by their answers or, where it names none, its dataset."""
+    known = [p for other in users.runs for p in item_predictions(other, users.name)]
+    asked = item_predictions(run, users.name)
+    if known and asked:
+        answers = dict(zip(known[0].rows.tolist(), known[0].targets, strict=True))
+        return all(
+            answers.get(row, target) == target
+            for row, target in zip(asked[0].rows.tolist(), asked[0].targets, strict=True)
+        )
+    if users.prepared and prepared:
+        return users.prepared.info.get("fingerprint") == prepared.info.get("fingerprint")
+    return True
 
 
 def _prepared(
-    name: str, split: str, runs: Sequence[Run], data_dir: epath.PathLike | None
-) -> tuple[PreparedDataset | None, list[str]]:
-    places = [data_dir] if data_dir else []
-    if not data_dir:
-        places = [run.configuration.data_dir for run in runs if run.configuration]
-        places = [place for place in places if place] or [_DEFAULT_DATA_DIR]
-    for place in dict.fromkeys(places):
-        if not (dataset_path(name, place) / INFO_FILE).exists():
-            continue
-        dataset = open_dataset(name, place)
-        if all(_answers_agree(dataset, split, run) for run in runs):
-            return dataset, []
-    return None, [
-        f"The prepared dataset {name} is not at hand, or is not the one that was evaluated"
-        " (--data_dir): there are no figures by history length or popularity, no check of the"
-        " beams against the catalogue, and no Tables 7 and 10."
-    ]
+    name: str, split: str, run: Run | None, data_dir: epath.PathLike | None
+) -> PreparedDataset | None:
+    """The dataset that a run was evaluated on, where it is at hand."""
+    of_run = run.configuration.data_dir if run and run.configuration else None
+    place = data_dir or of_run or _DEFAULT_DATA_DIR
+    if not (dataset_path(name, place) / INFO_FILE).exists():
+        return None
+    dataset = open_dataset(name, place)
+    return dataset if run is None or _answers_agree(dataset, split, run) else None
 
 
 def _answers_agree(dataset: PreparedDataset, split: str, run: Run) -> bool:

@@ -62,7 +62,7 @@ def cost(run: Run) -> Cost:
 
 
 def cost_table(
-    runs: Sequence[tuple[str, Run]], baselines: Mapping[str, Mapping[str, Any]]
+    runs: Sequence[tuple[str, Run]], baselines: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> Table | None:
     """A row a run, named as in the tables, and a row a baseline whose time is known."""
     rows: list[tuple[Cell, ...]] = []
@@ -81,7 +81,7 @@ def cost_table(
                 _cell(found.device_hours, "{:.2f}"),
             )
         )
-    for name, system in baselines.items():
+    for name, system in baselines:
         if "seconds" in system:
             whole = float(system["seconds"])
             rows.append(

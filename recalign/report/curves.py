@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Sequence
 
 from recalign.report.charts import Chart, Line, ends, line_chart
 from recalign.report.comparison import HEADLINES
@@ -10,23 +11,17 @@ from recalign.report.run import Record, Run
 
 _LOSS = "loss"
 
-Points = tuple[Sequence[float], Sequence[float]]
 
-
-def curves(runs: Sequence[tuple[str, Run]]) -> list[Chart]:
-    """The charts that these runs, each with its name, have anything for."""
-    charts = [_chart("Training loss", {n: _points(r.records, "train", _LOSS) for n, r in runs})]
-    charts.append(
-        _chart("Validation loss", {n: _points(r.records, "eval", _LOSS) for n, r in runs})
-    )
-    for name in sorted({name for _, run in runs for name in _headlines(run.records)}):
-        charts.append(
-            _chart(
-                f"Validation: {name.removeprefix('tasks/').replace('/', ', ')}",
-                {n: _points(r.records, "eval", name) for n, r in runs},
-                from_zero=True,
-            )
-        )
+def curves(rows: Sequence[tuple[str, Sequence[Run]]]) -> list[Chart]:
+    """The charts that these rows, each with the runs of its seeds, have anything for."""
+    charts = [
+        _chart("Training loss", rows, "train", _LOSS),
+        _chart("Validation loss", rows, "eval", _LOSS),
+    ]
+    names = {name for _, runs in rows for run in runs for name in _headlines(run.records)}
+    for name in sorted(names):
+        title = f"Validation: {name.removeprefix('tasks/').replace('/', ', ')}"
+        charts.append(_chart(title, rows, "eval", name, from_zero=True))
     return [chart for chart in charts if chart is not None]
 
 
@@ -44,19 +39,38 @@ def _headlines(records: Sequence[Record]) -> list[str]:
     return [name for name in found if name is not None]
 
 
-def _points(records: Sequence[Record], kind: str, name: str) -> Points:
-    found = [r for r in records if r.kind == kind and name in r.values]
-    return [record.step for record in found], [record.values[name] for record in found]
-
-
-def _chart(title: str, series: Mapping[str, Points], *, from_zero: bool = False) -> Chart | None:
-    series = {label: points for label, points in series.items() if points[0]}
-    if not series:
+def _line(label: str, runs: Sequence[Run], kind: str, name: str) -> Line | None:
+    """The mean over the seeds of every step that all of them have, and how far apart they are."""
+    of_seeds = [
+        {r.step: r.values[name] for r in run.records if r.kind == kind and name in r.values}
+        for run in runs
+    ]
+    of_seeds = [values for values in of_seeds if values]
+    if not of_seeds:
         return None
+    steps = sorted(set.intersection(*map(set, of_seeds)))
+    values = [[of_seed[step] for of_seed in of_seeds] for step in steps]
+    spread = {"low": [*map(min, values)], "high": [*map(max, values)]} if len(of_seeds) > 1 else {}
+    return Line(label, steps, [*map(statistics.fmean, values)], **spread)
+
+
+def _chart(
+    title: str,
+    rows: Sequence[tuple[str, Sequence[Run]]],
+    kind: str,
+    name: str,
+    *,
+    from_zero: bool = False,
+) -> Chart | None:
+    lines = [_line(label, runs, kind, name) for label, runs in rows]
+    found = [line for line in lines if line is not None and line.x]
+    if not found:
+        return None
+    seeds = " A bar is from the lowest to the highest seed." if any(x.low for x in found) else ""
     return line_chart(
         title,
-        [Line(label, *points) for label, points in series.items()],
+        found,
         x_label="step",
-        summary=f"{title} by training step. {ends(series, 'step')}.",
+        summary=f"{title} by training step. {ends(found, 'step')}.{seeds}",
         y_from_zero=from_zero,
     )

@@ -12,16 +12,16 @@ from recalign.data.statistics import (
     PAPER_TABLE_10,
     dataset_statistics,
 )
-from recalign.report.tables import MISSING, Cell, Table
+from recalign.report.tables import MISSING, Cell, Table, key_of
 
 _COLUMNS_7 = ("users", "items", "interactions", "sparsity %", "sequence length")
 
 
-def table_7(datasets: Sequence[PreparedDataset]) -> Table:
-    """A row a dataset, and the paper's row below those that it has."""
+def table_7(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table:
+    """A row a dataset, by its label, and the paper's row below those that it has."""
     rows = []
-    for dataset in datasets:
-        rows.append((Cell(dataset.name), *_figures_7(dataset.info)))
+    for label, dataset in datasets:
+        rows.append((Cell(label), *_figures_7(dataset.info)))
         if dataset.name in PAPER_TABLE_7:
             paper = PAPER_TABLE_7[dataset.name]
             rows.append((Cell(f"{dataset.name}, paper"), *_figures_7(paper)))
@@ -43,8 +43,8 @@ def _figures_7(figures: dict) -> list[Cell]:
     ]
 
 
-def table_10(dataset: PreparedDataset, history_length: int) -> Table:
-    """A row a task: samples of each split."""
+def table_10(label: str, dataset: PreparedDataset, history_length: int) -> Table:
+    """A row a task: samples of each split of a dataset, by its label."""
     statistics = dataset_statistics(dataset, history_length)
     paper = PAPER_TABLE_10.get(dataset.name)
     rows = []
@@ -60,8 +60,8 @@ def table_10(dataset: PreparedDataset, history_length: int) -> Table:
         notes.append("DS: sampled anew at every epoch; ours is the number of samples an epoch.")
     notes += [f"No {task}: {why}." for task, why in statistics.get("omitted", {}).items()]
     return Table(
-        key=f"table-10-{dataset.name}",
-        title=f"Table 10. Samples: {dataset.name}",
+        key=key_of("table", 10, label),
+        title=f"Table 10. Samples: {label}",
         groups=tuple((split, 2) for split in SPLITS) if paper else (),
         columns=("task", *(("paper", "ours") * 3 if paper else SPLITS)),
         rows=tuple(rows),

@@ -14,8 +14,8 @@ from recalign import metrics
 from recalign.report.bootstrap import Interval, percentiles, resampled_aucs, resampled_means
 from recalign.report.corpora import Corpus
 from recalign.report.entries import KINDS, Entry, shared_rows
-from recalign.report.outcomes import main_metric, metrics_of
-from recalign.report.tables import MISSING, Cell, Table, figure, metric_name, signed
+from recalign.report.outcomes import draw_of, main_metric, metrics_of
+from recalign.report.tables import MISSING, Cell, Table, figure, key_of, metric_name, signed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Difference:
     """`first` less `second` in a metric.
 
     Attributes:
-      value: over the users that both were measured on.
+      figures: of both, over the users that both were measured on.
+      of_seeds: of each seed alone, where both have as many, on the same draws; else empty.
       interval: 95 %, None where the users' outcomes are not known of both.
       percent: the difference in percent of `second`, as the paper's Δ; None where that is 0.
       percent_interval: 95 %, of the ratio.
@@ -33,11 +34,17 @@ class Difference:
     first: Entry
     second: Entry
     metric: str
-    value: float
+    figures: tuple[float, float]
+    of_seeds: tuple[float, ...]
     interval: Interval | None
     percent: float | None
     percent_interval: Interval | None
     users: int
+
+    @property
+    def value(self) -> float:
+        """`first` less `second`."""
+        return self.figures[0] - self.figures[1]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -57,15 +64,32 @@ def difference(first: Entry, second: Entry, metric: str) -> Difference | None:
         interval = percentiles(resampled_a - resampled_b)
         if resampled_b.min() > 0:
             percent_interval = percentiles(100 * (resampled_a / resampled_b - 1))
-    percent = 100 * (a / b - 1) if b > 0 else None
-    return Difference(first, second, metric, a - b, interval, percent, percent_interval, len(rows))
+    return Difference(
+        first,
+        second,
+        metric,
+        (a, b),
+        _of_seeds(first, second, metric),
+        interval,
+        100 * (a / b - 1) if b > 0 else None,
+        percent_interval,
+        len(rows),
+    )
+
+
+def _of_seeds(first: Entry, second: Entry, metric: str) -> tuple[float, ...]:
+    draws = [[draw_of(outcome) for outcome in entry.outcomes] for entry in (first, second)]
+    if draws[0] != draws[1] or len(draws[0]) < 2:
+        return ()
+    return tuple(np.subtract(first.values[metric], second.values[metric]).tolist())
 
 
 def _figure(entry: Entry, metric: str, rows: Int64[np.ndarray, " n"]) -> float:
     """The metric over these users, the mean over seeds."""
     if entry.kind == "rating":
-        labels = entry.labels(rows)
-        return float(np.mean([metrics.auc_roc(line, labels) for line in entry.scores(rows)]))
+        of_draws = entry.scores(rows)
+        areas = [metrics.auc_roc(line, labels) for lines, labels in of_draws for line in lines]
+        return float(np.mean(areas))
     return float(entry.gains(metric, rows).mean())
 
 
@@ -92,9 +116,14 @@ def _resampled(first: Entry, second: Entry, metric: str) -> tuple[np.ndarray, np
 
 @functools.lru_cache(maxsize=256)
 def _areas(entry: Entry, rows: bytes) -> Float64[np.ndarray, " resamples"]:
-    """An entry's areas, the mean over seeds; the same rows are drawn alike for every entry."""
-    users = np.frombuffer(rows, np.int64)
-    return resampled_aucs(entry.scores(users), entry.labels(users)).mean(axis=0)
+    """An entry's areas, the mean over seeds; the same rows are drawn alike for every entry, those
+    of each draw among themselves."""
+    of_draws = entry.scores(np.frombuffer(rows, np.int64))
+    areas = [
+        resampled_aucs(scores, labels, seed=number)
+        for number, (scores, labels) in enumerate(of_draws)
+    ]
+    return np.concatenate(areas).mean(axis=0)
 
 
 def best(entries: Sequence[Entry], metric: str) -> Entry | None:
@@ -148,10 +177,13 @@ def claims(corpus: Corpus, kind: str) -> list[Difference]:
     return [each for each in found if each is not None]
 
 
-def differences_table(label: str, kind: str, claimed: Sequence[Difference]) -> Table | None:
-    """The claims as a table; None where there are none."""
+def differences_table(
+    title: str, claimed: Sequence[Difference], notes: Sequence[str] = ()
+) -> Table | None:
+    """Differences as a table, "Differences: {title}"; None where there are none."""
     if not claimed:
         return None
+    seeds = ("In small, the difference of each seed.",) if any(d.of_seeds for d in claimed) else ()
     rows = []
     for each in claimed:
         interval = each.interval
@@ -160,9 +192,8 @@ def differences_table(label: str, kind: str, claimed: Sequence[Difference]) -> T
                 Cell(each.first.label),
                 Cell(each.second.label),
                 Cell(metric_name(each.metric)),
-                Cell(figure(each.first.mean(each.metric)), each.first.mean(each.metric)),
-                Cell(figure(each.second.mean(each.metric)), each.second.mean(each.metric)),
-                Cell(signed(each.value, 4), each.value),
+                *(Cell(figure(value), value) for value in each.figures),
+                Cell(signed(each.value, 4), each.value, note=_seeds(each.of_seeds)),
                 Cell(span(interval, 4), interval.low if interval else None),
                 Cell(signed(each.percent, 1), each.percent),
                 Cell(verdict(interval)),
@@ -170,14 +201,19 @@ def differences_table(label: str, kind: str, claimed: Sequence[Difference]) -> T
             )
         )
     return Table(
-        key=f"differences-{kind}-{label}".replace(" ", "-"),
-        title=f"Differences in {kind} on {label}",
+        key=key_of("differences", title),
+        title=f"Differences: {title}",
         columns=(
             "system", "against", "metric", "its figure", "the other's", "difference",
             "95 % interval", "in percent", "verdict", "users",
         ),
         rows=tuple(rows),
+        notes=(*notes, *seeds),
     )  # fmt: skip
+
+
+def _seeds(differences: Sequence[float]) -> str:
+    return f"by seed {', '.join(signed(d, 4) for d in differences)}" if differences else ""
 
 
 def span(interval: Interval | None, digits: int) -> str:

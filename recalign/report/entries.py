@@ -1,81 +1,33 @@
-"""Systems, and the lines that they are in tables: one task, one way of decoding, all seeds."""
+"""The lines that systems are in tables: one task, one way of decoding, all seeds."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from recalign.report.baselines import Baselines
-from recalign.report.outcomes import Outcomes, Ranks, Scores, gains, metrics_of
-from recalign.report.run import Metrics, Run
+from recalign.report.outcomes import (
+    DRAW,
+    Outcomes,
+    Ranks,
+    Scores,
+    draw_of,
+    gains,
+    in_draw,
+    metrics_of,
+)
+from recalign.report.run import Metrics
+from recalign.report.systems import TIGER, System, baseline_system, belongs
 
 KINDS = ("retrieval", "ranking", "rating")
-OPTIMUM = "optimum"
-ZERO_SHOT = "zero_shot"
-
-_MIXTURES = {
-    "reat": "ReAT",
-    "raat": "RaAT",
-    "rpat": "RpAT",
-    "ut": "UT",
-    "ut_at": "UT+AT",
-    "ut_ie": "UT+IE",
-    "p5": "P5",
-    ZERO_SHOT: "zero-shot",
-    "retrieval_mlm": "retrieval+MLM",
-    "ranking_mlm": "ranking+MLM",
-    "ranking_mlm_mim": "ranking+MLM+MIM",
-    "rating_mlm": "rating+MLM",
-}
-_BASELINES = {
-    "popularity": "Popularity",
-    "optimum": "Optimum",
-    "history": "History",
-    "caser": "Caser",
-    "hgn": "HGN",
-    "gru4rec": "GRU4Rec",
-    "bert4rec": "BERT4Rec",
-    "fdsa": "FDSA",
-    "sasrec": "SASRec",
-    "s3rec": "S³-Rec",
-    "tiger": "TIGER",
-    "itemknn": "ItemKNN",
-    "bprmf": "BPR-MF",
-    "bprmlp": "BPR-MLP",
-    "simplex": "SimpleX",
-    "dmf": "DMF",
-    "widedeep": "Wide&Deep",
-}
 # Held-out templates of P5 are evaluated as one of recalign's own kinds; 5-5 has its own table.
-_OWN_PROMPTS = (*KINDS, "p5_sequential", "p5_2_7", "p5_rating")
+_OWN_PROMPTS = (*KINDS, TIGER, "p5_sequential", "p5_2_7", "p5_rating")
 _P5_DIRECT = "p5_direct"
-
-
-@dataclasses.dataclass(frozen=True)
-class System:
-    """What was measured: a mixture on a model, with a run a seed, or a baseline.
-
-    Attributes:
-      label: its name in tables.
-      key: "reat/xl" where the paper's rows have such a model, "sasrec" for a baseline.
-      is_ours: whether it is one of the paper's own kind ([Ours] in its tables).
-      runs: those of a run's seeds; none for a baseline.
-    """
-
-    label: str
-    key: str
-    is_ours: bool
-    runs: tuple[Run, ...] = ()
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether it is what no system can pass."""
-        return self.key == OPTIMUM
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,8 +39,9 @@ class Entry:
       prompt: the task's name without its dataset's.
       restricted: whether only the prompt's candidates could be decoded.
       values: of every metric, one a seed.
-      outcomes: of every user, one a seed; none where they are not known.
-      num_examples: how many users.
+      outcomes: of every user, one a seed; none where they are not known. Users of one draw of a
+        planted corpus are apart from those of another (`outcomes.in_draw`).
+      num_examples: how many users, of all draws.
     """
 
     system: System
@@ -129,36 +82,40 @@ class Entry:
         return statistics.stdev(values) if len(values) > 1 else None
 
     def rows(self) -> Int64[np.ndarray, " n"]:
-        """The users whose outcomes are known in every seed, ascending; all where none are."""
-        rows = [outcome.rows for outcome in self.outcomes]
-        return _common(rows) if rows else np.zeros(0, np.int64)
+        """The users whose outcomes are known in every seed of their draw, ascending."""
+        known = [_common([outcome.rows for outcome in seeds]) for seeds in _draws(self.outcomes)]
+        return np.concatenate([np.zeros(0, np.int64), *known])
 
     def gains(self, metric: str, rows: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """Each user's share in a metric of ranks, the mean over the seeds."""
-        return np.mean(
-            [gains(outcome.ranks[_places(outcome, rows)], metric) for outcome in self._ranks()],
-            axis=0,
-        )
+        """The share in a metric of ranks of each of some users of `rows()`, the mean over seeds."""
+        ranks = [outcome for outcome in self.outcomes if isinstance(outcome, Ranks)]
+        of_draws = [
+            np.mean([gains(each.ranks[_places(each, rows)], metric) for each in seeds], axis=0)
+            for seeds in _draws(ranks)
+        ]
+        return np.concatenate(of_draws)
 
-    def scores(self, rows: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, "seeds n"]:
-        """Each user's score, a line a seed."""
-        return np.stack([outcome.scores[_places(outcome, rows)] for outcome in self._scores()])
-
-    def labels(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-        """Whether each user liked the item."""
-        first = self._scores()[0]
-        return first.labels[_places(first, rows)].astype(np.int64)
-
-    def _ranks(self) -> list[Ranks]:
-        return [outcome for outcome in self.outcomes if isinstance(outcome, Ranks)]
-
-    def _scores(self) -> list[Scores]:
-        return [outcome for outcome in self.outcomes if isinstance(outcome, Scores)]
+    def scores(
+        self, rows: Int64[np.ndarray, " n"]
+    ) -> list[tuple[Float64[np.ndarray, "seeds n"], Int64[np.ndarray, " n"]]]:
+        """The scores of some users of `rows()`, a line a seed, and who liked the item; a pair a
+        draw."""
+        scores = [outcome for outcome in self.outcomes if isinstance(outcome, Scores)]
+        return [
+            (
+                np.stack([each.scores[_places(each, rows)] for each in seeds]),
+                seeds[0].labels[_places(seeds[0], rows)].astype(np.int64),
+            )
+            for seeds in _draws(scores)
+        ]
 
 
 def shared_rows(entries: Sequence[Entry]) -> Int64[np.ndarray, " n"]:
     """The users that every entry has outcomes of, ascending."""
     return _common([entry.rows() for entry in entries])
+
+
+_AnyOutcomes = TypeVar("_AnyOutcomes", Outcomes, Ranks, Scores)
 
 
 def _common(rows: Sequence[Int64[np.ndarray, " n"]]) -> Int64[np.ndarray, " n"]:
@@ -168,8 +125,17 @@ def _common(rows: Sequence[Int64[np.ndarray, " n"]]) -> Int64[np.ndarray, " n"]:
     return common
 
 
-def _places(outcome: Outcomes, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    return np.searchsorted(outcome.rows, rows)
+def _draws(outcomes: Sequence[_AnyOutcomes]) -> list[list[_AnyOutcomes]]:
+    """The outcomes of each draw's users, one a seed, the draws ascending."""
+    draws: dict[int, list[_AnyOutcomes]] = {}
+    for outcome in outcomes:
+        draws.setdefault(draw_of(outcome), []).append(outcome)
+    return [draws[draw] for draw in sorted(draws)]
+
+
+def _places(outcome: Outcomes, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
+    """Where those of `rows` that are of an outcome's draw stand in it."""
+    return np.searchsorted(outcome.rows, rows[rows // DRAW == draw_of(outcome)])
 
 
 def kind_of(metrics: Metrics) -> str | None:
@@ -181,71 +147,58 @@ def kind_of(metrics: Metrics) -> str | None:
     return "retrieval" if "hr@10" in metrics else None
 
 
-def systems_of_runs(runs: Sequence[Run], dataset: str) -> list[System]:
-    """Groups runs that differ in their seed alone, in the order in which they were given."""
-    groups: dict[object, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(_identity(run), []).append(run)
-    named = [(_label(group[0], dataset), group) for group in groups.values()]
-    labels = [label for label, _ in named]
-    return [
-        System(
-            label if labels.count(label) == 1 else f"{label} [{group[0].name}]",
-            _key(group[0], dataset),
-            _prefix(group[0], dataset) not in ("p5", ZERO_SHOT),
-            tuple(group),
-        )
-        for label, group in named
-    ]
-
-
 def entries_of_system(system: System, dataset: str) -> list[Entry]:
     """The lines of a mixture's runs."""
-    assert system.runs[0].results is not None
+    evaluated = [
+        (draw, run, run.results.tasks)
+        for draw, run in zip(system.draws, system.runs, strict=True)
+        if run.results
+    ]
+    tasks = [t for _, run, tasks in evaluated for t in tasks if belongs(t, run, dataset)]
     entries = []
-    for task, metrics in system.runs[0].results.tasks.items():
-        kind = kind_of(metrics)
-        if kind is None or not belongs(task, system.runs[0], dataset):
+    for task in dict.fromkeys(tasks):
+        seeds = [(draw, run, tasks[task]) for draw, run, tasks in evaluated if task in tasks]
+        kind = kind_of(seeds[0][2])
+        if kind is None:
             continue
-        of_runs = [run for run in system.runs if run.results and task in run.results.tasks]
-        for restricted in (False, True):
-            suffix = "_candidates" if restricted else ""
+        for decoding in ("", "candidates"):
+            suffix = f"_{decoding}" if decoding else ""
             values = {
-                metric: tuple(run.results.tasks[task][f"{metric}{suffix}"] for run in of_runs)  # type: ignore[union-attr]
+                metric: tuple(metrics[f"{metric}{suffix}"] for *_, metrics in seeds)
                 for metric in metrics_of(kind)
-                if f"{metric}{suffix}" in metrics
+                if all(f"{metric}{suffix}" in metrics for *_, metrics in seeds)
             }
             if not values:
                 continue
-            decoding = "candidates" if restricted else ""
             outcomes = [
-                run.predictions[task].outcomes[decoding]
-                for run in of_runs
+                in_draw(run.predictions[task].outcomes[decoding], draw)
+                for draw, run, _ in seeds
                 if task in run.predictions and decoding in run.predictions[task].outcomes
             ]
-            known = len(outcomes) == len(of_runs)
             entries.append(
                 Entry(
                     system,
                     kind,
                     task.removesuffix(f"_{dataset}"),
-                    restricted,
+                    bool(decoding),
                     values,
-                    tuple(outcomes) if known else (),
-                    _count(metrics),
+                    tuple(outcomes) if len(outcomes) == len(seeds) else (),
+                    _users({draw: metrics for draw, _, metrics in seeds}),
                 )
             )
     return entries
 
 
 def entries_of_baselines(
-    tasks_of_systems: Mapping[str, Mapping[str, Metrics]], dataset: str, source: Baselines | None
+    tasks_of_systems: Mapping[str, Mapping[str, Metrics]],
+    dataset: str,
+    source: Baselines | None,
+    draw: int = 0,
 ) -> list[Entry]:
     """The lines of baselines, of a folder or as a run's results.json refers to them."""
     entries = []
     for name, tasks in tasks_of_systems.items():
-        key = re.sub(r"[^a-z0-9]", "", name.lower())
-        system = System(_BASELINES.get(key, name), key, is_ours=False)
+        system = baseline_system(name)
         for task, metrics in tasks.items():
             kind = kind_of(metrics)
             if kind is None or not task.endswith(f"_{dataset}"):
@@ -258,64 +211,31 @@ def entries_of_baselines(
                     task.removesuffix(f"_{dataset}"),
                     False,
                     {m: (metrics[m],) for m in metrics_of(kind) if m in metrics},
-                    (outcome,) if outcome else (),
-                    _count(metrics),
+                    (in_draw(outcome, draw),) if outcome else (),
+                    _users({draw: metrics}),
                 )
             )
     return entries
 
 
-def datasets_of(run: Run) -> list[str]:
-    """The datasets that a run was evaluated on."""
-    return run.results.dataset.split(",") if run.results else []
-
-
-def belongs(task: str, run: Run, dataset: str) -> bool:
-    """Whether a run's task is one of this dataset."""
-    names = [name for name in datasets_of(run) if task.endswith(f"_{name}")]
-    return max(names, key=len) == dataset if names else datasets_of(run) == [dataset]
-
-
-def _count(metrics: Metrics) -> int | None:
-    return int(metrics["num_examples"]) if "num_examples" in metrics else None
-
-
-def _identity(run: Run) -> object:
-    assert run.results is not None
-    if run.configuration is None:
-        return run.name
-    results = run.results
-    zero_shot = is_zero_shot(run)
-    return (
-        results.mixture,
-        results.engine,
-        results.split,
-        zero_shot,
-        run.configuration.without_seed(),
+def over_draws(entries: Sequence[Entry]) -> Entry:
+    """One line of a baseline's lines on the draws of a planted corpus."""
+    first = entries[0]
+    return dataclasses.replace(
+        first,
+        values={
+            metric: tuple(value for entry in entries for value in entry.values[metric])
+            for metric in first.values
+            if all(metric in entry.values for entry in entries)
+        },
+        outcomes=tuple(outcome for entry in entries for outcome in entry.outcomes)
+        if all(entry.outcomes for entry in entries)
+        else (),
+        num_examples=sum(entry.num_examples or 0 for entry in entries) or None,
     )
 
 
-def is_zero_shot(run: Run) -> bool:
-    """Whether a pre-trained model was evaluated before any fine-tuning."""
-    return (
-        run.configuration is not None
-        and run.results is not None
-        and run.configuration.model.pretrained
-        and run.results.checkpoint_step == run.configuration.first_step
-    )
-
-
-def _prefix(run: Run, dataset: str) -> str:
-    assert run.results is not None
-    return ZERO_SHOT if is_zero_shot(run) else run.results.mixture.removesuffix(f"_{dataset}")
-
-
-def _label(run: Run, dataset: str) -> str:
-    mixture = _MIXTURES.get(_prefix(run, dataset), _prefix(run, dataset))
-    return mixture if run.configuration is None else f"{mixture}, {run.configuration.model.short}"
-
-
-def _key(run: Run, dataset: str) -> str:
-    model = run.configuration.model if run.configuration else None
-    size = model.size if model and model.pretrained else ""
-    return f"{_prefix(run, dataset)}/{size}"
+def _users(of_draws: Mapping[int, Metrics]) -> int | None:
+    """How many users there are, by the metrics of each draw."""
+    counts = [metrics.get("num_examples", 0.0) for metrics in of_draws.values()]
+    return int(np.nansum(counts)) or None

@@ -40,6 +40,19 @@ class Scores:
 
 Outcomes = Ranks | Scores
 
+DRAW = 1 << 32
+"""From a user's row in one draw of a planted corpus to the same row in the next: another user."""
+
+
+def draw_of(outcomes: Outcomes) -> int:
+    """Whose outcomes they are; of datasets that are no planted corpus 0."""
+    return int(outcomes.rows[0]) // DRAW
+
+
+def in_draw(outcomes: Outcomes, draw: int) -> Outcomes:
+    """The outcomes of a draw's users, apart from those of all other draws."""
+    return dataclasses.replace(outcomes, rows=outcomes.rows + draw * DRAW)
+
 
 def gains(ranks: Float64[np.ndarray, " n"], metric: str) -> Float64[np.ndarray, " n"]:
     """Each user's share in "hr@K" or "ndcg@K": the metric is their mean.

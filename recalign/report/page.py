@@ -56,7 +56,7 @@ def write_report(
 def _paragraphs(found: Content) -> list[str]:
     gaps = [f"{name}: {gap}" for name, gap in found.gaps]
     headlines = [headline.sentence() for headline in found.headlines]
-    return [*found.lead, *headlines, *found.leaks, *gaps]
+    return [*found.lead, *headlines, *gaps]
 
 
 def render(found: Content) -> str:

@@ -9,13 +9,15 @@ from recalign.report import paper
 from recalign.report.comparison import share_of_optimum
 from recalign.report.corpora import Corpus
 from recalign.report.differences import Difference, as_the_paper, best, difference, others, ours
-from recalign.report.entries import OPTIMUM, Entry
+from recalign.report.entries import Entry
 from recalign.report.outcomes import main_metric
+from recalign.report.systems import OPTIMUM
 from recalign.report.tables import (
     MISSING,
     Cell,
     Table,
     figure,
+    key_of,
     marks,
     metric_name,
     percent,
@@ -48,7 +50,7 @@ def paper_tables(corpus: Corpus) -> list[Table]:
 def paper_alone(names: Sequence[str]) -> list[Table]:
     """The paper's tables of the datasets that nothing of ours was measured on."""
     return [
-        _table(of_paper, of_paper.rows[name], [], Corpus(name, name, "test", (), (), None, ()))
+        _table(of_paper, of_paper.rows[name], [], Corpus(name, name, "test", (), (), {}, ()))
         for of_paper in paper.TABLES
         for name in names
         if name in of_paper.rows
@@ -135,7 +137,7 @@ def _table(
         groups = [*groups, ("", 1)] if groups else []
     where = paper.DATASETS.get(corpus.label, corpus.label)
     return Table(
-        key=f"table-{of_paper.number}-{corpus.label}".replace(" ", "-"),
+        key=key_of("table", of_paper.number, corpus.label),
         title=f"Table {of_paper.number}. {of_paper.title}: {where}",
         groups=tuple(groups),
         columns=("system", *names),

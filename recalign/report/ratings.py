@@ -64,5 +64,5 @@ def calibration(scores: Float64[np.ndarray, " n"], labels: Int64[np.ndarray, " n
 
 def first_seed(entry: Entry) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """The scores and labels that the curves are drawn of."""
-    rows = entry.rows()
-    return entry.scores(rows)[0], entry.labels(rows)
+    scores, labels = entry.scores(entry.rows())[0]
+    return scores[0], labels

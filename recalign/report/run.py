@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -57,8 +58,24 @@ class Run:
     gaps: tuple[str, ...]
 
 
-def read_run(directory: epath.PathLike) -> Run:
+def names_of(directories: Sequence[epath.PathLike]) -> list[str]:
+    """Short names that tell directories apart: of each the shortest end that no other has.
+
+    >>> names_of(["runs/seed0/ut", "runs/seed1/ut", "runs/reat"])
+    ['seed0/ut', 'seed1/ut', 'reat']
+    """
+    paths = [epath.Path(directory).parts for directory in directories]
+    ends = [["/".join(path[-count:]) for count in range(1, len(path) + 1)] for path in paths]
+    counts = collections.Counter(end for of_path in ends for end in of_path)
+    return [next((end for end in of if counts[end] == 1), of[-1]) for of in ends]
+
+
+def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
     """Reads a run's MODEL_DIR; `predictions` are by task, those of the split of results.json.
+
+    Args:
+      directory: the run's.
+      name: how the report calls it; the directory's own name by default.
 
     Raises:
       UserError: there is no such directory, nothing of a run in it, or results.json is damaged.
@@ -69,7 +86,7 @@ def read_run(directory: epath.PathLike) -> Run:
     gaps: list[str] = []
     results = _read_results(path / "results.json", gaps)
     run = Run(
-        name=path.name,
+        name=name or path.name,
         results=results,
         records=_read_records(path / "metrics.jsonl", gaps),
         predictions=_read_predictions(path / "predictions", results, gaps) if results else {},
@@ -85,17 +102,28 @@ def parse_results(raw: object, source: str = "results") -> Results:
     """Checks the shape of a results.json that is already parsed."""
     if not isinstance(raw, dict) or not isinstance(raw.get("tasks"), dict):
         raise UserError(f'{source}: not a results file, it has no object "tasks"')
+    step = raw.get("checkpoint_step")
+    if not isinstance(step, int | None):
+        raise UserError(f'{source}: "checkpoint_step" is no whole number but {step!r}')
     return Results(
         dataset=str(raw.get("dataset", "unknown")),
         mixture=str(raw.get("mixture", "unknown")),
-        checkpoint_step=raw.get("checkpoint_step"),
+        checkpoint_step=step,
         split=str(raw.get("split", "unknown")),
         engine=str(raw.get("engine", "unknown")),
         tasks=metrics_of_tasks(raw["tasks"], source),
         references=metrics_of_systems(raw.get("references") or {}, source),
-        versions=raw.get("versions") or {},
-        device=raw.get("device") or {},
+        versions=object_of(raw, "versions", source),
+        device=object_of(raw, "device", source),
     )
+
+
+def object_of(raw: Mapping[str, Any], name: str, source: str) -> Mapping[str, Any]:
+    """An object in a results file; empty where there is none."""
+    value = raw.get(name) or {}
+    if not isinstance(value, dict):
+        raise UserError(f'{source}: "{name}" is no object')
+    return value
 
 
 def metrics_of_systems(systems: object, source: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -181,7 +209,14 @@ def _read_predictions(
         if not path.exists():
             gaps.append(f"No predictions/{path.name}: {task} has no intervals and no samples.")
             continue
-        predictions = read_predictions(_json_lines(path, gaps))
+        try:
+            predictions = read_predictions(_json_lines(path, gaps))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            gaps.append(
+                f"predictions/{path.name} is damaged ({error!r}): {task} has no intervals and no"
+                " samples."
+            )
+            continue
         if predictions is not None:
             found[task] = predictions
     return found
@@ -196,7 +231,7 @@ def _read_configuration(path: epath.Path, gaps: list[str]) -> Configuration | No
 
 def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
     """The file's objects; a damaged line (a run that was killed leaves one) becomes a gap."""
-    with path.open("r") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recalign.report.run import Run
@@ -49,7 +49,7 @@ def setup_of(label: str, run: Run) -> Setup:
     return Setup(label, tuple(facts), configuration.text if configuration else None)
 
 
-def baselines_table(systems: Mapping[str, Mapping[str, Any]]) -> Table | None:
+def baselines_table(systems: Sequence[tuple[str, Mapping[str, Any]]]) -> Table | None:
     """Which library, version and settings each baseline has; None where nothing is known."""
     if not systems:
         return None
@@ -64,7 +64,7 @@ def baselines_table(systems: Mapping[str, Mapping[str, Any]]) -> Table | None:
                 Cell(str(about.get("version") or MISSING)),
                 Cell(_settings(about.get("settings"))),
             )
-            for name, about in systems.items()
+            for name, about in systems
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -11,7 +11,8 @@ from jaxtyping import Float64, Int64
 from recalign.report.bootstrap import Interval, percentiles, resampled_means
 from recalign.report.corpora import Corpus
 from recalign.report.entries import Entry
-from recalign.report.outcomes import main_metric
+from recalign.report.outcomes import DRAW, main_metric
+from recalign.report.predictions import Predictions
 
 _BINS = 5
 
@@ -67,21 +68,21 @@ def bins_of(values: Int64[np.ndarray, " n"], most: int = _BINS) -> list[Bin]:
 
 def by_history(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
     """By the number of items that the user had before; None without the dataset."""
-    if corpus.prepared is None:
-        return None
-    sequences = corpus.prepared.sequences(corpus.split)
-    lengths = np.diff(sequences.row_splits) - 1
-    return _sliced("items in the history", entries, sequences.rows, lengths)
+    lengths = {
+        draw: np.diff(dataset.sequences(corpus.split).row_splits) - 1
+        for draw, dataset in corpus.prepared.items()
+    }
+    return _sliced("items in the history", entries, _by_row(corpus, lengths))
 
 
 def by_popularity(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
     """By how often the item that was asked for stands in the training part."""
-    if corpus.prepared is None:
-        return None
-    sequences = corpus.prepared.sequences(corpus.split)
-    targets = sequences.items[sequences.row_splits[1:] - 1]
-    counts = corpus.prepared.catalogue.train_counts[targets]
-    return _sliced("interactions with the item in training", entries, sequences.rows, counts)
+    counts = {}
+    for draw, dataset in corpus.prepared.items():
+        sequences = dataset.sequences(corpus.split)
+        targets = sequences.items[sequences.row_splits[1:] - 1]
+        counts[draw] = dataset.catalogue.train_counts[targets]
+    return _sliced("interactions with the item in training", entries, _by_row(corpus, counts))
 
 
 def by_position(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
@@ -89,32 +90,57 @@ def by_position(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
 
     Every run has the same pools in the same order, so the first that shows them speaks for all.
     """
-    for entry in entries:
-        for run in entry.system.runs:
-            found = run.predictions.get(f"{entry.prompt}_{corpus.name}")
-            if found is None or found.pools is None:
-                continue
-            shown = [(t in pool, t, pool) for t, pool in zip(found.targets, found.pools)]  # noqa: B905
-            if not all(known for known, _, _ in shown):
-                continue
-            places = np.array([pool.index(target) + 1 for _, target, pool in shown], np.int64)
-            alike = [e for e in entries if e.prompt == entry.prompt]
-            most = min(10, int(places.max()))
-            return _sliced("place of the answer in the prompt", alike, found.rows, places, most)
+    for prompt in dict.fromkeys(entry.prompt for entry in entries):
+        alike = [entry for entry in entries if entry.prompt == prompt]
+        places: dict[int, dict[int, int]] = {}
+        for entry in alike:
+            for draw, run in zip(entry.system.draws, entry.system.runs, strict=True):
+                found = run.predictions.get(f"{prompt}_{corpus.name}")
+                if found is not None and not places.get(draw):
+                    places[draw] = _places(found)
+        of_row = {
+            draw * DRAW + row: place
+            for draw, of_draw in sorted(places.items())
+            for row, place in of_draw.items()
+        }
+        if of_row:
+            most = min(10, max(of_row.values()))
+            return _sliced("place of the answer in the prompt", alike, of_row, most)
     return None
+
+
+def _places(found: Predictions) -> dict[int, int]:
+    """The answer's place in the pool of every row; empty where a pool is not known."""
+    if found.pools is None or not all(t in p for t, p in zip(found.targets, found.pools)):  # noqa: B905
+        return {}
+    asked = zip(found.rows.tolist(), found.targets, found.pools, strict=True)
+    return {row: pool.index(target) + 1 for row, target, pool in asked}
+
+
+def _by_row(corpus: Corpus, of_draws: Mapping[int, np.ndarray]) -> dict[int, int]:
+    """Values in the order of each draw's users, by the row that an entry knows a user by."""
+    return {
+        draw * DRAW + row: value
+        for draw, values in of_draws.items()
+        for row, value in zip(
+            corpus.prepared[draw].sequences(corpus.split).rows.tolist(),
+            values.tolist(),
+            strict=True,
+        )
+    }
 
 
 def _sliced(
     title: str,
     entries: Sequence[Entry],
-    rows: Int64[np.ndarray, " n"],
-    values: Int64[np.ndarray, " n"],
+    of_row: Mapping[int, int],
     most: int = _BINS,
 ) -> Slices | None:
-    """Entries without outcomes are left out; None where none has any."""
+    """Entries without outcomes are left out; None where none has any, or no user has a value."""
     known = [entry for entry in entries if len(entry.rows())]
-    if not known:
+    if not known or not of_row:
         return None
+    rows, values = np.array(sorted(of_row.items()), np.int64).T
     bins = bins_of(values, most)
     metric = main_metric(known[0].kind)
     figures = []

@@ -118,6 +118,10 @@ def lead(corpora: Sequence[Corpus]) -> list[str]:
         baselines = {e.system.label for e in corpus.entries if not e.system.runs}
         runs = [run for system in corpus.systems for run in system.runs]
         parts = [f"{corpus.label}, {corpus.split} split, {users:,} users"]
+        if len(corpus.prepared) > 1:
+            parts[0] += f" of {len(corpus.prepared)} draws of the corpus"
+        if corpus.item_ids == "sequential":
+            parts[0] += ", sequential IDs, which give answers away"
         if runs:
             what = "; ".join(_described(system.label, system.runs) for system in corpus.systems)
             parts.append(f"{len(runs)} run{'s' if len(runs) > 1 else ''} ({what})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 
 MISSING = "—"
@@ -39,6 +40,15 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     groups: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def key_of(*words: object) -> str:
+    """A table's key: words joined, without what cannot stand in a link.
+
+    >>> key_of("table", 1, "toys, validation")
+    'table-1-toys-validation'
+    """
+    return re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(map(str, words)))
 
 
 def figure(value: float | None) -> str:

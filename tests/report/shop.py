@@ -75,15 +75,21 @@ VOCAB_SIZE = 1024
 class Shop:
     """A prepared dataset of eight users and what runs on it would leave behind."""
 
-    def __init__(self, data_dir: pathlib.Path, item_ids: str = "random", seed: int = 0):
+    def __init__(
+        self,
+        data_dir: pathlib.Path,
+        item_ids: str = "random",
+        seed: int = 0,
+        sources: Sequence[object] = (),
+        users: int = USERS,
+    ):
         # User n has n % 3 + 2 items before the one that is asked for.
-        lengths = [n % 3 + 3 for n in range(USERS)]
+        lengths = [n % 3 + 3 for n in range(users)]
         items = [(n + 2 * k) % 12 for n, length in enumerate(lengths) for k in range(length)]
-        users = np.repeat(np.arange(USERS), lengths).astype(np.int32)
         log = Interactions(
-            [f"user{n}" for n in range(USERS)],
+            [f"user{n}" for n in range(users)],
             [f"raw{n}" for n in range(12)],
-            users,
+            np.repeat(np.arange(users), lengths).astype(np.int32),
             np.array(items, np.int32),
             None,
             np.full(len(items), 5, np.float32),
@@ -96,8 +102,9 @@ class Shop:
         )
         self.data_dir = data_dir
         self.dataset = prepare(
-            log, table, name="shop", data_dir=data_dir, k_core=0, item_ids=item_ids, seed=seed
-        )
+            *(log, table), name="shop", data_dir=data_dir, k_core=0,
+            item_ids=item_ids, seed=seed, sources=sources,
+        )  # fmt: skip
         sequences = self.dataset.sequences("test")
         ids = self.dataset.catalogue.ids
         self.targets = [ids[i] for i in sequences.items[sequences.row_splits[1:] - 1]]

@@ -48,3 +48,7 @@ def test_damaged_files_are_refused(tmp_path):
     (folder / "results.json").write_text(json.dumps({"engine": "baselines", "references": 3}))
     with pytest.raises(UserError, match="results.json"):
         read_baselines(folder)
+    found = {"engine": "baselines", "systems": {"sasrec": {"seconds": "long"}}}
+    (folder / "results.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match="results.json: .*long"):
+        read_baselines(folder)

@@ -1,16 +1,20 @@
 import json
+import math
+
+import pytest
 
 from recalign.report.baselines import read_baselines
 from recalign.report.corpora import gather
+from recalign.report.differences import difference
 from recalign.report.run import read_run
-from tests.report.shop import RETRIEVAL, Shop, write_baselines, write_run
+from tests.report.shop import INF, RETRIEVAL, Shop, write_baselines, write_run
 
 
 def test_runs_and_baselines_of_one_dataset_stand_together(shop, run_directory, tmp_path):
     folder = read_baselines(write_baselines(tmp_path / "b", {"popularity": RETRIEVAL}))
     (corpus,) = gather([read_run(run_directory)], [folder])
     assert (corpus.label, corpus.split, corpus.gaps) == ("shop", "test", ())
-    assert corpus.prepared.directory == shop.dataset.directory
+    assert corpus.prepared[0].directory == shop.dataset.directory
     assert [entry.label for entry in corpus.of_kind("retrieval")] == ["UT, 0.3M", "Popularity"]
 
 
@@ -31,7 +35,52 @@ def test_other_users_under_the_same_name_are_kept_apart(shop, run_directory, tmp
     first, second = gather(runs, [])
     assert (first.label, second.label) == ("shop 1", "shop 2")
     assert "different sets of users" in first.gaps[0]
-    assert second.prepared.directory == other.dataset.directory
+    assert second.prepared[0].directory == other.dataset.directory
+
+
+def test_draws_of_a_planted_corpus_are_one_corpus(tmp_path):
+    better = (0, 0, 0, 0, 0, 0, 0, INF)
+    runs, folders = [], []
+    for seed, ranks in ((1, better), (0, RETRIEVAL)):
+        folder = tmp_path / f"seed{seed}"
+        made = Shop(folder / "data", seed=seed, sources=[{"synthetic": {"users": 8}}])
+        runs += [
+            read_run(write_run(folder / "ut", made, seed=seed, ranks=ranks), f"seed{seed}/ut"),
+            read_run(write_run(folder / "reat", made, seed=seed, mixture="reat_shop", alone=True)),
+        ]
+        mark = made.dataset.info["fingerprint"]
+        found = write_baselines(folder / "b", {"popularity": (seed, *(INF,) * 7)}, mark)
+        folders.append(read_baselines(found))
+    (corpus,) = gather(runs, folders)
+    assert (corpus.label, corpus.gaps, sorted(corpus.prepared)) == ("shop", (), [0, 1])
+    ut, reat, popularity = corpus.of_kind("retrieval")
+    # 5 and 7 of 8 users; each has its own draw's baseline beside it.
+    assert ut.values["hr@10"] == (5 / 8, 7 / 8)
+    assert popularity.values["ndcg@5"] == (1 / 8, pytest.approx(1 / math.log2(3) / 8))
+    assert [len(entry.rows()) for entry in (ut, reat, popularity)] == [16] * 3
+    found = difference(ut, reat, "hr@10")
+    assert (found.value, found.users, found.of_seeds) == (1 / 8, 16, (0.0, 2 / 8))
+    # Two of sixteen users: a binomial's quantiles, 0 and 5.
+    assert found.interval == (0.0, 5 / 16)
+
+
+def test_two_splits_of_one_name_are_told_apart(shop, run_directory, tmp_path):
+    other = write_run(tmp_path / "other", shop, split="validation")
+    labels = [c.label for c in gather([read_run(run_directory), read_run(other)], [])]
+    assert labels == ["shop, test", "shop, validation"]
+
+
+def test_each_of_a_folders_models_is_of_its_own_preparation(shop, run_directory, tmp_path):
+    mark = shop.dataset.info["fingerprint"]
+    path = write_baselines(tmp_path / "b", {"sasrec": RETRIEVAL, "hgn": RETRIEVAL}, mark)
+    results = json.loads((path / "results.json").read_text())
+    results["systems"]["hgn"]["settings"]["dataset_fingerprint"] = "another"
+    (path / "results.json").write_text(json.dumps(results))
+    (corpus,) = gather([read_run(run_directory)], [read_baselines(path)])
+    assert [entry.label for entry in corpus.of_kind("retrieval")] == ["UT, 0.3M", "SASRec"]
+    assert corpus.gaps == (
+        "What b has of hgn was measured on another preparation of shop and is left out.",
+    )
 
 
 def test_baselines_stand_beside_the_preparation_that_they_were_measured_on(
@@ -44,13 +93,15 @@ def test_baselines_stand_beside_the_preparation_that_they_were_measured_on(
     first, second = gather(runs, [folder])
     assert [e.label for e in first.of_kind("retrieval")] == ["UT, 0.3M"]
     assert [e.label for e in second.of_kind("retrieval")] == ["UT, 0.3M", "SASRec"]
-    assert "another preparation of shop" in first.gaps[1]
+    assert first.gaps[1] == (
+        "What b has of sasrec was measured on another preparation of shop and is left out."
+    )
 
 
 def test_a_dataset_that_is_not_the_evaluated_one_is_not_taken(shop, run_directory, tmp_path):
     Shop(tmp_path / "data", seed=1)
     (corpus,) = gather([read_run(run_directory)], [], tmp_path / "data")
-    assert corpus.prepared is None
+    assert corpus.prepared == {}
     assert "is not the one that was evaluated" in corpus.gaps[0]
 
 

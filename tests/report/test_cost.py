@@ -10,7 +10,7 @@ def test_what_a_run_cost(run_directory):
     assert (found.steps, found.examples_per_second) == (40, 8.0)
     assert (found.training_seconds, found.validation_seconds) == (20.0, 16.0)
     assert found.device_hours == pytest.approx(36 * 4 / 3600)
-    table = cost_table([("UT", read_run(run_directory))], {"sasrec": {"seconds": 3725.2}})
+    table = cost_table([("UT", read_run(run_directory))], [("sasrec", {"seconds": 3725.2})])
     assert [cell.text for cell in table.rows[0]] == [
         "UT", "40", "8.0", "0 min 20 s", "0 min 16 s", "4 × TPU v9", "0.04",
     ]  # fmt: skip
@@ -21,7 +21,7 @@ def test_a_run_without_lines_costs_nothing_that_is_known(run_directory):
     (run_directory / "metrics.jsonl").unlink()
     run = read_run(run_directory)
     assert cost(run).device_hours is None
-    assert cost_table([("UT", run)], {}) is None
+    assert cost_table([("UT", run)], []) is None
 
 
 @pytest.mark.parametrize(

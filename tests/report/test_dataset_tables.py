@@ -2,14 +2,17 @@ from recalign.report.dataset_tables import table_7, table_10
 
 
 def test_what_a_dataset_holds(shop):
-    table = table_7([shop.dataset])
+    table = table_7([("shop", shop.dataset)])
     # 3, 4, 5, 3, 4, 5, 3, 4 items of 8 users among 12 items: 31 of 96.
     assert [cell.text for cell in table.rows[0]][:5] == ["shop", "8", "12", "31", "67.71"]
     assert [cell.text for cell in table.rows[0]][5].startswith("3.88 ±")
 
 
 def test_samples_of_every_task_and_split(shop):
-    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table_10(shop.dataset, 3).rows}
+    rows = {
+        row[0].text: [cell.text for cell in row[1:]]
+        for row in table_10("shop", shop.dataset, 3).rows
+    }
     # Users 0, 3 and 6 have one item in the training part, and so none that comes next.
     assert rows["retrieval"] == ["5", "8", "8"]
     assert "p5_explanation" not in rows
@@ -27,10 +30,10 @@ class Toys:
 
 def test_the_papers_figures_stand_beside(shop):
     toys = Toys(shop)
-    assert [cell.text for cell in table_7([toys]).rows[1]] == [
+    assert [cell.text for cell in table_7([("toys", toys)]).rows[1]] == [
         "toys, paper", "19,412", "11,924", "167,597", "99.93", "8.63 ± 8.51",
     ]  # fmt: skip
-    table = table_10(toys, 20)
+    table = table_10("toys", toys, 20)
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
     assert rows["retrieval"] == ["30,761", "5", "3,000", "8", "19,412", "8"]
     assert rows["mim"][::2] == ["DS", "0", "0"]

@@ -5,9 +5,10 @@ import scipy.stats
 from recalign.report.baselines import read_baselines
 from recalign.report.corpora import gather
 from recalign.report.differences import claims, difference, differences_table, interval_of, span
-from recalign.report.entries import Entry, System
+from recalign.report.entries import Entry
 from recalign.report.outcomes import Ranks, Scores
 from recalign.report.run import read_run
+from recalign.report.systems import System
 from tests.report.shop import INF, write_baselines, write_run
 
 
@@ -96,7 +97,11 @@ def test_ours_is_claimed_against_the_best_baseline_and_runs_against_each_other(c
 
 
 def test_the_table_of_differences(corpus):
-    table = differences_table("shop", "retrieval", claims(corpus, "retrieval"))
+    table = differences_table("retrieval on shop", claims(corpus, "retrieval"))
+    assert (table.key, table.title) == (
+        "differences-retrieval-on-shop",
+        "Differences: retrieval on shop",
+    )
     row = next(r for r in table.rows if r[0].text == "UT, 0.3M" and r[1].text == "SASRec")
     texts = [cell.text for cell in row]
     # 5 of 8 against 4 of 8.
@@ -108,4 +113,4 @@ def test_the_table_of_differences(corpus):
         ).interval,
         4,
     )
-    assert differences_table("shop", "ranking", []) is None
+    assert differences_table("ranking on shop", []) is None

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from recalign.report.entries import entries_of_baselines, entries_of_system, systems_of_runs
+from recalign.report.entries import entries_of_baselines, entries_of_system
+from recalign.report.outcomes import DRAW
 from recalign.report.run import read_run
+from recalign.report.systems import systems_of_runs
 from tests.report import shop as made
 from tests.report.shop import INF, write_run
-from tests.report.test_configuration import XL
 
 
 def test_seeds_of_one_experiment_are_one_line_with_its_mean_and_spread(shop, tmp_path):
@@ -17,7 +18,7 @@ def test_seeds_of_one_experiment_are_one_line_with_its_mean_and_spread(shop, tmp
         read_run(write_run(tmp_path / "b", shop, mixture="reat_shop", alone=True)),
         read_run(write_run(tmp_path / "c", shop, seed=1, ranks=other)),
     ]
-    first, second = systems_of_runs(runs, "shop")
+    first, second = systems_of_runs([(0, run) for run in runs], "shop")
     assert (first.label, first.runs) == ("UT, 0.3M", (runs[0], runs[2]))
     assert second.label == "ReAT, 0.3M"
     retrieval = entries_of_system(first, "shop")[0]
@@ -30,7 +31,7 @@ def test_seeds_of_one_experiment_are_one_line_with_its_mean_and_spread(shop, tmp
 
 
 def test_a_run_has_a_line_a_task_and_way_of_decoding(run_directory):
-    (system,) = systems_of_runs([read_run(run_directory)], "shop")
+    (system,) = systems_of_runs([(0, read_run(run_directory))], "shop")
     entries = entries_of_system(system, "shop")
     assert [(e.kind, e.label) for e in entries] == [
         ("retrieval", "UT, 0.3M"),
@@ -44,31 +45,6 @@ def test_a_run_has_a_line_a_task_and_way_of_decoding(run_directory):
     assert [entry.spread("hr@10") for entry in entries] == [None] * 4
 
 
-def test_two_experiments_of_one_name_are_told_apart_by_their_folders(shop, tmp_path):
-    longer = made.CONFIG.replace("TRAIN_STEPS = 40", "TRAIN_STEPS = 80")
-    runs = [
-        read_run(write_run(tmp_path / "short", shop)),
-        read_run(write_run(tmp_path / "long", shop, config=longer)),
-    ]
-    labels = [system.label for system in systems_of_runs(runs, "shop")]
-    assert labels == ["UT, 0.3M [short]", "UT, 0.3M [long]"]
-
-
-@pytest.mark.parametrize(
-    ("step", "label", "key", "is_ours"),
-    [
-        (1138000, "zero-shot, FLAN-T5-XL", "zero_shot/xl", False),
-        (1208000, "ReAT, FLAN-T5-XL", "reat/xl", True),
-    ],
-)
-def test_a_model_that_was_not_fine_tuned_is_zero_shot(shop, tmp_path, step, label, key, is_ours):
-    run = write_run(
-        tmp_path / "xl", shop, mixture="reat_shop", config=XL, alone=True, checkpoint_step=step
-    )
-    (system,) = systems_of_runs([read_run(run)], "shop")
-    assert (system.label, system.key, system.is_ours) == (label, key, is_ours)
-
-
 def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):
     run = write_run(
         tmp_path / "p5", shop, mixture="p5_shop", retrieval="p5_sequential_shop", alone=True
@@ -77,7 +53,7 @@ def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):
     results["tasks"]["p5_direct_shop"] = {"hr@1": 0.5, "hr@5": 0.5}
     results["tasks"]["p5_2_7_shop"] = {"hr@1": 0.25, "hr@5": 0.5}
     (run / "results.json").write_text(json.dumps(results))
-    (system,) = systems_of_runs([read_run(run)], "shop")
+    (system,) = systems_of_runs([(0, read_run(run))], "shop")
     assert not system.is_ours
     assert [
         (e.kind, e.prompt, e.label, e.paper_key) for e in entries_of_system(system, "shop")
@@ -95,3 +71,41 @@ def test_baselines_are_named_as_the_paper_names_them():
         "S³-Rec", "S³-Rec (retrieval_other)", "BPR-MF", "BPR-MF (retrieval_other)",
         "my own", "my own (retrieval_other)",
     ]  # fmt: skip
+
+
+def test_what_one_seed_alone_was_asked_counts_with_that_seed(shop, tmp_path):
+    runs = [
+        read_run(write_run(tmp_path / "a", shop, alone=True)),
+        read_run(write_run(tmp_path / "b", shop, seed=1)),
+    ]
+    results = json.loads((tmp_path / "b" / "results.json").read_text())
+    del results["tasks"]["retrieval_shop"]["ndcg@5"]
+    results["tasks"]["rating_shop"]["num_examples"] = None
+    (tmp_path / "b" / "results.json").write_text(json.dumps(results))
+    runs[1] = read_run(tmp_path / "b")
+    (system,) = systems_of_runs([(0, run) for run in runs], "shop")
+    entries = entries_of_system(system, "shop")
+    assert [(e.kind, len(e.outcomes)) for e in entries] == [
+        ("retrieval", 2), ("ranking", 1), ("ranking", 1), ("rating", 1),
+    ]  # fmt: skip
+    assert entries[0].mean("ndcg@5") is None
+    assert entries[0].mean("hr@10") == pytest.approx(5 / 8)
+    assert [entry.num_examples for entry in entries] == [8, 8, 8, None]
+
+
+def test_users_of_two_draws_are_other_users(shop, tmp_path):
+    better = (0, 0, 0, 0, 0, 0, 0, INF)
+    runs = [
+        (3, read_run(write_run(tmp_path / "a", shop))),
+        (1, read_run(write_run(tmp_path / "b", shop, ranks=better))),
+    ]
+    (system,) = systems_of_runs(runs, "shop")
+    retrieval, *_, rating = entries_of_system(system, "shop")
+    assert retrieval.num_examples == 16
+    rows = retrieval.rows()
+    assert rows.tolist() == [draw * DRAW + row for draw in (1, 3) for row in range(8)]
+    # The users of draw 1 first, the second run's, then those of draw 3.
+    assert retrieval.gains("hr@5", rows).tolist() == [1] * 7 + [0] + [1, 1, 1, 0, 0, 1, 0, 0]
+    assert retrieval.gains("hr@5", rows[[0, 7, 8, 11]]).tolist() == [1, 0, 1, 0]
+    assert [scores.shape for scores, _ in rating.scores(rows)] == [(1, 8), (1, 8)]
+    assert [labels.tolist() for _, labels in rating.scores(rows[6:9])] == [[1, 1], [1]]

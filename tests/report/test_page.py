@@ -67,11 +67,11 @@ def test_a_stranger_reads_first_what_was_run_and_how_sure_it_is(page):
 
 def test_every_section_is_there(page):
     for title in (
-        "Table 1. Retrieval: shop", "Table 2. Ranking: shop", "Differences in retrieval on shop",
-        "Training loss", "HR@10 of retrieval by items in the history",
-        "HR@10 of retrieval by interactions with the item in training",
-        "HR@1 of ranking by place of the answer in the prompt", "ROC of ratings",
-        "Calibration of ratings", "Beams of retrieval that are an item, by place",
+        "Table 1. Retrieval: shop", "Table 2. Ranking: shop", "Differences: retrieval on shop",
+        "Training loss", "HR@10 of retrieval on shop by items in the history",
+        "HR@10 of retrieval on shop by interactions with the item in training",
+        "HR@1 of ranking on shop by place of the answer in the prompt", "ROC of ratings on shop",
+        "Calibration of ratings on shop", "Beams of retrieval on shop that are an item, by place",
         "Cost of training", "How the baselines were made", "Table 7. The datasets",
         "Table 10. Samples: shop", "TRAIN_STEPS = 40", "jax 9.9.9",
     ):  # fmt: skip

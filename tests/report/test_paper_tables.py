@@ -3,10 +3,11 @@ import pytest
 
 from recalign.report.baselines import read_baselines
 from recalign.report.corpora import Corpus, gather
-from recalign.report.entries import Entry, System
+from recalign.report.entries import Entry
 from recalign.report.outcomes import Ranks
 from recalign.report.paper_tables import paper_alone, paper_tables
 from recalign.report.run import read_run
+from recalign.report.systems import System
 from recalign.report.tables import marks
 from tests.report.shop import INF, RETRIEVAL, write_baselines, write_run
 
@@ -16,7 +17,7 @@ def row_of(table, name: str) -> list[str]:
 
 
 def toys(*entries: Entry) -> Corpus:
-    return Corpus("toys", "toys", "test", (), entries, None, ())
+    return Corpus("toys", "toys", "test", (), entries, {}, ())
 
 
 def retrieval(label: str, key: str, hits: float, *, is_ours: bool, outcomes=()) -> Entry:
@@ -30,13 +31,14 @@ def test_ours_stands_beside_the_papers_row_of_the_same_mixture_and_model():
             retrieval("ReAT, FLAN-T5-XL", "reat/xl", 0.0456, is_ours=True),
             retrieval("ReAT, FLAN-T5-Base", "reat/base", 0.0123, is_ours=True),
             retrieval("SASRec", "sasrec", 0.0300, is_ours=False),
+            retrieval("TIGER, 10M", "tiger/", 0.0200, is_ours=False),
         )
     )[0]
     assert table.title == "Table 1. Retrieval: Toys & Games"
     assert table.groups == (("NDCG@5", 2), ("NDCG@10", 2), ("HR@5", 2), ("HR@10", 2))
     assert row_of(table, "ReAT")[1:5] == ["0.0390", "0.0456", "0.0461", "0.0456"]
     assert row_of(table, "SASRec")[7:] == ["0.0675", "0.0300"]
-    assert row_of(table, "TIGER")[1:3] == ["0.0371", "—"]
+    assert row_of(table, "TIGER")[1:3] == ["0.0371", "0.0200"]
     assert row_of(table, "ReAT, FLAN-T5-Base")[1:3] == ["—", "0.0123"]
     # (0.0456 / 0.0300 - 1) * 100
     assert row_of(table, "Δ (%)")[1:3] == ["+5.66", "+52.00"]
@@ -114,7 +116,7 @@ def test_a_dataset_that_the_paper_lacks_has_the_same_tables_without_its_column(s
 
 def test_the_papers_figures_are_of_the_test_split():
     entries = (retrieval("ReAT", "reat/xl", 0.1, is_ours=True),)
-    table = paper_tables(Corpus("toys", "toys", "validation", (), entries, None, ()))[0]
+    table = paper_tables(Corpus("toys", "toys", "validation", (), entries, {}, ()))[0]
     assert "paper" not in table.columns
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from recalign.errors import UserError
-from recalign.report.run import read_run
+from recalign.report.run import names_of, read_run
 
 
 def test_what_a_run_left_behind(run_directory):
@@ -51,6 +51,34 @@ def test_a_metric_that_could_not_be_computed_is_no_number(run_directory):
     results["tasks"]["rating_shop"]["auc_roc"] = None
     (run_directory / "results.json").write_text(json.dumps(results))
     assert str(read_run(run_directory).results.tasks["rating_shop"]["auc_roc"]) == "nan"
+
+
+def test_short_names_tell_directories_apart():
+    directories = ["runs/seed0/ut", "runs/seed1/ut", "runs/reat", "ut"]
+    assert names_of(directories) == ["seed0/ut", "seed1/ut", "reat", "ut"]
+    assert names_of(["gs://bucket/a/ut", "/b/ut"]) == ["a/ut", "b/ut"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"row": 3}', '{"row": null, "beams": []}', '{"row": 9, "log_probs": [1e9]}', '{"a": 1'],
+)
+def test_damaged_predictions_are_named(run_directory, line):
+    with (run_directory / "predictions" / "rating_shop-test.jsonl").open("a") as file:
+        file.write(line + "\n")
+    run = read_run(run_directory)
+    (gap,) = run.gaps
+    assert "rating_shop" in gap and "damaged" in gap
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("versions", ["jax"]), ("device", "TPU"), ("checkpoint_step", "last")]
+)
+def test_what_has_not_its_form_is_refused(run_directory, name, value):
+    results = json.loads((run_directory / "results.json").read_text())
+    (run_directory / "results.json").write_text(json.dumps({**results, name: value}))
+    with pytest.raises(UserError, match=f'results.json: "{name}" is no'):
+        read_run(run_directory)
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -16,13 +16,13 @@ def test_how_to_run_a_row_again(run_directory):
 
 def test_how_the_baselines_were_made():
     table = baselines_table(
-        {
-            "sasrec": {"library": "RecBole", "version": "1.2.1", "settings": {"epochs": 20}},
-            "popularity": {"library": "recalign"},
-        }
+        [
+            ("SASRec", {"library": "RecBole", "version": "1.2.1", "settings": {"epochs": 20}}),
+            ("Popularity", {"library": "recalign"}),
+        ]
     )
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["sasrec", "RecBole", "1.2.1", "epochs = 20"],
-        ["popularity", "recalign", "—", "—"],
+        ["SASRec", "RecBole", "1.2.1", "epochs = 20"],
+        ["Popularity", "recalign", "—", "—"],
     ]
-    assert baselines_table({}) is None
+    assert baselines_table([]) is None

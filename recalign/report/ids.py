@@ -1,0 +1,84 @@
+"""The same systems, users and items under other item IDs.
+
+Sequential IDs, as P5 numbers items, give answers away; semantic ones tell what an item is like.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from recalign.data.prepared import PreparedDataset
+from recalign.report.corpora import Corpus
+from recalign.report.differences import Difference, difference, differences_table
+from recalign.report.entries import KINDS, Entry
+from recalign.report.outcomes import main_metric
+from recalign.report.tables import Table
+
+_LEAK = (
+    "Sequential IDs number the items in the order of the users' sequences, held-out items among"
+    " them: what they add is a leak and no result."
+)
+
+
+def tables_of_ids(corpora: Sequence[Corpus]) -> list[Table]:
+    """What other IDs than random ones change, a table a pair of corpora and kind of task."""
+    tables = []
+    for random, other in itertools.permutations(corpora, 2):
+        if random.item_ids != "random" or other.item_ids in ("", "random"):
+            continue
+        if not _same_log(random, other):
+            continue
+        for kind in KINDS:
+            found = differences_table(
+                f"{other.item_ids} against random IDs in {kind} on {random.label}",
+                _differences(random, other, kind),
+                notes=(_LEAK,) if other.item_ids == "sequential" else (),
+            )
+            if found is not None:
+                tables.append(found)
+    return tables
+
+
+def _differences(random: Corpus, other: Corpus, kind: str) -> list[Difference]:
+    pairs = itertools.product(other.of_kind(kind), random.of_kind(kind))
+    found = (
+        difference(_with_ids(first, other), _with_ids(second, random), main_metric(kind))
+        for first, second in pairs
+        if first.system.runs and _line(first) == _line(second)
+    )
+    return [each for each in found if each is not None]
+
+
+def _line(entry: Entry) -> tuple[str, str, bool]:
+    return entry.system.key, entry.prompt, entry.restricted
+
+
+def _with_ids(entry: Entry, corpus: Corpus) -> Entry:
+    label = f"{entry.system.label}, {corpus.item_ids} IDs"
+    return dataclasses.replace(entry, system=dataclasses.replace(entry.system, label=label))
+
+
+def _same_log(first: Corpus, second: Corpus) -> bool:
+    """Whether the same users, in the same order, were asked for the same items in every draw."""
+    draws = set(first.prepared) & set(second.prepared)
+    return (
+        first.split == second.split
+        and bool(draws)
+        and all(
+            _answers(first.prepared[draw], first.split)
+            == _answers(second.prepared[draw], first.split)
+            for draw in draws
+        )
+    )
+
+
+def _answers(dataset: PreparedDataset, split: str) -> list[tuple[int, str]]:
+    """Every user's row and the log's own name of the item that is asked for."""
+    sequences = dataset.sequences(split)
+    last = sequences.items[sequences.row_splits[1:] - 1]
+    names = np.array(dataset.catalogue.raw_ids)[last]
+    return list(zip(sequences.rows.tolist(), names.tolist(), strict=True))
