@@ -17,7 +17,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from recalign.baselines.drivers.exchange import Answer, Parts, Question, answer_items, target_ranks
+from recalign.baselines.drivers.exchange import (
+    Answer,
+    Parts,
+    Question,
+    answer_items,
+    validation_ndcg,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +142,7 @@ def answer(question: Question, say: Callable[[str], None]) -> Answer:
             params, state = step(params, state, users[batch], items[batch], others[batch])
         if epoch % _ROUND and epoch != question.epochs:
             continue
-        quality = _validation_ndcg(question, params)
+        quality = validation_ndcg(question, _scorer(params))
         say(f"  epoch {epoch}: validation NDCG@10 {quality:.4f}")
         if quality > best:
             best, best_epoch, kept = quality, epoch, params
@@ -146,22 +152,11 @@ def answer(question: Question, say: Callable[[str], None]) -> Answer:
     return answer_items(question, _scorer(kept), about)
 
 
-def _scorer(params: Params) -> Callable[[np.ndarray], np.ndarray]:
+@jax.jit
+def _scores_of_all(params: Params, users_B: Int[Array, "B"]) -> Float[Array, "B N"]:
     items = jnp.arange(len(params["items"]))
-
-    @jax.jit
-    def score(params: Params, users_B: Array) -> Array:
-        return jax.lax.map(lambda user: scores(params, user, items), users_B)
-
-    return lambda users: np.asarray(score(params, jnp.asarray(users)))
+    return jax.lax.map(lambda user: scores(params, user, items), users_B)
 
 
-def _validation_ndcg(question: Question, params: Params) -> float:
-    score, gains = _scorer(params), 0.0
-    for start in range(0, len(question.valid_users), 512):
-        span = slice(start, start + 512)
-        batch = question.valid_users[span]
-        seen = [question.train.of(user) for user in batch]
-        ranks = target_ranks(score(batch), question.valid_items[span], seen)
-        gains += float((1.0 / np.log2(ranks[ranks < 10] + 2.0)).sum())
-    return gains / max(len(question.valid_users), 1)
+def _scorer(params: Params) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda users: np.asarray(_scores_of_all(params, jnp.asarray(users)))

@@ -9,6 +9,7 @@ import numpy as np
 import seqio
 
 from recalign.baselines import optimum, popularity
+from recalign.baselines.drivers.exchange import target_ranks
 from recalign.baselines.outcomes import Outcome, pool_ranks
 from recalign.data.law import Law
 from recalign.data.prepared import PreparedDataset
@@ -119,7 +120,7 @@ def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Sco
 
     def retrieval(example: Example) -> int:
         scores = optimum.retrieval_scores(law, history(example))
-        return int((scores > scores[example["target"]]).sum())
+        return int(target_ranks(scores[np.newaxis], np.array([example["target"]]), None)[0])
 
     def ranking(example: Example) -> np.ndarray:
         return optimum.ranking_scores(law, history(example), example["candidates"], counts)

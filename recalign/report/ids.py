@@ -15,7 +15,7 @@ from recalign.data.prepared import PreparedDataset
 from recalign.report.corpora import Corpus
 from recalign.report.differences import Difference, difference, differences_table
 from recalign.report.entries import KINDS, Entry
-from recalign.report.outcomes import main_metric
+from recalign.report.outcomes import metrics_of
 from recalign.report.tables import Table
 
 _LEAK = (
@@ -46,9 +46,10 @@ def tables_of_ids(corpora: Sequence[Corpus]) -> list[Table]:
 def _differences(random: Corpus, other: Corpus, kind: str) -> list[Difference]:
     pairs = itertools.product(other.of_kind(kind), random.of_kind(kind))
     found = (
-        difference(_with_ids(first, other), _with_ids(second, random), main_metric(kind))
+        difference(_with_ids(first, other), _with_ids(second, random), metric)
         for first, second in pairs
         if first.system.runs and _line(first) == _line(second)
+        for metric in metrics_of(kind)
     )
     return [each for each in found if each is not None]
 

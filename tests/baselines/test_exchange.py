@@ -11,6 +11,7 @@ from recalign.baselines.drivers.exchange import (
     Question,
     answer_items,
     target_ranks,
+    validation_ndcg,
 )
 
 
@@ -68,6 +69,17 @@ def test_seen_items_are_out_of_the_list_and_a_target_never_is():
 def test_a_target_without_a_score_is_an_error():
     with pytest.raises(ValueError, match="no finite number"):
         target_ranks(np.array([[np.nan, 1.0]]), np.array([0]), None)
+
+
+def test_validation_counts_what_a_user_had_out_of_the_list():
+    """User 0 had item 0 and is asked for item 1; user 2 had item 2 and is asked for item 3."""
+    question = question_of(valid_users=np.array([0, 2]), valid_items=np.array([1, 3]))
+    scores = np.array([[0.4, 0.3, 0.2, 0.1], [0.0] * 4, [0.3, 0.1, 0.4, 0.2]])
+    # Ranks 0 and 1.
+    expected = (1 + 1 / np.log2(3)) / 2
+    for batch_size in (1, 2):
+        found = validation_ndcg(question, lambda users: scores[users], batch_size)
+        assert found == pytest.approx(expected)
 
 
 def test_files_come_back_as_they_were(tmp_path):

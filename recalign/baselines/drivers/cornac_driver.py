@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import cornac
 import numpy as np
-from exchange import Question, answer_items, target_ranks
+from exchange import Question, answer_items, validation_ndcg
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -39,7 +39,7 @@ def main(folder: pathlib.Path) -> None:
         model.max_iter = min(_ROUND, question.epochs - (number - 1) * _ROUND)
         model.fit(train)
         now = _scorer(question, users, items, model)
-        quality = _ndcg(question, now)
+        quality = validation_ndcg(question, now)
         print(f"epoch {(number - 1) * _ROUND + model.max_iter}: validation NDCG@10 {quality:.4f}")
         if quality > best:
             best, best_round, kept = quality, number, now
@@ -70,18 +70,6 @@ def _scorer(
         return scores
 
     return score
-
-
-def _ndcg(question: Question, score: Scorer) -> float:
-    """NDCG@10 of the validation users, the items of their training part left out."""
-    gains = 0.0
-    for start in range(0, len(question.valid_users), 512):
-        span = slice(start, start + 512)
-        users = question.valid_users[span]
-        seen = [question.train.of(user) for user in users]
-        ranks = target_ranks(score(users), question.valid_items[span], seen)
-        gains += float((1.0 / np.log2(ranks[ranks < 10] + 2.0)).sum())
-    return gains / max(len(question.valid_users), 1)
 
 
 if __name__ == "__main__":

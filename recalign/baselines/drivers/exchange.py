@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -186,8 +187,31 @@ def target_ranks(
     return ahead.sum(axis=1)
 
 
+def validation_ndcg(
+    question: Question, score_users: Callable[[np.ndarray], np.ndarray], batch_size: int = 512
+) -> float:
+    """NDCG@10 of the validation users, the items of their training part left out.
+
+    Args:
+      question: which users and items.
+      score_users: int [B] -> float [B, num_items].
+      batch_size: B at most.
+    """
+    gains = 0.0
+    for start in range(0, len(question.valid_users), batch_size):
+        span = slice(start, start + batch_size)
+        users = question.valid_users[span]
+        seen = [question.train.of(user) for user in users]
+        ranks = target_ranks(score_users(users), question.valid_items[span], seen)
+        gains += float((1.0 / np.log2(ranks[ranks < 10] + 2.0)).sum())
+    return gains / max(len(question.valid_users), 1)
+
+
 def answer_items(
-    question: Question, score_users: Any, about: dict[str, Any], batch_size: int = 512
+    question: Question,
+    score_users: Callable[[np.ndarray], np.ndarray],
+    about: dict[str, Any],
+    batch_size: int = 512,
 ) -> Answer:
     """Asks a model for the scores of all items, a batch of users at a time.
 
