@@ -4,17 +4,17 @@
 #
 # Examples:
 #   bash launch/sweep.sh --seeds=0,1,2 gin/reat_toys.gin gin/ut_at_toys.gin
-#   bash launch/sweep.sh --seeds=0,1 --out=/shared/runs/table1 --jobs=8 gin/{reat,ut}_toys.gin \
+#   bash launch/sweep.sh --seeds=0,1 --out=/shared/runs/table4 --jobs=8 gin/{,base/}re*_toys.gin \
 #     --data_dir=/shared/data -- sbatch --wait --job-name={row} launch/slurm.sbatch
 #   bash launch/sweep.sh --out=gs://bucket/table1 gin/*_toys.gin --data_dir=gs://bucket/data \
 #     -- bash launch/tpu_vm.sh train {row} --zone=us-west4-a --accelerator_type=v5litepod-16 \
 #     --spot --delete_when_done --
 #
-# A row is EXPERIMENT-seedN. It trains in OUT/EXPERIMENT-seedN, what it prints goes to
-# runs/sweep/EXPERIMENT-seedN.log, and it is done when its results.json is there (the own engine's;
-# T5X writes none): such rows are skipped. After -- stands a launcher's command, which must last as
-# long as the run; the run's arguments are added to it, and {row} in it becomes the row's name with
-# dashes for underscores. Without one, rows run on this machine.
+# A row is EXPERIMENT-seedN, such as base-reat_toys-seed0 of gin/base/reat_toys.gin. It trains in
+# OUT/ROW, what it prints goes to runs/sweep/ROW.log, and it is done when its results.json is there
+# (the own engine's; T5X writes none): such rows are skipped. After -- stands a launcher's command,
+# which must last as long as the run; the run's arguments are added to it, and {row} in it becomes
+# the row's name with dashes for underscores. Without one, rows run on this machine.
 #
 # Flags:
 #   --seeds=N,N,…       RANDOM_SEED of the rows (default: 0)
@@ -68,11 +68,14 @@ parse() {
 
 # Rows: three arrays side by side.
 list_rows() {
-  local experiment seed row
+  local experiment name seed row
   rows=() row_experiments=() row_seeds=()
   for experiment in "${experiments[@]}"; do
+    # gin/base/reat_toys.gin and gin/reat_toys.gin are two rows of one table.
+    name=${experiment%.gin} name=${name#"$PWD"/}
+    case $name in gin/*) name=${name#gin/} ;; *) name=${name##*/} ;; esac
     for seed in ${seeds//,/ }; do
-      row=$(basename -- "$experiment" .gin)-seed$((10#$seed))
+      row=${name//\//-}-seed$((10#$seed))
       case " ${rows[*]-} " in *" $row "*) refuse "the row $row is asked for twice" ;; esac
       rows+=("$row") row_experiments+=("$experiment") row_seeds+=($((10#$seed)))
     done

@@ -47,7 +47,6 @@ def table(installed, tmp_path):
     for name in ("a_toys", "b_toys"):
         (installed.root / "gin" / f"{name}.gin").touch()
     (installed.root / ".venv" / "bin" / "python").write_text(PYTHON)
-    (installed.bin / "basename").symlink_to("/usr/bin/basename")
     installed.environment["BUCKET"] = str(tmp_path / "bucket")
     installed.add_command("gcloud", GCLOUD)
     installed.add_command("submit", SUBMIT)
@@ -120,6 +119,18 @@ def test_rows_go_through_a_launcher(table):
         "submit --name=a-toys-seed0 -- --gin_file=gin/a_toys.gin "
         "--gin.MODEL_DIR='runs/table 1/a_toys-seed0' --gin.RANDOM_SEED=0"
     )
+
+
+def test_sizes_of_one_experiment_are_rows_of_one_table(table):
+    (table.root / "gin" / "base").mkdir()
+    (table.root / "gin" / "base" / "a_toys.gin").touch()
+    absolute = str(table.root / "gin" / "base" / "b_toys.gin")
+    (table.root / "gin" / "base" / "b_toys.gin").touch()
+    outcome = table.run("sweep.sh", "gin/a_toys.gin", "gin/base/a_toys.gin", absolute)
+    assert outcome.returncode == 0, outcome.stderr
+    rows = ["a_toys-seed0", "base-a_toys-seed0", "base-b_toys-seed0"]
+    assert rows_of(table.calls()) == [f"runs/sweep/{row}" for row in rows]
+    assert summary(outcome) == dict.fromkeys(rows, "done")
 
 
 def test_results_on_a_bucket_count(table, tmp_path):
