@@ -23,8 +23,8 @@ import seqio
 from recalign import __version__
 from recalign.baselines import bpr_mlp, environments, history, process, references
 from recalign.baselines.drivers.exchange import Answer, Question
-from recalign.baselines.outcomes import Outcome, pool_ranks
-from recalign.baselines.question import Example, column, question_of
+from recalign.baselines.outcomes import Example, Outcome, outcome_of
+from recalign.baselines.question import question_of
 from recalign.baselines.systems import REFERENCES, SYSTEMS
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
@@ -63,7 +63,7 @@ def measure(
       What the file holds at the end.
 
     Raises:
-      UserError: the file is another dataset's or of the other convention, a library cannot be
+      UserError: the file is of another dataset, preparation or convention, a library cannot be
         installed or fails. What was measured before that is kept.
     """
     results = _read(out, dataset, leave_out_seen)
@@ -77,11 +77,8 @@ def measure(
         system = SYSTEMS[model]
         kinds = [kind for kind in system.kinds if kind in tasks]
         files = {kind: _ranks_file(out, model, tasks[kind].name) for kind in kinds}
-        if (
-            not force
-            and _is_there(results, model, settings)
-            and all(path.exists() for path in files.values())
-        ):
+        there = model in results["systems"] and all(path.exists() for path in files.values())
+        if there and not force:
             say(f"{model}: measured already, {out} has it (--force measures again)")
             continue
         for kind in set(kinds) - set(examples):
@@ -92,16 +89,16 @@ def measure(
         started = time.monotonic()
         if model in REFERENCES:
             scorers = references.scorers_of(dataset, "test", leave_out_seen)[model]
-            outcomes = {
-                k: references.outcome_of(k, found, scorers[k]) for k, found in of_kinds.items()
-            }
+            outcomes = {k: references.scored(k, found, scorers[k]) for k, found in of_kinds.items()}
             about: dict[str, Any] = {}
         else:
             question = question_of(
                 dataset, system, of_kinds, seed=seed, epochs=epochs, leave_out_seen=leave_out_seen
             )
             answer = _answer(model, question, driver, say)
-            outcomes = outcomes_of(of_kinds, answer)
+            given = {"retrieval": answer.ranks, "ranking": answer.pool_scores}
+            given["rating"] = answer.scores
+            outcomes = {k: outcome_of(k, found, given[k]) for k, found in of_kinds.items()}
             about = {"seed": seed, "most_epochs": question.epochs, **answer.about}
         seconds = time.monotonic() - started
         for kind, outcome in outcomes.items():
@@ -146,33 +143,11 @@ def _answer(
     return Answer(np.zeros(0), np.zeros(0), scores, {})
 
 
-def outcomes_of(examples: Mapping[str, Sequence[Example]], answer: Answer) -> dict[str, Outcome]:
-    """What an answer says of the examples of each kind of task."""
-    found = {}
-    for kind, asked in examples.items():
-        rows, labels = column(asked, "row"), np.zeros(0, np.int8)
-        if kind == "rating":
-            values = answer.scores
-            labels = column(asked, "label").astype(np.int8)
-        elif kind == "retrieval":
-            values = answer.ranks
-        else:
-            values = pool_ranks(answer.pool_scores, asked)
-        found[kind] = Outcome(kind, rows, values, labels)
-    return found
-
-
 # Files --------------------------------------------------------------------------------------------
 
 
 def _ranks_file(out: pathlib.Path, model: str, task: str) -> pathlib.Path:
     return out.parent / "ranks" / f"{model}-{task}.parquet"
-
-
-def _is_there(results: Mapping[str, Any], model: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a system was measured on the same data."""
-    known = results["systems"].get(model, {}).get("settings", {})
-    return known.get("dataset_fingerprint", "") == settings["dataset_fingerprint"]
 
 
 def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> dict[str, Any]:
@@ -190,15 +165,22 @@ def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> 
         }
     try:
         results = json.loads(out.read_text())
-        systems = results["systems"], results["references"]
-        of_dataset, conventions = (
+        results["references"]
+        of_dataset, settings = (
             results["dataset"],
-            {system["settings"]["seen_items"] for system in systems[0].values()},
+            [s["settings"] for s in results["systems"].values()],
         )
+        conventions = {of_system["seen_items"] for of_system in settings}
+        preparations = {of_system.get("dataset_fingerprint") for of_system in settings}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{out}: no results of `recalign baselines`: {error!r}") from error
     if of_dataset != dataset.name:
         raise UserError(f"{out} holds {of_dataset}'s systems, not {dataset.name}'s: another --out")
+    if preparations - {dataset.info.get("fingerprint")}:
+        raise UserError(
+            f"{out} holds systems that were measured on another preparation of {of_dataset}: they"
+            " do not compare; give another --out"
+        )
     if conventions - {_SEEN[leave_out_seen]}:
         raise UserError(
             f"{out} holds systems with seen items {', '.join(conventions)}: they do not compare"

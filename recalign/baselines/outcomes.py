@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from recalign import metrics
 
+Example = Mapping[str, np.ndarray]
+"""What a task yields for a user."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -46,7 +49,29 @@ class Outcome:
         return pa.table({"row": row, "rank": pa.array(self.values.astype(np.int32), pa.int32())})
 
 
-def pool_ranks(scores: np.ndarray, examples: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+def outcome_of(kind: str, examples: Sequence[Example], values: np.ndarray) -> Outcome:
+    """What a system says of a task's examples.
+
+    Args:
+      kind: "retrieval", "ranking" or "rating".
+      examples: n of the task.
+      values: of a retrieval the target's 0-based rank [n], of a ranking the scores of the
+        candidates in prompt order [n, C], of a rating a score [n].
+    """
+    labels = np.zeros(0, np.int8)
+    if kind == "rating":
+        labels = column(examples, "label").astype(np.int8)
+    elif kind == "ranking":
+        values = pool_ranks(values, examples)
+    return Outcome(kind, column(examples, "row"), values, labels)
+
+
+def column(examples: Sequence[Example], name: str) -> np.ndarray:
+    """A number of every example: int64 [n]."""
+    return np.array([int(example[name]) for example in examples], np.int64)
+
+
+def pool_ranks(scores: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
     """The target's 0-based rank in each pool; ties go by the position in the prompt, which is
     random.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recalign.baselines.drivers.exchange import Parts, Question
+from recalign.baselines.outcomes import Example, column
 from recalign.baselines.systems import System
 from recalign.data.prepared import Catalogue, PreparedDataset
 from recalign.preprocessors.settings import TaskSettings
@@ -16,8 +17,6 @@ from recalign.preprocessors.settings import TaskSettings
 _MOST_FEATURES = 1000
 """S3-Rec's authors had 1,027 attributes on Toys; a few models hold a matrix of users' windows
 times features."""
-
-Example = dict[str, np.ndarray]
 
 
 def question_of(
@@ -75,11 +74,6 @@ def question_of(
         train_likes=train_likes,
         valid_likes=valid_likes,
     )
-
-
-def column(examples: Sequence[Example], name: str) -> np.ndarray:
-    """A number of every example: int64 [n]."""
-    return np.array([int(example[name]) for example in examples], np.int64)
 
 
 def item_features(catalogue: Catalogue) -> Parts:

@@ -10,12 +10,11 @@ import seqio
 
 from recalign.baselines import optimum, popularity
 from recalign.baselines.drivers.exchange import target_ranks
-from recalign.baselines.outcomes import Outcome, pool_ranks
+from recalign.baselines.outcomes import Example, Outcome, outcome_of
 from recalign.data.law import Law
 from recalign.data.prepared import PreparedDataset
 from recalign.data.synthetic import read_law
 
-Example = dict[str, np.ndarray]
 Scorer = Callable[[Example], Any]
 
 
@@ -44,7 +43,7 @@ def references(
             continue
         examples = examples_of(task, split, max_examples)
         for name, scorers in systems.items():
-            results[name][task.name] = outcome_of(kind, examples, scorers[kind]).metrics()
+            results[name][task.name] = scored(kind, examples, scorers[kind]).metrics()
     return results
 
 
@@ -74,16 +73,9 @@ def scorers_of(
     return systems
 
 
-def outcome_of(kind: str, examples: Sequence[Example], score: Scorer) -> Outcome:
-    """Retrieval: `score` gives the target's rank; ranking: a score a candidate; rating: a score."""
-    rows = np.array([int(example["row"]) for example in examples], np.int64)
-    values = np.array([score(example) for example in examples])
-    labels = np.zeros(0, np.int8)
-    if kind == "rating":
-        labels = np.array([int(example["label"]) for example in examples], np.int8)
-    elif kind == "ranking":
-        values = pool_ranks(values, examples)
-    return Outcome(kind, rows, values, labels)
+def scored(kind: str, examples: Sequence[Example], score: Scorer) -> Outcome:
+    """What a scorer makes of every example."""
+    return outcome_of(kind, examples, np.array([score(example) for example in examples]))
 
 
 def _popularity_of(dataset: PreparedDataset, split: str, leave_out_seen: bool) -> dict[str, Scorer]:

@@ -107,6 +107,7 @@ def _draw(salt: str, draw: Callable[[Any], None], lines: int, whole_steps: bool)
 
     style = {
         "svg.fonttype": "none",  # text stays text: it takes the page's font and can be read out
+        "text.parse_math": False,  # a dollar in a name is a dollar
         "svg.hashsalt": salt,  # element names depend on the drawing alone, and are its own
         "font.size": 11,
         "axes.edgecolor": _GRID,

@@ -9,14 +9,13 @@ from typing import Any
 from etils import epath
 
 from recalign.report.baselines import Baselines, is_baselines, read_baselines
+from recalign.report.outcomes import KINDS
 from recalign.report.run import Results, parse_results, read_run
+from recalign.report.systems import OPTIMUM
 from recalign.report.tables import figure, percent
 
-OPTIMUM = "optimum"
 # Shown first, in this order; what else a run has been compared with follows by name.
 _KNOWN_SYSTEMS = ("popularity", OPTIMUM)
-# The paper's order; what else there is follows by name.
-_KINDS = ("retrieval", "ranking", "rating")
 # The figure that speaks for a task, the first that the task has.
 HEADLINES = ("hr@1_candidates", "hr@10", "auc_roc")
 _SHARED_SCALE = ("hr@", "ndcg@", "auc_roc")
@@ -51,9 +50,9 @@ def share_of_optimum(metric: str, ours: float, optimum: float | None) -> float |
 
 
 def place_of_task(task: str) -> tuple[int, str]:
-    """Sorts tasks as the paper does."""
+    """Sorts tasks as the paper does; what else there is follows by name."""
     kind = task.split("_", 1)[0]
-    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS), task)
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS), task)
 
 
 def _as_text(results: Results) -> str:

@@ -17,8 +17,8 @@ from recalign.report.cost import cost_table
 from recalign.report.curves import curves
 from recalign.report.dataset_tables import table_7, table_10
 from recalign.report.differences import claims, differences_table
-from recalign.report.entries import KINDS
 from recalign.report.ids import tables_of_ids
+from recalign.report.outcomes import KINDS
 from recalign.report.paper_tables import paper_alone, paper_tables
 from recalign.report.predictions import Sample
 from recalign.report.run import Run, names_of, read_run

@@ -13,8 +13,8 @@ from jaxtyping import Float64, Int64
 from recalign import metrics
 from recalign.report.bootstrap import Interval, percentiles, resampled_aucs, resampled_means
 from recalign.report.corpora import Corpus
-from recalign.report.entries import KINDS, Entry, shared_rows
-from recalign.report.outcomes import draw_of, main_metric, metrics_of
+from recalign.report.entries import Entry, shared_rows
+from recalign.report.outcomes import KINDS, draw_of, main_metric, metrics_of
 from recalign.report.tables import MISSING, Cell, Table, figure, key_of, metric_name, signed
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64
 from recalign.report.baselines import Baselines
 from recalign.report.outcomes import (
     DRAW,
+    KINDS,
     Outcomes,
     Ranks,
     Scores,
@@ -24,7 +25,6 @@ from recalign.report.outcomes import (
 from recalign.report.run import Metrics
 from recalign.report.systems import TIGER, System, baseline_system, belongs
 
-KINDS = ("retrieval", "ranking", "rating")
 # Held-out templates of P5 are evaluated as one of recalign's own kinds; 5-5 has its own table.
 _OWN_PROMPTS = (*KINDS, TIGER, "p5_sequential", "p5_2_7", "p5_rating")
 _P5_DIRECT = "p5_direct"

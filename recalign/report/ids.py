@@ -14,8 +14,8 @@ import numpy as np
 from recalign.data.prepared import PreparedDataset
 from recalign.report.corpora import Corpus
 from recalign.report.differences import Difference, difference, differences_table
-from recalign.report.entries import KINDS, Entry
-from recalign.report.outcomes import metrics_of
+from recalign.report.entries import Entry
+from recalign.report.outcomes import KINDS, metrics_of
 from recalign.report.tables import Table
 
 _LEAK = (

@@ -40,6 +40,9 @@ class Scores:
 
 Outcomes = Ranks | Scores
 
+KINDS = ("retrieval", "ranking", "rating")
+"""Of tasks, in the paper's order."""
+
 DRAW = 1 << 32
 """From a user's row in one draw of a planted corpus to the same row in the next: another user."""
 

@@ -10,8 +10,8 @@ from recalign.report.bootstrap import Interval
 from recalign.report.comparison import share_of_optimum
 from recalign.report.corpora import Corpus
 from recalign.report.differences import best, difference, interval_of, others, ours, span, verdict
-from recalign.report.entries import KINDS, Entry
-from recalign.report.outcomes import main_metric
+from recalign.report.entries import Entry
+from recalign.report.outcomes import KINDS, main_metric
 from recalign.report.tables import figure, metric_name, percent, signed
 
 

@@ -190,6 +190,16 @@ def test_features_are_categories_and_brands_or_else_words_of_titles():
     assert (len(first), len(second), len(first & second)) == (3, 1, 1)
 
 
+def test_systems_of_another_preparation_do_not_compare(corpus, tmp_path):
+    out = tmp_path / "results.json"
+    results, _ = run(corpus, ["history"], out)
+    results["systems"]["history"]["settings"]["dataset_fingerprint"] = "another"
+    out.write_text(json.dumps(results))
+    with pytest.raises(UserError, match="another preparation of measured_corpus"):
+        run(corpus, ["popularity"], out)
+    assert json.loads(out.read_text()) == results
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
