@@ -18,29 +18,35 @@ from recalign.weights import convert, load_params
 from tests.corpus import make_corpus
 
 from .conftest import TINY
-from .test_engines import own_losses
+from .test_engines import own_evaluation, own_losses
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXAMPLES = 16
 # The demo's experiment, and UT+AT on toys with a tiny model in place of the paper's.
 FILES = {"demo": ["gin/ut_at_demo.gin"], "toys": ["gin/own.gin"]}
+# Fine-tuning of a model that has learnt to answer: of one that has not, all metrics are 0.
+START, HALF, END = 150, 160, 170
 MACROS = {name: value for name, value in TINY.items() if name != "MIXTURE_OR_TASK_NAME"} | {
+    "PRETRAINED_STEP": START,
+    "TRAIN_STEPS": END,
     "EVAL_PERIOD": 20,
     "EVAL_STEPS": 1,
-    "EVALUATOR_NUM_EXAMPLES": EXAMPLES,
     "CHECKPOINT_PERIOD": 10,
-    "KEEP_CHECKPOINTS": 3,  # of steps 0, 10 and 20
+    "KEEP_CHECKPOINTS": 3,  # of START, HALF and END
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """20 steps by T5X with its own decoder; checkpoints at 0, 10 and 20."""
+    """20 steps by T5X with its own decoder, from the checkpoint `start`.
+
+    Checkpoints are those of START, HALF and END.
+    """
 
     name: str
     data_dir: str
+    start: str
     model_dir: pathlib.Path
 
     @property
@@ -48,12 +54,20 @@ class Run:
         return f"ut_at_{self.name}"
 
     @property
+    def macros(self) -> dict[str, Any]:
+        return {
+            **MACROS,
+            "MIXTURE_OR_TASK_NAME": self.mixture,
+            "PRETRAINED_CHECKPOINT": self.start,
+        }
+
+    @property
     def tasks(self) -> list[str]:
         return [f"{kind}_{self.name}" for kind in ("retrieval", "ranking", "rating")]
 
     def t5x(self, program: str, *arguments: str, files: list[str] | None = None, **macros: Any):
         """python -m t5x.PROGRAM from the repository's root, `files` after the experiment's."""
-        macros = {**MACROS, "MIXTURE_OR_TASK_NAME": self.mixture, **macros}
+        macros = {**self.macros, **macros}
         given = [f"--gin.{name}={value!r}" for name, value in macros.items()]
         outcome = subprocess.run(
             [
@@ -75,9 +89,12 @@ class Run:
 
 
 @pytest.fixture(scope="module", params=FILES)
-def run(request, data_dir, tmp_path_factory) -> Run:
-    make_corpus(request.param, data_dir)
-    made = Run(request.param, data_dir, tmp_path_factory.mktemp("t5x") / request.param)
+def run(request, data_dir, trained, tmp_path_factory) -> Run:
+    make_corpus(request.param, data_dir)  # the users and items that `trained` has seen
+    folder = tmp_path_factory.mktemp("t5x")
+    start = str(folder / f"checkpoint_{START}")
+    convert(trained[0].model_dir, start)
+    made = Run(request.param, data_dir, start, folder / request.param)
     made.train(model_dir=made.model_dir)
     return made
 
@@ -85,8 +102,7 @@ def run(request, data_dir, tmp_path_factory) -> Run:
 @pytest.fixture
 def own(run, experiment):
     """Makes the same experiment for the own engine."""
-    given = {**MACROS, "MIXTURE_OR_TASK_NAME": run.mixture}
-    return lambda **macros: experiment(FILES[run.name], **{**given, **macros})
+    return lambda **macros: experiment(FILES[run.name], **{**run.macros, **macros})
 
 
 @pytest.fixture
@@ -124,7 +140,7 @@ def inference_metrics(folder: pathlib.Path, task: str) -> dict[str, float]:
 
 
 def test_the_own_engine_from_its_first_checkpoint_has_the_same_losses(run, own, batches):
-    made = own(INITIAL_CHECKPOINT_PATH=str(run.model_dir / "checkpoint_0"))
+    made = own(INITIAL_CHECKPOINT_PATH=str(run.model_dir / f"checkpoint_{START}"))
     train(made)
     assert {int(number) for batch in batches for number in batch["task"]} == set(range(5))
     np.testing.assert_allclose(
@@ -134,7 +150,10 @@ def test_the_own_engine_from_its_first_checkpoint_has_the_same_losses(run, own, 
 
 def test_its_checkpoint_trains_on_in_the_own_engine(run, own, batches, tmp_path):
     converted = convert(
-        str(run.model_dir / "checkpoint_10"), str(tmp_path / "own"), destination_format="own"
+        str(run.model_dir / f"checkpoint_{HALF}"),
+        str(tmp_path / "own"),
+        destination_format="own",
+        first_step=START,
     )
     assert converted.optimizer
     made = own(MODEL_DIR=str(tmp_path / "own"))
@@ -145,26 +164,26 @@ def test_its_checkpoint_trains_on_in_the_own_engine(run, own, batches, tmp_path)
 
 
 def test_a_checkpoint_of_the_own_engine_trains_on_in_t5x(run, own, batches, tmp_path):
-    first = str(run.model_dir / "checkpoint_0")
-    made = own(TRAIN_STEPS=10, INITIAL_CHECKPOINT_PATH=first)
+    made = own(TRAIN_STEPS=HALF)
     train(made)
     model_dir = tmp_path / "t5x"
-    convert(made.model_dir, str(model_dir / "checkpoint_10"))
+    convert(made.model_dir, str(model_dir / f"checkpoint_{HALF}"))
     run.train("--gin.train.infer_eval_dataset_cfg=None", model_dir=model_dir)
     # And reads on where the checkpoint stands.
-    params, _ = load_params(first, made.config)
+    params, _ = load_params(run.start, made.config)
     expected, _ = own_losses(made, params, batches)
     np.testing.assert_allclose(summed_losses(model_dir), expected[10:], rtol=2e-4)
 
 
 def test_evaluation_with_each_decoder(run, own, tmp_path):
-    checkpoint = str(run.model_dir / "checkpoint_20")
+    checkpoint = str(run.model_dir / f"checkpoint_{END}")
     convert(checkpoint, str(tmp_path / "own"), destination_format="own")
     made = own(MODEL_DIR=str(tmp_path / "own"))
-    measured = evaluation.evaluate(made, "validation", 20, EXAMPLES)["tasks"]
+    measured = evaluation.evaluate(made, "validation", END)["tasks"]
+    for task, name in zip(run.tasks, ("hr@5", "valid_candidate_rate", "auc_roc"), strict=True):
+        assert 0 < measured[task][name] < 1  # the comparison is not of nothing
     run.t5x(
         "eval",
-        f"--gin.seqio.Evaluator.num_examples={EXAMPLES}",
         files=["gin/runs/fast_decoding.gin", "gin/runs/eval.gin"],
         CHECKPOINT_PATH=checkpoint,
         TEST_SPLIT="validation",
@@ -178,32 +197,41 @@ def test_evaluation_with_each_decoder(run, own, tmp_path):
 
 
 def test_inference_with_each_decoder(run, own, tmp_path):
-    beams = {}
+    checkpoint = str(run.model_dir / f"checkpoint_{END}")
+    inferred = {}
     for decoder in ("stock", "fast", "constrained"):
         added = [] if decoder == "stock" else [f"gin/runs/{decoder}_decoding.gin"]
         run.t5x(
             "infer",
             files=[*added, "gin/runs/infer.gin"],
             MIXTURE_OR_TASK_NAME=f"ut_{run.name}",
-            CHECKPOINT_PATH=str(run.model_dir / "checkpoint_20"),
+            CHECKPOINT_PATH=checkpoint,
             TEST_SPLIT="validation",
             INFER_OUTPUT_DIR=str(tmp_path / decoder),
         )
         for task in run.tasks:
             (written,) = (tmp_path / decoder).glob(f"{task}-predict_with_aux.jsonl*-of-00001")
-            lines = map(json.loads, written.read_text().splitlines())
-            beams[decoder, task] = [line["prediction"] for line in lines]
+            inferred[decoder, task] = list(map(json.loads, written.read_text().splitlines()))
     made = own()
-    for name in run.tasks:
-        assert beams["fast", name] == beams["stock", name]
-        (task,) = evaluation.tasks_with_metrics(name, "validation")
-        examples = evaluation.load(task, "validation", made, None).examples
-        ids = task.source.open().catalogue.ids
-        for example, answers in zip(examples, beams["constrained", name], strict=True):
-            match task.evaluated_as:
-                case "retrieval":
-                    assert set(answers) <= set(ids)
-                case "ranking":
-                    assert set(answers) >= {ids[item] for item in example["candidates"]}
-                case "rating":
-                    assert set(answers) >= {"yes", "no"}
+    params, _ = load_params(checkpoint, made.config)
+    for evaluated, records in own_evaluation(made, params, "validation"):
+        for record in records:
+            for decoder in ("stock", "fast"):
+                line = inferred[decoder, evaluated.task.name][record["index"]]
+                assert line["prediction"] == record["beams"][::-1]
+                np.testing.assert_allclose(line["aux"]["scores"], record["scores"][::-1], atol=5e-5)
+            example = evaluated.examples[record["index"]]
+            line = inferred["constrained", evaluated.task.name][record["index"]]
+            assert_allowed(set(line["prediction"]), evaluated.task, example)
+
+
+def assert_allowed(answers: set[str], task: Any, example: Any) -> None:
+    """A retrieval's beams are items; six hold a ranking's five candidates, a rating's two words."""
+    ids = task.source.open().catalogue.ids
+    match task.evaluated_as:
+        case "retrieval":
+            assert answers <= set(ids)
+        case "ranking":
+            assert answers >= {ids[item] for item in example["candidates"]}
+        case "rating":
+            assert answers >= {"yes", "no"}
