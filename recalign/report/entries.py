@@ -99,8 +99,10 @@ class Entry:
         self, rows: Int64[np.ndarray, " n"]
     ) -> list[tuple[Float64[np.ndarray, "seeds n"], Int64[np.ndarray, " n"]]]:
         """The scores of some users of `rows()`, a line a seed, and who liked the item; a pair a
-        draw."""
-        scores = [outcome for outcome in self.outcomes if isinstance(outcome, Scores)]
+        draw that any is of."""
+        draws = set((rows // DRAW).tolist())
+        known = [outcome for outcome in self.outcomes if isinstance(outcome, Scores)]
+        scores = [outcome for outcome in known if draw_of(outcome) in draws]
         return [
             (
                 np.stack([each.scores[_places(each, rows)] for each in seeds]),

@@ -6,7 +6,7 @@ from recalign.report.baselines import read_baselines
 from recalign.report.corpora import gather
 from recalign.report.differences import claims, difference, differences_table, interval_of, span
 from recalign.report.entries import Entry
-from recalign.report.outcomes import Ranks, Scores
+from recalign.report.outcomes import Ranks, Scores, in_draw
 from recalign.report.run import read_run
 from recalign.report.systems import System
 from tests.report.shop import INF, write_baselines, write_run
@@ -63,6 +63,17 @@ def test_areas_are_compared_over_the_same_users():
     own = interval_of(second, "auc_roc")
     # The first is always right: the difference is 1 less the second's own area.
     assert found.interval == pytest.approx((1 - own.high, 1 - own.low))
+
+
+def test_areas_are_compared_over_the_draws_of_both():
+    labels = np.tile([0, 1], 20).astype(np.int8)
+    right = Scores(np.arange(40), labels.astype(float), labels)
+    wrong = Scores(np.arange(40), -labels.astype(float), labels)
+    first = entry("a", "rating", in_draw(wrong, 2), in_draw(right, 5), auc_roc=(0.0, 1.0))
+    second = entry("b", "rating", in_draw(wrong, 5), auc_roc=(0.0,))
+    found = difference(first, second, "auc_roc")
+    assert (found.figures, found.users, found.interval) == ((1.0, 0.0), 40, (1.0, 1.0))
+    assert found.of_seeds == ()
 
 
 def test_without_outcomes_there_is_a_difference_but_no_interval():
