@@ -184,7 +184,7 @@ def differences_table(
     """Differences as a table, "Differences: {title}"; None where there are none."""
     if not claimed:
         return None
-    seeds = ("In small, the difference of each seed.",) if any(d.of_seeds for d in claimed) else ()
+    seeds = any(each.of_seeds for each in claimed)
     rows = []
     for each in claimed:
         interval = each.interval
@@ -194,10 +194,11 @@ def differences_table(
                 Cell(each.second.label),
                 Cell(metric_name(each.metric)),
                 *(Cell(figure(value), value) for value in each.figures),
-                Cell(signed(each.value, 4), each.value, note=_seeds(each.of_seeds)),
+                Cell(signed(each.value, 4), each.value),
                 Cell(span(interval, 4), interval.low if interval else None),
-                Cell(signed(each.percent, 1), each.percent),
                 Cell(verdict(interval)),
+                Cell(signed(each.percent, 1), each.percent),
+                *([Cell(_by_seed(each.of_seeds))] if seeds else []),
                 Cell(f"{each.users:,}" if each.users else MISSING, each.users),
             )
         )
@@ -206,15 +207,15 @@ def differences_table(
         title=f"Differences: {title}",
         columns=(
             "system", "against", "metric", "its figure", "the other's", "difference",
-            "95 % interval", "in percent", "verdict", "users",
+            "95 % interval", "verdict", "in percent", *(["by seed"] if seeds else []), "users",
         ),
         rows=tuple(rows),
-        notes=(*notes, *seeds),
+        notes=tuple(notes),
     )  # fmt: skip
 
 
-def _seeds(differences: Sequence[float]) -> str:
-    return f"by seed {', '.join(signed(d, 4) for d in differences)}" if differences else ""
+def _by_seed(differences: Sequence[float]) -> str:
+    return ", ".join(signed(each, 4) for each in differences) or MISSING
 
 
 def span(interval: Interval | None, digits: int) -> str:

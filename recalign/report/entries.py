@@ -28,6 +28,8 @@ from recalign.report.systems import TIGER, System, baseline_system, belongs
 # Held-out templates of P5 are evaluated as one of recalign's own kinds; 5-5 has its own table.
 _OWN_PROMPTS = (*KINDS, TIGER, "p5_sequential", "p5_2_7", "p5_rating")
 _P5_DIRECT = "p5_direct"
+# What reads no prompt is asked the same by all of these as by the kind of task that they are.
+_PROMPTED = (TIGER, "p5_sequential", "p5_2_7", "p5_rating", _P5_DIRECT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -206,11 +208,12 @@ def entries_of_baselines(
             if kind is None or not task.endswith(f"_{dataset}"):
                 continue
             outcome = source.outcomes.get(name, {}).get(task) if source else None
+            prompt = task.removesuffix(f"_{dataset}")
             entries.append(
                 Entry(
                     system,
                     kind,
-                    task.removesuffix(f"_{dataset}"),
+                    kind if prompt in _PROMPTED else prompt,
                     False,
                     {m: (metrics[m],) for m in metrics_of(kind) if m in metrics},
                     (in_draw(outcome, draw),) if outcome else (),

@@ -46,7 +46,11 @@ def tables_of_ids(corpora: Sequence[Corpus]) -> list[Table]:
 def _differences(random: Corpus, other: Corpus, kind: str) -> list[Difference]:
     pairs = itertools.product(other.of_kind(kind), random.of_kind(kind))
     found = (
-        difference(_with_ids(first, other), _with_ids(second, random), metric)
+        difference(
+            _called(first, f"{first.system.label}, {other.item_ids} IDs"),
+            _called(second, f"{random.item_ids} IDs"),
+            metric,
+        )
         for first, second in pairs
         if first.system.runs and _line(first) == _line(second)
         for metric in metrics_of(kind)
@@ -58,8 +62,7 @@ def _line(entry: Entry) -> tuple[str, str, bool]:
     return entry.system.key, entry.prompt, entry.restricted
 
 
-def _with_ids(entry: Entry, corpus: Corpus) -> Entry:
-    label = f"{entry.system.label}, {corpus.item_ids} IDs"
+def _called(entry: Entry, label: str) -> Entry:
     return dataclasses.replace(entry, system=dataclasses.replace(entry.system, label=label))
 
 

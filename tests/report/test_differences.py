@@ -117,7 +117,7 @@ def test_the_table_of_differences(corpus):
     texts = [cell.text for cell in row]
     # 5 of 8 against 4 of 8.
     assert texts[2:6] == ["HR@10", "0.6250", "0.5000", "+0.1250"]
-    assert texts[7:] == ["+25.0", "not clear", "8"]
+    assert texts[7:] == ["not clear", "+25.0", "8"]
     assert texts[6] == span(
         difference(
             *[e for e in corpus.entries if e.label in ("UT, 0.3M", "SASRec")], "hr@10"

@@ -73,6 +73,13 @@ def test_baselines_are_named_as_the_paper_names_them():
     ]  # fmt: skip
 
 
+def test_what_reads_no_prompt_is_asked_the_same_by_p5s():
+    figures = {"hr@1": 0.5, "hr@10": 0.5}
+    tasks = {f"{name}_toys": figures for name in ("p5_2_7", "p5_direct", "ranking", "ranking_x")}
+    entries = entries_of_baselines({"popularity": tasks}, "toys", None)
+    assert [entry.prompt for entry in entries] == ["ranking", "ranking", "ranking", "ranking_x"]
+
+
 def test_what_one_seed_alone_was_asked_counts_with_that_seed(shop, tmp_path):
     runs = [
         read_run(write_run(tmp_path / "a", shop, alone=True)),
