@@ -4,10 +4,12 @@ The search keeps K live and K finished beams. A step takes the 2K best continuat
 beams: even if K of them end, K are left to live on. A finished beam's score is its
 log-probability divided by ((5 + length) / 6)^alpha (Wu et al., 2016, equation 14).
 
-Shape letters as in `recalign.model.layers`; K beams, M children of a trie's node.
+Shape letters as in `recalign.model.layers`; K beams, M children of a trie's node, P parts of
+the vocabulary.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,9 @@ from recalign.model.trie import Trie
 # add up and are divided by the length penalty.
 NO_BEAM = -1.0e7
 _EXISTS = NO_BEAM / 2
+# The best tokens are chosen among so many parts of the vocabulary first: where the output layer
+# lies on several devices, the parts' best travel, not all logits.
+_VOCABULARY_PARTS = 8
 
 
 @jax.tree_util.register_dataclass
@@ -81,6 +86,7 @@ def beam_decode(
     trie: Trie | None = None,
     allowed_BxN: Bool[Array, "#B N"] | None = None,
     exact_log_probs: bool = True,
+    batch_sharding: jax.sharding.Sharding | None = None,
 ) -> Beams:
     """The best target sequences of each example. A pure function, to be jitted by the caller.
 
@@ -97,6 +103,8 @@ def beam_decode(
       exact_log_probs: normalise over the whole vocabulary also under a trie. Without, only the
         tokens that the trie uses are evaluated and normalised over: faster with a large
         vocabulary, and the log-probabilities are conditional on those tokens.
+      batch_sharding: how the examples are spread over a mesh, so that the compiler does not also
+        spread the candidates of an example.
     """
     if trie is not None and trie.depth > max_decode_len:
         raise UserError(
@@ -122,7 +130,9 @@ def beam_decode(
         )
         if trie is None:
             logits_BxKxV = _logits(params, config, hidden_BxKxD, None)
-            candidates = _any_token(logits_BxKxV, search.live_log_probs_BxK, 2 * beam_size)
+            candidates = _any_token(
+                logits_BxKxV, search.live_log_probs_BxK, 2 * beam_size, batch_sharding
+            )
         else:
             used_token_U = None if exact_log_probs else trie.used_token_U
             logits_BxKxV = _logits(params, config, hidden_BxKxD, used_token_U)
@@ -191,17 +201,26 @@ def _logits(
 
 
 def _any_token(
-    logits_BxKxV: Float[Array, "B K V"], live_log_probs_BxK: Float[Array, "B K"], count: int
+    logits_BxKxV: Float[Array, "B K V"],
+    live_log_probs_BxK: Float[Array, "B K"],
+    count: int,
+    batch_sharding: jax.sharding.Sharding | None = None,
 ) -> _Candidates:
     log_probs_BxKxV = jax.nn.log_softmax(logits_BxKxV) + live_log_probs_BxK[..., None]
-    # No more than `count` of one beam can be among the best, so each beam's best come first: the
-    # second selection is then over few. Ties fall as in one selection over all.
-    top_BxKxC, tokens_BxKxC = jax.lax.top_k(log_probs_BxKxV, min(count, log_probs_BxKxV.shape[-1]))
-    log_probs, index = _top(top_BxKxC, count)
+    B, K, V = log_probs_BxKxV.shape
+    parts = math.gcd(V, _VOCABULARY_PARTS)
+    # No more than `count` of one beam and part can be among the best, so each part's best come
+    # first: the second selection is then over few. Ties fall as in one selection over all.
+    best = jax.lax.top_k(log_probs_BxKxV.reshape(B, K, parts, V // parts), min(count, V // parts))
+    if batch_sharding is not None:
+        best = jax.lax.with_sharding_constraint(best, batch_sharding)
+    top_BxKxPxC, place_BxKxPxC = best
+    token_BxKxPxC = place_BxKxPxC + jnp.arange(0, V, V // parts)[:, None]
+    log_probs, index = _top(top_BxKxPxC, count)
     return _Candidates(
         log_probs=log_probs,
-        tokens=jnp.take_along_axis(_flat(tokens_BxKxC), index, axis=1),
-        beams=index // top_BxKxC.shape[-1],
+        tokens=jnp.take_along_axis(_flat(token_BxKxPxC), index, axis=1),
+        beams=index // math.prod(top_BxKxPxC.shape[2:]),
         nodes=jnp.zeros_like(index),
     )
 
@@ -232,13 +251,13 @@ def _trie_children(
     )
 
 
-def _flat(x_BxKxC: Array) -> Array:
-    return x_BxKxC.reshape(x_BxKxC.shape[0], -1)
+def _flat(x_BxKx: Array) -> Array:
+    return x_BxKx.reshape(x_BxKx.shape[0], -1)
 
 
-def _top(log_probs_BxKxC: Array, count: int) -> tuple[Array, Array]:
+def _top(log_probs_BxKx: Array, count: int) -> tuple[Array, Array]:
     """The best `count` over all beams and their flat positions; filled up where there are fewer."""
-    flat = _flat(log_probs_BxKxC)
+    flat = _flat(log_probs_BxKx)
     top, index = jax.lax.top_k(flat, min(count, flat.shape[1]))
     missing = ((0, 0), (0, count - top.shape[1]))
     return jnp.pad(top, missing, constant_values=NO_BEAM), jnp.pad(index, missing)

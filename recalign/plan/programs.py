@@ -110,7 +110,11 @@ def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Progra
     longest = experiment.task_feature_lengths["targets"]
     decode = jax.jit(
         functools.partial(
-            beam_decode, config=config, beam_size=experiment.beam_size, max_decode_len=longest
+            beam_decode,
+            config=config,
+            beam_size=experiment.beam_size,
+            max_decode_len=longest,
+            batch_sharding=partitioning.batch_sharding(mesh),
         )
     )
     params = state_shape(config, _optimizer(experiment), mesh).params

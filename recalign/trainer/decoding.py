@@ -51,7 +51,15 @@ class Batch(NamedTuple):
 
 @functools.partial(
     jax.jit,
-    static_argnames=("config", "ways", "beam_size", "max_decode_len", "alpha", "short_normaliser"),
+    static_argnames=(
+        "config",
+        "batch_sharding",
+        "ways",
+        "beam_size",
+        "max_decode_len",
+        "alpha",
+        "short_normaliser",
+    ),
 )
 def _decode(
     params: Any,
@@ -60,6 +68,7 @@ def _decode(
     pool_BxC: Int[Array, "B C"] | None,
     *,
     config: T5Config,
+    batch_sharding: jax.sharding.Sharding,
     ways: tuple[str, ...],
     beam_size: int,
     max_decode_len: int,
@@ -75,6 +84,7 @@ def _decode(
         beam_size=beam_size,
         max_decode_len=max_decode_len,
         alpha=alpha,
+        batch_sharding=batch_sharding,
     )
     found: dict[str, Beams | Float[Array, "B C"]] = {}
     if FREE in ways:
@@ -119,6 +129,7 @@ class BeamDecoder:
         self._decode = functools.partial(
             _decode,
             config=config,
+            batch_sharding=partitioning.batch_sharding(mesh),
             beam_size=beam_size,
             alpha=alpha,
             short_normaliser=short_normaliser,

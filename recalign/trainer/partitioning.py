@@ -81,12 +81,17 @@ def _spec(mesh: Mesh, names: tuple[str, ...], shape: tuple[int, ...]) -> P:
     return P()
 
 
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Of arrays whose first axis counts examples."""
+    return NamedSharding(mesh, P(DATA))
+
+
 def rows_of_this_process(batch_size: int, mesh: Mesh) -> slice:
     """The part of a global batch that this process reads: the rows that its devices hold.
 
     Processes whose devices share one copy of the parameters read the same rows.
     """
-    held = NamedSharding(mesh, P(DATA)).addressable_devices_indices_map((batch_size,))
+    held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = [index[0].indices(batch_size) for index in held.values() if index is not None]
     return slice(min(start for start, _, _ in rows), max(stop for _, stop, _ in rows))
 
@@ -100,7 +105,7 @@ def check_batch_size(name: str, batch_size: int, mesh: Mesh, microbatches: int =
 
 def shard_local(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's rows of a batch -> the global batch, spread over DATA."""
-    sharding = NamedSharding(mesh, P(DATA))
+    sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }
@@ -110,7 +115,7 @@ def batch_shapes(
     mesh: Mesh, batch_size: int, lengths: Mapping[str, int]
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """What `shard_local` gives for a batch of token ids: int32 [batch_size, length] a feature."""
-    sharding = NamedSharding(mesh, P(DATA))
+    sharding = batch_sharding(mesh)
     return {
         name: jax.ShapeDtypeStruct((batch_size, length), np.int32, sharding=sharding)
         for name, length in lengths.items()
@@ -119,7 +124,7 @@ def batch_shapes(
 
 def shard_whole(mesh: Mesh, array: np.ndarray) -> jax.Array:
     """An array that every process holds whole -> the same, spread over DATA."""
-    sharding = NamedSharding(mesh, P(DATA))
+    sharding = batch_sharding(mesh)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recalign.errors import UserError
+from recalign.model import decode
 from recalign.model.decode import beam_decode
 from recalign.model.names import from_t5x
 from recalign.model.network import Transformer
@@ -78,7 +79,23 @@ def test_one_beam_is_the_greedy_choice(config, params, inputs_BxL):
         logits_BxV[:, EOS] = -np.inf
         read_BxT[:, position + 1] = best_B = np.argmax(logits_BxV, axis=-1)
         for row in range(3):
-            assert beams.tokens_BxKxT[row, 0, position] in (0, EOS, int(best_B[row]))
+            token = beams.tokens_BxKxT[row, 0, position]
+            ended = position and beams.tokens_BxKxT[row, 0, position - 1] in (0, EOS)
+            assert token == 0 if ended else token in (EOS, int(best_B[row]))
+
+
+@pytest.mark.parametrize("vocabulary", [5, 48, 64])
+def test_parts_of_the_vocabulary_choose_as_the_whole(vocabulary):
+    """Ties too: of equal log-probabilities the first beam's lowest token comes first."""
+    draws = np.random.default_rng(vocabulary)
+    logits_BxKxV = draws.integers(0, 3, (4, 3, vocabulary)).astype(np.float32)
+    live_BxK = np.log(draws.integers(1, 3, (4, 3)).astype(np.float32))
+    found = decode._any_token(jnp.asarray(logits_BxKxV), jnp.asarray(live_BxK), 8)
+    all_BxKV = (jax.nn.log_softmax(logits_BxKxV) + live_BxK[..., None]).reshape(4, -1)
+    best, index = jax.lax.top_k(all_BxKV, 8)
+    np.testing.assert_array_equal(found.log_probs, best)
+    np.testing.assert_array_equal(found.tokens, index % vocabulary)
+    np.testing.assert_array_equal(found.beams, index // vocabulary)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
