@@ -1,6 +1,7 @@
 """Exact scores of given candidates, beside beam search, which prunes and may lose one.
 
-Shape letters as in `recalign.model.layers`; C candidates an example, K beams: 1 or C.
+Shape letters as in `recalign.model.layers`; C candidates an example, P of them in a part, K beams:
+1 for all, or one for each.
 """
 
 import functools
@@ -15,6 +16,9 @@ from recalign.model.decode import NO_BEAM
 from recalign.model.network import Transformer, run
 from recalign.model.trie import Trie
 
+# Candidates that are scored at once: their logits and their cache are in memory together.
+_MOST_AT_ONCE = 20
+
 
 def score_candidates(
     params: dict,
@@ -27,7 +31,8 @@ def score_candidates(
 
     A pure function, to be jitted with `config` static; another pool of the same size compiles
     nothing. Inputs are encoded once, and the beginning that all sequences of the trie share (the
-    "I" of I1, I2, …) is read once an example instead of once a candidate.
+    "I" of I1, I2, …) is read once an example instead of once a candidate. A large pool is scored
+    in parts, the longest candidates together, so that few parts read the positions of few.
 
     Args:
       params: parameters of `Transformer`.
@@ -42,36 +47,63 @@ def score_candidates(
       whole vocabulary; `decode.NO_BEAM` (-1e7) for -1.
     """
     B, C = encoder_input_tokens_BxL.shape[0], candidates_BxC.shape[1]
-    tokens_BxCxT = trie.tokens(jnp.broadcast_to(candidates_BxC, (B, C)))
-    T = trie.depth
-    memory = incremental.prepare(params, config, encoder_input_tokens_BxL, T)
-    read_TxBxC = jnp.pad(jnp.moveaxis(tokens_BxCxT, 2, 0)[:-1], ((1, 0), (0, 0), (0, 0)))
-    # What is read while there is one beam; fillers have no tokens, hence the largest.
-    shared_TxBx1 = jnp.max(read_TxBxC, axis=2, keepdims=True)
+    parts = -(-C // _MOST_AT_ONCE)
+    P = -(-C // parts)
+    fillers = ((0, 0), (0, parts * P - C))
+    given_BxC = jnp.pad(jnp.broadcast_to(candidates_BxC, (B, C)), fillers, constant_values=-1)
+    tokens_BxCxT = trie.tokens(given_BxC)
+    longest_first_BxC = jnp.argsort(-jnp.sum(tokens_BxCxT > 0, axis=-1))
+    tokens_BxCxT = jnp.take_along_axis(tokens_BxCxT, longest_first_BxC[..., None], axis=1)
+    memory = incremental.prepare(params, config, encoder_input_tokens_BxL, trie.depth)
 
     def add_position(
-        position: Int[Array, ""], scored: tuple[incremental.Cache, Array], read_TxBxK: Array
+        position: Int[Array, ""],
+        scored: tuple[incremental.Cache, Array],
+        tokens_BxCxT: Array,
+        read_BxKxT: Array,
     ) -> tuple[incremental.Cache, Array]:
         cache, log_probs_BxC = scored
         hidden_BxKxD, cache = incremental.step(
-            params, config, memory, read_TxBxK[position], cache, position
+            params, config, memory, read_BxKxT[..., position], cache, position
         )
         logits_BxKxV = run(Transformer(config), params, hidden_BxKxD, method="logits")
         K = logits_BxKxV.shape[1]
-        target_BxC = tokens_BxCxT[:, :, position]
+        target_BxC = tokens_BxCxT[..., position]
         at_target = jnp.take_along_axis(logits_BxKxV, target_BxC.reshape(B, K, -1), axis=-1)
         at_target -= jax.nn.logsumexp(logits_BxKxV, axis=-1, keepdims=True)
-        return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target.reshape(B, C), 0.0)
+        at_target = at_target.reshape(target_BxC.shape)
+        return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target, 0.0)
 
-    scored = (incremental.empty_cache(config, B, C, T), jnp.zeros((B, C), jnp.float32))
+    # What is read while there is one beam; fillers have no tokens, hence the largest.
+    read_Bx1xT = jnp.max(_shifted_right(tokens_BxCxT), axis=1, keepdims=True)
+    scored = (incremental.empty_cache(config, B, P, trie.depth), jnp.zeros(tokens_BxCxT.shape[:2]))
     for position in range(trie.shared_prefix + 1):
-        scored = add_position(jnp.asarray(position), scored, shared_TxBx1)
+        scored = add_position(jnp.asarray(position), scored, tokens_BxCxT, read_Bx1xT)
     cache, log_probs_BxC = scored
-    longest = jnp.max(jnp.sum(tokens_BxCxT > 0, axis=-1))
-    _, log_probs_BxC = jax.lax.fori_loop(
-        trie.shared_prefix + 1,
-        longest,
-        functools.partial(add_position, read_TxBxK=read_TxBxC),
-        (incremental.reorder(cache, jnp.zeros((B, C), jnp.int32)), log_probs_BxC),
-    )
-    return jnp.where(tokens_BxCxT[..., 0] > 0, log_probs_BxC, NO_BEAM)
+    cache = incremental.reorder(cache, jnp.zeros((B, P), jnp.int32))
+
+    def score_part(part: tuple[Array, Array]) -> Array:
+        tokens_BxPxT, log_probs_BxP = part
+        _, log_probs_BxP = jax.lax.fori_loop(
+            trie.shared_prefix + 1,
+            jnp.max(jnp.sum(tokens_BxPxT > 0, axis=-1)),
+            functools.partial(
+                add_position, tokens_BxCxT=tokens_BxPxT, read_BxKxT=_shifted_right(tokens_BxPxT)
+            ),
+            (cache, log_probs_BxP),
+        )
+        return log_probs_BxP
+
+    def split(x_BxCx: Array) -> Array:
+        return jnp.moveaxis(x_BxCx.reshape(B, parts, P, *x_BxCx.shape[2:]), 1, 0)
+
+    log_probs = jax.lax.map(score_part, (split(tokens_BxCxT), split(log_probs_BxC)))
+    log_probs_BxC = jnp.moveaxis(log_probs, 0, 1).reshape(B, -1)
+    log_probs_BxC = jnp.where(tokens_BxCxT[..., 0] > 0, log_probs_BxC, NO_BEAM)
+    as_given_BxC = jnp.argsort(longest_first_BxC)[:, :C]
+    return jnp.take_along_axis(log_probs_BxC, as_given_BxC, axis=1)
+
+
+def _shifted_right(tokens_BxCxT: Int[Array, "B C T"]) -> Int[Array, "B C T"]:
+    """What the decoder reads: token 0, then all targets but the last."""
+    return jnp.pad(tokens_BxCxT[..., :-1], ((0, 0), (0, 0), (1, 0)))

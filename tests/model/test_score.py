@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from recalign.model import score as scoring
 from recalign.model.decode import NO_BEAM
 from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
@@ -56,6 +57,26 @@ def test_each_prompt_has_its_own_candidates(config, params, prompts, trie, expec
     found = score(params, config, prompts, trie, pools_BxC)
     np.testing.assert_allclose(found, of_pool, atol=TOLERANCE)
     assert score._cache_size() == 1
+
+
+def test_a_large_pool_is_scored_in_parts(config, params, prompts, trie, monkeypatch):
+    """The same as at once, in less memory: its logits are of a part."""
+    draws = np.random.default_rng(4)
+    pools_BxC = np.stack([draws.choice(ITEMS, 45, replace=False) for _ in range(PROMPTS)])
+    pools_BxC[5, 3:] = -1
+
+    given = (params, prompts, trie, pools_BxC)
+
+    def compiled():
+        score_pools = jax.jit(lambda params, *rest: score_candidates(params, config, *rest))
+        return score_pools.lower(*given).compile()
+
+    in_parts = compiled()
+    monkeypatch.setattr(scoring, "_MOST_AT_ONCE", 45)
+    at_once = compiled()
+    np.testing.assert_allclose(in_parts(*given), at_once(*given), rtol=1e-6)
+    in_parts, at_once = (it.memory_analysis().temp_size_in_bytes for it in (in_parts, at_once))
+    assert in_parts < 0.6 * at_once
 
 
 def test_one_row_serves_all_prompts(config, params, prompts, trie, expected):
