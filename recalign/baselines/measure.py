@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import seqio
+from etils import epath
 
 from recalign import __version__
 from recalign.baselines import bpr_mlp, environments, history, process, references
@@ -26,6 +27,7 @@ from recalign.baselines.drivers.exchange import Answer, Question
 from recalign.baselines.outcomes import Example, Outcome, outcome_of
 from recalign.baselines.question import question_of
 from recalign.baselines.systems import REFERENCES, SYSTEMS
+from recalign.data.atomic import write_whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
@@ -114,7 +116,8 @@ def measure(
             "settings": {"model": system.model, **settings, **system.settings, **about},
             "seconds": round(seconds, 1),
         }
-        _write(out, results)
+        text = json.dumps(_without_nan(results), indent=2)
+        write_whole(epath.Path(out), f"{text}\n")
         say(f"{model}: {seconds:.0f} s")
     return results
 
@@ -193,12 +196,6 @@ def _write_ranks(path: pathlib.Path, outcome: Outcome) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     pq.write_table(outcome.table(), part)
-    part.replace(path)
-
-
-def _write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(_without_nan(results), indent=2) + "\n")
     part.replace(path)
 
 

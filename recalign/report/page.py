@@ -6,7 +6,6 @@ import base64
 import hashlib
 import importlib.metadata
 import importlib.resources
-import os
 import platform
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ import markupsafe
 from etils import epath
 
 from recalign import __version__
+from recalign.data.atomic import write_whole
 from recalign.report import tables
 from recalign.report.content import Content, read
 from recalign.report.formats import as_csv, as_latex, as_markdown
@@ -48,9 +48,7 @@ def write_report(
     }[format]()
     path = epath.Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    write_whole(path, text)
 
 
 def _paragraphs(found: Content) -> list[str]:

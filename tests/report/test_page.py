@@ -197,7 +197,7 @@ def test_damaged_results_are_refused_and_the_old_page_stays(run_directory, tmp_p
     with pytest.raises(UserError, match="results.json: not JSON"):
         write_report([run_directory], out)
     assert out.read_text() == before
-    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
