@@ -196,7 +196,7 @@ def differences_table(
                 *(Cell(figure(value), value) for value in each.figures),
                 Cell(signed(each.value, 4), each.value),
                 Cell(span(interval, 4), interval.low if interval else None),
-                Cell(verdict(interval)),
+                Cell(verdict(interval) + _but(each)),
                 Cell(signed(each.percent, 1), each.percent),
                 *([Cell(_by_seed(each.of_seeds))] if seeds else []),
                 Cell(f"{each.users:,}" if each.users else MISSING, each.users),
@@ -212,6 +212,14 @@ def differences_table(
         rows=tuple(rows),
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _but(found: Difference) -> str:
+    """What a clear interval over users does not say."""
+    if found.interval is None or not found.interval.clear:
+        return ""
+    against = any(each * found.value <= 0 for each in found.of_seeds)
+    return ", not in every seed" if against else ""
 
 
 def _by_seed(differences: Sequence[float]) -> str:

@@ -51,6 +51,19 @@ def test_seeds_are_averaged_user_by_user():
     assert found.interval == (0.0, 0.5)  # resamples of users with 0 and 0.5 more
 
 
+def test_a_difference_that_a_seed_does_not_have_is_said_to_be_one():
+    one, other = [0] * 30 + [INF] * 10, [INF] * 30 + [0] * 10
+    first = entry("a", "retrieval", *map(ranks, (one, one, other)), hr_at_10=(0.75, 0.75, 0.25))
+    second = entry("b", "retrieval", *[ranks([0] * 4 + [INF] * 36)] * 3, hr_at_10=(0.1,) * 3)
+    third = entry("c", "retrieval", *[ranks([INF] * 28 + [0] * 12)] * 3, hr_at_10=(0.3,) * 3)
+    table = differences_table("x", [difference(first, each, "hr@10") for each in (second, third)])
+    found = [(row[7].text, row[9].text) for row in table.rows]
+    assert found == [
+        ("higher", "+0.6500, +0.6500, +0.1500"),
+        ("higher, not in every seed", "+0.4500, +0.4500, −0.0500"),
+    ]
+
+
 def test_areas_are_compared_over_the_same_users():
     labels = np.tile([0, 1], 100).astype(np.int8)
     rows = np.arange(200)
