@@ -3,7 +3,12 @@
 import signal
 
 import gin
+import hypothesis
 import pytest
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("recalign", deadline=None)
+hypothesis.settings.load_profile("recalign")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +23,16 @@ def fresh_gin():
     with gin.unlock_config():
         gin.clear_config()
         yield
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For tests that compile many small programs and run each for a moment."""
+    import jax  # it takes a second, which not all tests wait for
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

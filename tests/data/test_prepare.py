@@ -218,7 +218,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(rows=rows)
 def test_any_log_keeps_its_held_out_items_out_of_training(make_log, tmp_path, rows):
     log = make_log([(f"u{user}", f"i{item}", time) for user, item, time in rows])

@@ -78,11 +78,3 @@ def golden() -> dict:
 @pytest.fixture(scope="session")
 def inputs_BxL() -> jax.Array:
     return jnp.asarray(ragged(3, 14, [14, 5, 9], seed=1))
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """For tests that compile many small programs and run each once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

@@ -50,7 +50,7 @@ def _mask(trie, indices):
     return jax.jit(lambda trie: trie.node_mask(jnp.asarray([indices])))(trie)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(SEQUENCES)
 def test_every_prefix_has_exactly_its_followers(sequences):
     trie = Trie.from_sequences(sequences, EOS)
@@ -62,7 +62,7 @@ def test_every_prefix_has_exactly_its_followers(sequences):
     assert trie.depth == max(map(len, sequences)) + 1
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(SEQUENCES, st.data())
 def test_a_subset_is_the_trie_of_the_subset(sequences, data):
     chosen = data.draw(st.lists(st.integers(0, len(sequences) - 1), min_size=1, max_size=5))

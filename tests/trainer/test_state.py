@@ -17,6 +17,8 @@ from recalign.trainer.state import (
 )
 from tests.golden import make_t5x_trajectory as golden
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = T5Config(
     vocab_size=32,
     emb_dim=8,

@@ -11,7 +11,7 @@ from recalign.data.readers.lines import Span, raw_lines
 from recalign.data.readers.tally import Tally
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     content=st.lists(st.sampled_from([b"a", b"bcd", b"\n", b"\r\n"]), min_size=1, max_size=30),
     cuts=st.sets(st.integers(1, 60), max_size=5),
