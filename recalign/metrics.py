@@ -1,5 +1,6 @@
 """Hit ratio, NDCG and AUC: plain functions of numpy arrays, and SeqIO metrics that read beams."""
 
+import abc
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -186,7 +187,7 @@ def _log_probs(tokens_NxKxT: np.ndarray, values: Mapping[str, Any]) -> np.ndarra
 
 
 @flax.struct.dataclass
-class _Ranks(seqio.metrics.Metric):
+class _Ranks(seqio.metrics.Metric, abc.ABC):
     """Ranks of targets among beams, and how many beams were something that may be answered."""
 
     model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
@@ -198,9 +199,9 @@ class _Ranks(seqio.metrics.Metric):
         return cls()
 
     @classmethod
+    @abc.abstractmethod
     def valid_answers(cls) -> Callable[[Mapping[str, Any]], frozenset[str]]:
         """Gives, for an example, the texts that may answer it."""
-        raise NotImplementedError
 
     @classmethod
     def from_model_output(

@@ -5,6 +5,7 @@ ask about training parts alone. Validation and test samples are shown by the tem
 paper evaluates (`EVALUATED`), and a user's pool is the one of the ranking task.
 """
 
+import abc
 import dataclasses
 
 import numpy as np
@@ -49,7 +50,7 @@ class Interaction:
     history_BxW: tf.Tensor | None = None
 
 
-class P5Samples(Samples):
+class P5Samples(Samples, abc.ABC):
     """A family's samples; subclasses say which interaction each asks about.
 
     Each train position draws one of the family's templates. Features beside the tokens: `target`,
@@ -159,9 +160,9 @@ class P5Samples(Samples):
             ),
         }
 
+    @abc.abstractmethod
     def _interaction(self, sample_B: tf.Tensor, draws: Draws) -> Interaction:
         """What the samples ask about."""
-        raise NotImplementedError
 
     def _texts(self, sample_B: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the samples' text fields show."""
@@ -260,9 +261,9 @@ class _OfInteractions(P5Samples):
         with tf.init_scope():
             self._place, self._record = tf.constant(places), tf.constant(records, tf.int64)
 
+    @abc.abstractmethod
     def _places(self) -> np.ndarray:
         """int64, ascending: which interactions of the training parts there are samples of."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return int(self._place.shape[0])
@@ -346,9 +347,9 @@ class _OfReviews(_OfInteractions):
         return None
 
     @staticmethod
+    @abc.abstractmethod
     def reviews(dataset: PreparedDataset) -> ReviewTexts:
         """The reviews that there are samples of."""
-        raise NotImplementedError
 
     def _can_show(self, template: Template) -> bool:
         has_headlines = "headline" in self.reviews(self.request.dataset).texts
