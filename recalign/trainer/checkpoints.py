@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -24,6 +22,7 @@ from recalign.errors import UserError
 from recalign.trainer.partitioning import is_stacked, path_names
 from recalign.trainer.state import TrainState
 from recalign.trainer.writers import say
+from recalign.weights import fingerprints
 
 FOLDER = "checkpoints"
 DAMAGED_FOLDER = "damaged_checkpoints"
@@ -104,7 +103,7 @@ class Checkpoints:
         items = {"params": state.params, "rest": state._replace(params={})}
         info = {
             "first_step": first_step,
-            "fingerprints": {name: fingerprint(item) for name, item in items.items()},
+            "fingerprints": {name: fingerprints.of_arrays(item) for name, item in items.items()},
         }
         self._manager.save(
             step,
@@ -188,7 +187,7 @@ class Checkpoints:
         )
         expected = _or_damaged(lambda: dict(restored["info"]["fingerprints"]))
         for name in shapes:
-            if fingerprint(restored[name]) != expected.get(name):
+            if fingerprints.of_arrays(restored[name]) != expected.get(name):
                 raise Damaged(f"its {name} are not what was written")
         return (*(restored[name] for name in shapes), restored["info"])
 
@@ -246,21 +245,3 @@ def _sizes(tree: Any) -> dict[str, tuple[int, ...]]:
         for path, leaf in leaves
         if hasattr(leaf, "shape")
     }
-
-
-@jax.jit
-def _bit_sums(tree: Any) -> list[jax.Array]:
-    def bit_sum(leaf: jax.Array) -> jax.Array:
-        width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-        return jnp.sum(jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32))
-
-    return [bit_sum(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def fingerprint(tree: Any) -> str:
-    """The sum of each array's bit patterns, modulo 2^32, in hexadecimal.
-
-    Exact on any device and for any sharding; a flipped bit changes it for certain.
-    """
-    sums = jax.device_get(_bit_sums(tree))
-    return "".join(f"{int(np.uint32(value)):08x}" for value in sums)

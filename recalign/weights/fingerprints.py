@@ -1,10 +1,11 @@
 """The fingerprint by which an own checkpoint is known to be as it was written.
 
-Eight hexadecimal digits an array: the sum of its bit patterns, modulo 2^32. The trainer writes it;
-here it is made of arrays that are read in parts, or that are spread over devices.
+Eight hexadecimal digits an array of 32-bit numbers: the sum of its bit patterns, modulo 2^32. Exact
+for arrays that are read in parts, on any device and however they are spread; a flipped bit changes
+it for certain.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -29,13 +30,13 @@ def in_tree_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.split("/"))
 
 
-def of_arrays(params: Mapping[str, Any]) -> str:
-    """Of parameters on devices, wherever their parts lie."""
-    return joined(int(value) for value in jax.device_get(_bit_sums(params)))
+def of_arrays(tree: Any) -> str:
+    """Of a tree of arrays on devices, wherever their parts lie."""
+    return joined(int(value) for value in jax.device_get(_bit_sums(tree)))
 
 
 @jax.jit
-def _bit_sums(params: Mapping[str, Any]) -> list[jax.Array]:
+def _bit_sums(tree: Any) -> list[jax.Array]:
     return [
-        jnp.sum(jax.lax.bitcast_convert_type(leaf, jnp.uint32)) for leaf in jax.tree.leaves(params)
+        jnp.sum(jax.lax.bitcast_convert_type(leaf, jnp.uint32)) for leaf in jax.tree.leaves(tree)
     ]

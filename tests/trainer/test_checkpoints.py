@@ -11,9 +11,10 @@ from etils import epath
 from recalign.errors import UserError
 from recalign.model.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints, fingerprint
+from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints
 from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
 from recalign.weights import stores
+from recalign.weights.fingerprints import of_arrays
 
 CONFIG = T5Config(
     vocab_size=16,
@@ -185,6 +186,6 @@ def test_fingerprint_sees_every_bit():
     array = np.array([1.0, -0.0, np.nan, 3.5], np.float32)
     flipped = array.copy()
     flipped.view(np.uint32)[2] ^= 1
-    assert fingerprint({"a": array}) == fingerprint({"a": array.copy()})
-    assert fingerprint({"a": array}) != fingerprint({"a": flipped})
-    assert fingerprint({"a": array}) != fingerprint({"a": np.where(array == 0, 0.0, array)})
+    assert of_arrays({"a": array}) == of_arrays({"a": array.copy()})
+    assert of_arrays({"a": array}) != of_arrays({"a": flipped})
+    assert of_arrays({"a": array}) != of_arrays({"a": np.where(array == 0, 0.0, array)})
