@@ -7,6 +7,7 @@ A verb's arguments stand in arguments.py, what it does in verbs.py. Nothing heav
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -16,6 +17,11 @@ from typing import NoReturn
 from recalign import __version__, arguments, verbs
 from recalign.errors import Stopped, UserError
 
+# A place that cannot be written to or read from: the user's affair, not a fault of ours.
+_OF_THE_PLACE = (
+    errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+)  # fmt: skip
 _GIN_FLAG = re.compile(r"--gin\.(?P<parameter>[^=\s]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -27,7 +33,8 @@ def run() -> NoReturn:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status.
 
-    0: done. 2: bad input, told in one line on standard error. 75: a run was told to stop (SIGTERM)
+    0: done. 2: bad input, or a disk that is full or not to be written to, told in one line on
+    standard error. 75: a run was told to stop (SIGTERM)
     and saved its state. 130: interrupted. Whatever else goes wrong is a fault of ours and keeps its
     traceback.
     """
@@ -55,6 +62,12 @@ def main(words: Sequence[str] | None = None) -> int:
         # `recalign show … | head`: nobody reads on, and Python's last flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in _OF_THE_PLACE:
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"recalign: error: {place}{error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 
