@@ -72,11 +72,3 @@ def _samples(
                 )
             )
         yield "\n".join(lines) + "\n"
-
-
-def show(
-    name: str, *, split: str = "train", n: int = 3, data_dir: str | None = None, seed: int = 0
-) -> None:
-    """Prints what `show_task` gives."""
-    for block in show_task(name, split, n, data_dir=data_dir, seed=seed):
-        print(block)
