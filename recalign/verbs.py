@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import io
 import json
 import os
 import pathlib
@@ -152,6 +153,8 @@ def recommend(options: argparse.Namespace) -> None:
     if options.jsonl:
         from recalign.trainer import serving, writers
 
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # bytes that are no text make a bad line
         serving.serve(recommender, sys.stdin, sys.stdout, writers.say, k=options.k, only=only)
         return
     found = recommender.recommend(options.history, options.k, only)
@@ -347,8 +350,10 @@ def _write(text: str, out: str | None) -> None:
     if out is None:
         print(text)
         return
-    path = pathlib.Path(out)
+    from etils import epath
+
+    from recalign.data.atomic import write_whole
+
+    path = epath.Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)
+    write_whole(path, f"{text}\n")

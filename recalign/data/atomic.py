@@ -1,4 +1,4 @@
-"""A directory that exists complete or not at all."""
+"""Directories and files that exist complete or not at all."""
 
 import contextlib
 import os
@@ -41,6 +41,13 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
     except OSError as error:
         reason = (error.strerror or str(error)).splitlines()[0]
         raise UserError(f"cannot write {final}: {reason}; nothing was changed") from error
+
+
+def write_whole(final: epath.Path, text: str) -> None:
+    """Writes a text file beside its place, then moves it there."""
+    part = final.with_name(f"{final.name}.part")
+    part.write_text(text)
+    part.replace(final)
 
 
 def _host() -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import seqio
 
@@ -12,7 +13,7 @@ from recalign import metrics
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer import partitioning, results, setup
-from recalign.trainer.checkpoints import Checkpoints, fingerprint
+from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     EXACT,
     FREE,
@@ -30,6 +31,7 @@ from recalign.trainer.experiment import Experiment
 from recalign.trainer.predictions import PredictionFile, beam_record, stacked_beams
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import say
+from recalign.weights import fingerprints
 
 _SECONDS_BETWEEN_LINES = 10.0
 # The plain beams have no prefix in a prediction and no ending in a metric's name.
@@ -48,6 +50,7 @@ class Evaluated:
 
     Attributes:
       task: with metrics.
+      kind: "retrieval", "ranking" or "rating"; "" for one that is not ours.
       examples: in the order of the split.
       max_decode_len: tokens of the longest output, EOS included.
       trie: of the answers: the catalogue's IDs, or a rating task's two words.
@@ -55,14 +58,11 @@ class Evaluated:
     """
 
     task: seqio.Task
+    kind: str
     examples: Sequence[Example]
     max_decode_len: int
     trie: Trie | None
     ways: tuple[str, ...]
-
-    @property
-    def has_candidates(self) -> bool:
-        return POOL in self.ways
 
     def pool_BxC(self, batch: Batch) -> np.ndarray | None:
         """The answers that each example chooses from, as indices into the trie's sequences."""
@@ -107,15 +107,11 @@ def evaluate(
     finally:
         checkpoints.close()
     say(f"evaluating the checkpoint of step {step:,} on {split}")
-    decoder = BeamDecoder(
-        experiment.config,
-        mesh,
-        experiment.beam_size,
-        short_normaliser=experiment.short_normaliser,
-    )
+    decoder = decoder_of(experiment, mesh)
     settings = {
         "checkpoint_step": step,
-        "params": fingerprint(params),
+        "params": fingerprints.of_arrays(params),
+        "model": dataclasses.asdict(experiment.model),
         "beam_size": experiment.beam_size,
         "batch_size": experiment.decode_batch_size,
         "lengths": dict(experiment.task_feature_lengths),
@@ -136,6 +132,16 @@ def evaluate(
         measured[task.name] = measure(evaluated, file.finish())
         say(f"{task.name} {split} | {describe(measured[task.name])}")
     return results.write(experiment, evaluated_tasks, split, step, measured, max_examples)
+
+
+def decoder_of(experiment: Experiment, mesh: jax.sharding.Mesh) -> BeamDecoder:
+    """As validation and the evaluation of a split decode."""
+    return BeamDecoder(
+        experiment.config,
+        mesh,
+        experiment.beam_size,
+        short_normaliser=experiment.short_normaliser,
+    )
 
 
 def tasks_with_metrics(mixture_or_task_name: str, split: str) -> list[seqio.Task]:
@@ -162,10 +168,11 @@ def load(
     ways = _ways(kind, experiment)
     if kind in ("retrieval", "ranking"):
         trie = catalogue_trie(task)
-        return Evaluated(task, examples, trie.depth, trie, ways)
+        return Evaluated(task, kind, examples, trie.depth, trie, ways)
     longest = max((len(example["targets"]) for example in examples), default=1)
     longest = min(longest, experiment.task_feature_lengths["targets"])
-    return Evaluated(task, examples, longest, _words_trie(task) if EXACT in ways else None, ways)
+    words = _words_trie(task) if EXACT in ways else None
+    return Evaluated(task, kind, examples, longest, words, ways)
 
 
 def _ways(kind: str, experiment: Experiment) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
+from recalign.data.atomic import write_whole
 from recalign.errors import Stopped, UserError
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.trainer import partitioning, setup
@@ -258,9 +259,7 @@ def _describe_start(
 
 def _write_config(directory: epath.Path) -> None:
     """All of the run's settings in one file, from which `recommend` reads them again."""
-    part = directory / f"{CONFIG_FILE}.part"
-    part.write_text(gin.config_str())
-    part.replace(directory / CONFIG_FILE)
+    write_whole(directory / CONFIG_FILE, gin.config_str())
 
 
 @dataclasses.dataclass

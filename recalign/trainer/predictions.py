@@ -2,8 +2,9 @@
 
 `predictions/<task>-<split>.jsonl` has a line an example: {"row", "prompt", "target", "beams" (text,
 best first), "log_probs", …}, and what the metrics need of the beams besides ("tokens", "scores").
-`<task>-<split>.settings.json` beside it says what they were made with; lines that other settings
-made are thrown away.
+Until all are there, `<task>-<split>.parts/` has a file of such lines for each batch: a file in a
+bucket is never added to, only written anew. `<task>-<split>.settings.json` says what they were made
+with; lines that other settings made are thrown away.
 """
 
 import json
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from recalign.data.atomic import write_whole
 from recalign.trainer.decoding import HostBeams
 
 FOLDER = "predictions"
@@ -25,31 +27,39 @@ class PredictionFile:
     def __init__(self, model_dir: epath.Path, name: str, settings: Mapping[str, Any]):
         """Opens the file; `records` holds what was predicted with the same settings before."""
         self._path = model_dir / FOLDER / f"{name}.jsonl"
-        self._settings_path = model_dir / FOLDER / f"{name}.settings.json"
+        self._parts = model_dir / FOLDER / f"{name}.parts"
+        settings_path = model_dir / FOLDER / f"{name}.settings.json"
         self.records: dict[int, dict[str, Any]] = {}
         # Every process reads the same lines, and decodes the same examples; one writes.
         self._writes = jax.process_index() == 0
-        if self._path.exists() and _read_json(self._settings_path) == dict(settings):
-            self.records = {record["index"]: record for record in _whole_lines(self._path)}
-        if self._writes:
+        if _read_json(settings_path) == dict(settings):
+            for path in (self._path, *self._parts.glob("*.jsonl")):
+                self.records |= {record["index"]: record for record in _records(path)}
+        elif self._writes:
+            self._path.unlink(missing_ok=True)
+            self._remove_parts()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self._path, "".join(map(_line, self.records.values())))
-            _replace(self._settings_path, json.dumps(dict(settings)))
+            write_whole(settings_path, json.dumps(dict(settings)))
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes a line a record, unless its example has one."""
         new = [record for record in records if record["index"] not in self.records]
+        if self._writes and new:
+            self._parts.mkdir(parents=True, exist_ok=True)
+            _write(self._parts / f"{len(self.records):08}.jsonl", new)
         self.records |= {record["index"]: dict(record) for record in new}
-        if self._writes:
-            with self._path.open("a") as file:
-                file.write("".join(map(_line, new)))
 
     def finish(self) -> list[dict[str, Any]]:
-        """Sorts the lines by example; returns them."""
+        """Brings all lines into one file, sorted by example; returns them."""
         ordered = [self.records[index] for index in sorted(self.records)]
         if self._writes:
-            _replace(self._path, "".join(map(_line, ordered)))
+            _write(self._path, ordered)
+            self._remove_parts()
         return ordered
+
+    def _remove_parts(self) -> None:
+        if self._parts.exists():
+            self._parts.rmtree()
 
 
 def beam_record(
@@ -96,19 +106,15 @@ def stacked_beams(records: Sequence[Mapping[str, Any]], prefix: str = "") -> Hos
     return HostBeams(tokens_NxKxT, scores_NxK, log_probs_NxK)
 
 
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def _write(path: epath.Path, records: Sequence[Mapping[str, Any]]) -> None:
+    lines = (json.dumps(record, ensure_ascii=False) for record in records)
+    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
-def _whole_lines(path: epath.Path) -> list[dict[str, Any]]:
-    """All lines but one that was being written when the process was killed."""
-    records = []
-    for line in path.read_text().split("\n"):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
+def _records(path: epath.Path) -> list[dict[str, Any]]:
+    text = path.read_text() if path.exists() else ""
+    # Not by splitlines: a text of a catalogue may hold other separators.
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def _read_json(path: epath.Path) -> Any:
@@ -116,9 +122,3 @@ def _read_json(path: epath.Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _replace(path: epath.Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)

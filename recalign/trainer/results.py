@@ -12,6 +12,7 @@ import seqio
 
 from recalign import __version__
 from recalign.baselines.references import references
+from recalign.data.atomic import write_whole
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
 
@@ -49,10 +50,8 @@ def write(
         "device": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
     }
     if jax.process_index() == 0:
-        path = experiment.directory / FILE
-        part = path.with_name(FILE + ".part")
-        part.write_text(json.dumps(_without_nan(results), indent=2) + "\n")
-        part.replace(path)
+        text = json.dumps(_without_nan(results), indent=2)
+        write_whole(experiment.directory / FILE, f"{text}\n")
     return results
 
 

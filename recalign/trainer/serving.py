@@ -77,7 +77,7 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
     """A line as a request; a UserError says what is wrong with it."""
     try:
         given = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"not JSON: {error}") from error
     if not isinstance(given, Mapping) or "history" not in given:
         raise UserError('not a request: an object with "history" is needed')
@@ -119,5 +119,7 @@ def summary(latencies_ms: Sequence[float], errors: int) -> str:
 
 
 def _write(answers: TextIO, value: Mapping[str, Any]) -> None:
-    answers.write(json.dumps(value, ensure_ascii=False) + "\n")
+    # Half a surrogate pair, which a request may hand in, is no text but can be escaped.
+    line = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    answers.write(f"{line}\n")
     answers.flush()

@@ -9,10 +9,10 @@ import seqio
 
 from recalign.errors import UserError
 from recalign.trainer import partitioning
-from recalign.trainer.decoding import BeamDecoder
 from recalign.trainer.evaluation import (
     Evaluated,
     beams_of_all,
+    decoder_of,
     describe,
     load,
     measure,
@@ -36,7 +36,7 @@ class Validation:
         self._experiment = experiment
         self._mesh = mesh
         self._tasks = [task for task in tasks if _SPLIT in task.splits]
-        self._decoder = BeamDecoder(experiment.config, mesh, experiment.beam_size)
+        self._decoder = decoder_of(experiment, mesh)
         self._loss_sums = jax.jit(
             lambda params, batch: make_loss_sums(experiment.config)(params, batch, None)
         )
@@ -117,16 +117,12 @@ class Validation:
         self, measured: Mapping[str, Mapping[str, float]], loss: float | None
     ) -> float | None:
         """Retrieval's HR@10, else another task's metric, else the loss turned round."""
-        kinds = {evaluated.task.name: _kind(evaluated.task) for evaluated in self._evaluated()}
+        kinds = {evaluated.task.name: evaluated.kind for evaluated in self._evaluated()}
         for kind, metric in _SELECTING:
             for name, found in measured.items():
                 if kinds[name] == kind and np.isfinite(found.get(metric, np.nan)):
                     return found[metric]
         return None if loss is None else -loss
-
-
-def _kind(task: seqio.Task) -> str | None:
-    return getattr(task, "evaluated_as", None)
 
 
 def _check_names(experiment: Experiment) -> None:

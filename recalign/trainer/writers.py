@@ -11,6 +11,8 @@ import jax
 import tensorflow as tf
 from etils import epath
 
+from recalign.data.atomic import write_whole
+
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.gin"
 
@@ -54,9 +56,7 @@ def _keep_lines_until(path: epath.Path, step: int) -> None:
                 kept.append(line)
         except ValueError:
             continue  # half a line: the run was killed while it wrote it
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(kept))
-    part.replace(path)
+    write_whole(path, "".join(kept))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

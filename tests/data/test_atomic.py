@@ -94,6 +94,17 @@ def test_the_work_of_a_living_process_stays(final):
     assert names(final) == sorted(["1.0.0", other.name])
 
 
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = epath.Path(tmp_path) / "file"
+    atomic.write_whole(path, "old")
+    with files_of_at_most(100), pytest.raises(OSError):
+        atomic.write_whole(path, "new" * 100)
+    assert path.read_text() == "old"
+    atomic.write_whole(path, "new")
+    assert path.read_text() == "new"
+    assert [it.name for it in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_path_through_a_file(tmp_path):
     (tmp_path / "name").write_text("a file")
     with (

@@ -10,7 +10,7 @@ import pytest
 from recalign.preprocessors.stream import Stream
 from recalign.t5x.mixture import decode_lengths
 from recalign.trainer import evaluation, partitioning
-from recalign.trainer.decoding import BeamDecoder
+from recalign.trainer.decoding import POOL, BeamDecoder
 from recalign.trainer.optimizer import warm_up_then_constant
 from recalign.trainer.state import (
     TrainState,
@@ -99,7 +99,7 @@ def test_metrics_of_constrained_decoding(trained):
     assert theirs["retrieval_tiny"]["valid_id_rate"] == 1.0
     for evaluated, records in own_evaluation(made, params, "test", constrained=True):
         own = evaluation.measure(evaluated, records)
-        ending = "_candidates" if evaluated.has_candidates else ""
+        ending = "_candidates" if POOL in evaluated.ways else ""
         for name, value in theirs[evaluated.task.name].items():
             if "@" in name:
                 assert own[f"{name}{ending}"] == pytest.approx(float(value), abs=1e-6), name

@@ -19,8 +19,7 @@ _append = PredictionFile.append
 
 def _append_until_killed(self, records):
     if self._path.name.startswith("rating") and len(self.records) >= 24:
-        with self._path.open("a") as file:
-            file.write(json.dumps(records[0])[:100])
+        (self._parts / "00000024.jsonl.part").write_text(json.dumps(records[0])[:100])
         os.kill(os.getpid(), signal.SIGKILL)
     _append(self, records)
 

@@ -72,8 +72,9 @@ def test_validation_lines_and_the_best_checkpoint(trained):
 
 def test_predictions_say_what_was_asked_and_answered(trained):
     experiment, _ = trained
+    ids = seqio.get_mixture_or_task("retrieval_tiny").source.open().catalogue.ids
     for record in predictions(experiment):
-        assert record["prompt"].endswith("?") or "item" in record["prompt"].lower()
+        assert any(f"{item} " in record["prompt"] for item in ids)
         assert record["target"].startswith("I")
         assert len(record["beams"]) == len(record["log_probs"]) == 4
         assert len(set(record["beams"])) == 4
@@ -88,7 +89,7 @@ def test_predictions_say_what_was_asked_and_answered(trained):
 def test_exact_scores_are_the_models_probabilities(trained):
     """By teacher forcing with the plain network, one candidate at a time."""
     experiment, results = trained
-    model = Transformer(experiment.config)
+    logits_of = jax.jit(Transformer(experiment.config).apply)
     _, params = Checkpoints(experiment.directory, read_only=True).restore_params(
         results["checkpoint_step"], sharded_params_shape(experiment.config, make_mesh())
     )
@@ -104,11 +105,10 @@ def test_exact_scores_are_the_models_probabilities(trained):
             answers = [ids[item] for item in example.get("candidates", [])] or ["no", "yes"]
             for answer, log_prob in zip(answers, record["exact_log_probs"], strict=True):
                 target = np.array([[*vocabulary.encode(answer), vocabulary.eos_id]])
-                logits = model.apply(
-                    {"params": params},
-                    example["inputs"][None],
-                    np.pad(target[:, :-1], ((0, 0), (1, 0))),
-                )
+                # One shape for all: padding on the right changes nothing before it.
+                read = np.pad(target[:, :-1], ((0, 0), (1, 24 - target.shape[1])))
+                inputs = np.pad(example["inputs"], (0, 96 - len(example["inputs"])))
+                logits = logits_of({"params": params}, inputs[None], read)[:, : target.shape[1]]
                 taken = np.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)
                 np.testing.assert_allclose(log_prob, taken.sum(), rtol=1e-4)
 
@@ -132,8 +132,13 @@ def test_an_interrupted_evaluation_goes_on(trained, monkeypatch, capfd):
     experiment, results = trained
     path = experiment.directory / "predictions" / "retrieval_tiny-test.jsonl"
     whole = path.read_text()
-    kept = whole.splitlines(keepends=True)
-    path.write_text("".join(kept[40:55]) + kept[3][:30])  # half a line at its end
+    lines = whole.splitlines(keepends=True)
+    parts = path.with_suffix(".parts")
+    parts.mkdir()
+    (parts / "00000000.jsonl").write_text("".join(lines[40:48]))
+    (parts / "00000008.jsonl").write_text("".join(lines[48:55]))
+    (parts / "00000015.jsonl.part").write_text(lines[3][:30])  # was being written
+    path.unlink()
     decoded = []
     start = BeamDecoder.start
     monkeypatch.setattr(
@@ -142,6 +147,7 @@ def test_an_interrupted_evaluation_goes_on(trained, monkeypatch, capfd):
     again = evaluate(experiment, "test", results["checkpoint_step"])
     assert again == results
     assert path.read_text() == whole
+    assert not parts.exists()
     assert 0 < sum(decoded) < 60 + 8  # the other tasks' predictions are whole
     assert "15 of 60 examples were predicted before" in capfd.readouterr().err
 
@@ -181,12 +187,23 @@ def test_a_killed_evaluation_goes_on_to_equal_results(trained, tmp_path, capfd):
         assert (run / name).read_bytes() == (experiment.directory / name).read_bytes()
 
 
-def test_other_settings_begin_anew(trained):
+def test_other_settings_begin_anew(trained, monkeypatch):
     experiment, results = trained
     few = evaluate(experiment, "test", results["checkpoint_step"], max_examples=5)
     assert few["tasks"]["retrieval_tiny"]["num_examples"] == 5
     assert few["references"]["popularity"]["retrieval_tiny"]["num_examples"] == 5
     assert len(predictions(experiment)) == 5
+    # The same weights in other arithmetic: nothing of before is taken over.
+    rounded = dataclasses.replace(experiment.model, dtype="bfloat16")
+    monkeypatch.setattr(BeamDecoder, "start", lambda *a, **k: pytest.fail("decoded anew"))
+    with pytest.raises(pytest.fail.Exception, match="decoded anew"):
+        evaluate(
+            dataclasses.replace(experiment, model=rounded),
+            "test",
+            results["checkpoint_step"],
+            max_examples=5,
+        )
+    assert not (experiment.directory / "predictions" / "retrieval_tiny-test.jsonl").exists()
 
 
 def test_a_short_normaliser_leaves_out_what_ids_never_use(trained):
@@ -269,3 +286,19 @@ def test_beams_survive_the_file(tmp_path):
     for ours, theirs in zip(beams, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert PredictionFile(epath.Path(tmp_path), "x", {"a": 2}).records == {}
+
+
+def test_a_file_of_predictions_is_never_added_to(tmp_path):
+    """In a bucket that would write it anew for every batch."""
+    file = PredictionFile(epath.Path(tmp_path), "x", {})
+    folder = tmp_path / "predictions"
+    for numbers in ((3, 1), (0,), (0, 2)):
+        before = {path: path.read_bytes() for path in folder.rglob("*.jsonl")}
+        file.append([{"index": number, "text": "\u2028"} for number in numbers])
+        assert all(path.read_bytes() == content for path, content in before.items())
+        assert len(list(folder.rglob("*.jsonl"))) == len(before) + 1
+    again = PredictionFile(epath.Path(tmp_path), "x", {})
+    assert again.records == file.records
+    assert [record["index"] for record in again.finish()] == [0, 1, 2, 3]
+    assert sorted(path.name for path in folder.iterdir()) == ["x.jsonl", "x.settings.json"]
+    assert PredictionFile(epath.Path(tmp_path), "x", {}).records == file.records

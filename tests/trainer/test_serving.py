@@ -45,12 +45,12 @@ def test_options_hold_where_a_line_does_not_say_otherwise(recommender):
 
 
 def test_a_bad_line_is_answered_by_what_is_wrong_with_it(recommender):
-    lines = ["{", '{"history": ["I3"]}', '{"history": ["I99999"]}', '{"history": []}']
+    lines = ["{", '{"history": ["I3"]}', '{"history": ["I99999"]}', '{"history": []}', "[" * 10**5]
     answers, said = answers_to(recommender, lines)
-    assert [answer.get("line") for answer in answers] == [1, None, 3, 4]
+    assert [answer.get("line") for answer in answers] == [1, None, 3, 4, 5]
     assert "not JSON" in answers[0]["error"]
     assert "'I99999'" in answers[2]["error"]
-    assert said[1].startswith("1 answer, 3 errors | ")
+    assert said[1].startswith("1 answer, 4 errors | ")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,10 @@ def test_the_summary():
 def test_by_the_command_line(trained, monkeypatch, capsys, tmp_path):
     """Standard input to standard output; what is said about it is on standard error."""
     (tmp_path / "stock").write_text("I5\nI9\n")
-    requests = '{"history": ["I3"], "user": 1}\nnonsense\n{"history": ["I3", "I5"], "user": 2}\n'
-    monkeypatch.setattr("sys.stdin", io.StringIO(requests))
+    requests = (
+        b'{"history": ["I3"], "user": "\\ud800"}\n\xff\n{"history": ["I3", "I5"], "user": 2}\n'
+    )
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(requests), "utf-8"))
     run = trained[0].model_dir
     words = [
         "recommend",
@@ -104,6 +106,7 @@ def test_by_the_command_line(trained, monkeypatch, capsys, tmp_path):
     out, err = capsys.readouterr()
     first, second, third = map(json.loads, out.splitlines())
     assert {item["id"] for item in first["items"]} == {"I5", "I9"}
+    assert first["user"] == "\ud800"
     assert second["line"] == 2
     assert ([item["id"] for item in third["items"]], third["user"]) == (["I9"], 2)
     assert "2 answers, 1 error" in err
