@@ -17,7 +17,6 @@ from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.fitting import keep_recent
 from recalign.preprocessors.samples import Samples
-from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.task import DEFAULT_DATA_DIR, RecommendationTask, data_directory
 from recalign.preprocessors.windows import ABSENT, Windows
 from recalign.trainer import partitioning, setup
@@ -85,7 +84,9 @@ class Recommender:
         self._repeats = repeats
         self._catalogue = task.source.open().catalogue
         self._index_of_raw_id = {raw: i for i, raw in enumerate(self._catalogue.raw_ids)}
-        self._prompt = _prompts(task.samples("test", experiment.task_feature_lengths))
+        samples = task.samples("test", experiment.task_feature_lengths)
+        self._history_length = samples.request.settings.history_length
+        self._prompt = _prompts(samples)
         self._trie = catalogue_trie(task)
         every_item_1xN = jnp.arange(len(self._catalogue.ids))[jnp.newaxis]
         self._index_of_tokens = {
@@ -176,9 +177,9 @@ class Recommender:
 
     def _inputs(self, items: Sequence[int]) -> Int[np.ndarray, "B L"]:
         """The retrieval prompt of a history, once a device, padded to a compiled length."""
-        width = TaskSettings().history_length
-        newest = list(items)[-width:]
-        tokens = self._prompt(np.array([[ABSENT] * (width - len(newest)) + newest], np.int32))
+        newest = list(items)[-self._history_length :]
+        absent = [ABSENT] * (self._history_length - len(newest))
+        tokens = self._prompt(np.array([absent + newest], np.int32))
         longest = self._experiment.task_feature_lengths["inputs"]
         length = next(length for length in bucket_lengths(longest) if length >= len(tokens))
         padded = np.pad(tokens, (0, length - len(tokens))).astype(np.int32)
@@ -193,7 +194,7 @@ def _prompts(samples: Samples) -> Callable[[Int[np.ndarray, "1 W"]], Int[np.ndar
 
     One graph, traced once: as single operations a prompt would take longer than its decoding.
     """
-    width = TaskSettings().history_length
+    width = samples.request.settings.history_length
 
     @tf.function(input_signature=[tf.TensorSpec([1, width], tf.int32)], autograph=False)
     def prompt(history_1xW: tf.Tensor) -> tf.Tensor:

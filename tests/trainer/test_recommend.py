@@ -6,7 +6,9 @@ import pytest
 
 from recalign.errors import UserError
 from recalign.trainer import decoding, evaluation
+from recalign.trainer.experiment import load_experiment
 from recalign.trainer.recommend import Recommender, read_ids
+from tests.trainer.conftest import FILES, bindings
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,13 @@ def test_nothing_is_compiled_after_the_warm_up(without_repeats):
         without_repeats.recommend(history, number, only)
     assert decoding._decode._cache_size() == compiled
     assert len(prompts) <= lengths
+
+
+def test_another_experiment_of_the_process_changes_nothing(recommender):
+    history = ["I7", "I3", "I9"]
+    before = recommender.recommend(history, 5)
+    load_experiment(FILES, bindings(MODEL_DIR="elsewhere", HISTORY_LENGTH=2))
+    assert recommender.recommend(history, 5) == before
 
 
 def test_mistakes(recommender, tmp_path):
