@@ -125,7 +125,7 @@ def content(
         ratings=tuple(p for corpus in corpora for p in analysis.panels_of_ratings(corpus)),
         beams=tuple(p for corpus in corpora for p in analysis.panels_of_beams(corpus)),
         samples=_samples([(label, seeds[0]) for label, seeds in rows]),
-        setups=tuple(setup_of(label, run) for label, run in named),
+        setups=tuple(setup_of(label, seeds) for label, seeds in rows),
         other_tables=_other_tables(corpora, named, folders),
     )
 

@@ -13,15 +13,34 @@ from recalign.report.tables import MISSING, Cell, Table
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A run's facts, (name, value), and its config.gin; None: it has none."""
+    """How a row was made.
+
+    Attributes:
+      label: the row's.
+      facts: (name, values): one value where all seeds have the same, else one a seed.
+      text: config.gin, the first seed's; None: it has none.
+    """
 
     label: str
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
     text: str | None
 
 
-def setup_of(label: str, run: Run) -> Setup:
-    """What is known of how a run was made."""
+def setup_of(label: str, seeds: Sequence[Run]) -> Setup:
+    """What is known of how a row's runs were made."""
+    facts: dict[str, list[str]] = {}
+    for run in seeds:
+        for name, value in _facts(run):
+            facts.setdefault(name, []).append(value)
+    first = seeds[0].configuration
+    return Setup(
+        label,
+        tuple((name, tuple(v if len(set(v)) > 1 else v[:1])) for name, v in facts.items()),
+        first.text if first else None,
+    )
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
     facts = [("directory", run.name)]
     results, configuration = run.results, run.configuration
     if results:
@@ -46,7 +65,7 @@ def setup_of(label: str, run: Run) -> Setup:
     if configuration:
         command = "recalign train --gin_file={}/config.gin --gin.MODEL_DIR=\"'runs/again'\""
         facts.append(("again", command.format(run.name)))
-    return Setup(label, tuple(facts), configuration.text if configuration else None)
+    return facts
 
 
 def baselines_table(systems: Sequence[tuple[str, Mapping[str, Any]]]) -> Table | None:

@@ -14,9 +14,8 @@ def test_seeds_in_folders_of_one_name_are_told_apart_and_drawn_as_one_line(shop,
     path = folders[1] / "metrics.jsonl"
     path.write_text(path.read_text().replace('"loss": 5.0', '"loss": 7.0'))
     found = read(folders, None)
-    assert [setup.label for setup in found.setups] == [
-        "UT, 0.3M [seed0/ut]", "UT, 0.3M [seed1/ut]",
-    ]  # fmt: skip
+    (setup,) = found.setups
+    assert dict(setup.facts)["directory"] == ("seed0/ut", "seed1/ut")
     assert [name for name, _ in found.samples] == ["UT, 0.3M: retrieval_shop"]
     # Losses of 5 and 7 at the first step.
     assert found.curves[0].summary == (
