@@ -5,6 +5,9 @@ Without libtpu (README: `recalign plan`) only what is said of its absence is tes
 
 import importlib.util
 import json
+import pathlib
+import re
+import shlex
 
 import pytest
 
@@ -14,6 +17,7 @@ from recalign.plan import chips
 from recalign.plan.programs import Layout
 from recalign.trainer.experiment import load_experiment
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = ["gin/models/tiny.gin", "gin/runs/finetune.gin"]
 MACROS = {
     "MIXTURE_OR_TASK_NAME": "ut_at_demo",
@@ -125,6 +129,21 @@ def test_the_command_prints_json(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["fits"] and found["chips"] == 4
     assert found["train"]["roofline"]["seconds"] > 0
+
+
+def test_xxl_is_planned_as_its_models_file_says():
+    """Another model's file after an experiment, and what it takes back given again."""
+    head = (ROOT / "gin/models/flan_t5_xxl.gin").read_text().replace("\\\n#", "")
+    (command,) = re.findall("#   (recalign plan .+)", head)
+    words = shlex.split(command)
+    files = [word.removeprefix("--gin_file=") for word in words if word.startswith("--gin_file=")]
+    given = [word.removeprefix("--gin.") for word in words if word.startswith("--gin.")]
+    xxl = load_experiment(files, ["MODEL_DIR = 'x'", *given])
+    xl = load_experiment(["gin/ut_at_toys.gin"], ["MODEL_DIR = 'x'"])
+    assert (xxl.model.emb_dim, xxl.initial_step) == (4096, 1_114_000)
+    assert xxl.train_steps - xxl.initial_step == xl.train_steps - xl.initial_step
+    for name in ("mixture_or_task_name", "task_feature_lengths", "batch_size", "dropout_rate"):
+        assert getattr(xxl, name) == getattr(xl, name)
 
 
 def test_without_libtpu_it_says_what_to_install(monkeypatch):
