@@ -16,14 +16,11 @@ def test_the_demo_prepares_trains_and_reports(installed):
     outcome = installed.run("demo.sh")
     assert outcome.returncode == 0, outcome.stderr
     calls = installed.calls()
-    assert [call.split()[3] for call in calls] == [
-        "prepare", "train", "report", "baselines", "report",
-    ]  # fmt: skip
-    prepare, train, table, baselines, page = calls
+    assert [call.split()[3] for call in calls] == ["prepare", "train", "baselines", "report"]
+    prepare, train, baselines, page = calls
     assert prepare.endswith("prepare demo --seed 0 --data_dir data")
     assert "--gin_file=gin/ut_at_demo.gin" in train
     assert "--gin.MODEL_DIR='runs/demo'" in train
-    assert table.endswith("report runs/demo --format txt")
     assert "--out runs/demo/baselines/results.json" in baselines
     assert page.endswith(
         "report runs/demo runs/demo/baselines --data_dir data --out runs/demo/report.html"
