@@ -2,7 +2,7 @@ from recalign.report.baselines import read_baselines
 from recalign.report.corpora import gather
 from recalign.report.run import read_run
 from recalign.report.summary import headlines, lead, title
-from tests.report.shop import INF, RETRIEVAL, write_baselines, write_run
+from tests.report.shop import INF, RETRIEVAL, Shop, write_baselines, write_run
 
 
 def read(shop, tmp_path, **references):
@@ -34,6 +34,13 @@ def test_the_headline_says_how_sure_it_is(shop, tmp_path):
         "Retrieval on shop, HR@10: UT, 0.3M, 0.6250 [0.2500, 0.8750]. Best baseline: SASRec"
     )
     assert headline.marks == (("SASRec", 0.0), ("Optimum", 0.8))
+
+
+def test_what_sequential_ids_give_away_is_no_headline(tmp_path):
+    leaking = Shop(tmp_path / "data", item_ids="sequential")
+    corpora = gather([read_run(write_run(tmp_path / "ut", leaking, alone=True))], [])
+    assert headlines(corpora) == []
+    assert "8 users, sequential IDs, which give answers away: 1 run" in lead(corpora)[0]
 
 
 def test_a_baseline_without_outcomes_is_not_called_beaten(shop, tmp_path):
