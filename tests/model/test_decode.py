@@ -90,7 +90,7 @@ def test_parts_of_the_vocabulary_choose_as_the_whole(vocabulary):
     draws = np.random.default_rng(vocabulary)
     logits_BxKxV = draws.integers(0, 3, (4, 3, vocabulary)).astype(np.float32)
     live_BxK = np.log(draws.integers(1, 3, (4, 3)).astype(np.float32))
-    found = decode._any_token(jnp.asarray(logits_BxKxV), jnp.asarray(live_BxK), 8)
+    found = decode._any_token(jnp.asarray(logits_BxKxV), jnp.asarray(live_BxK), 8, most_parts=8)
     all_BxKV = (jax.nn.log_softmax(logits_BxKxV) + live_BxK[..., None]).reshape(4, -1)
     best, index = jax.lax.top_k(all_BxKV, 8)
     np.testing.assert_array_equal(found.log_probs, best)
