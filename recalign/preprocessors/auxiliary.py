@@ -48,9 +48,6 @@ class MaskedItems(Samples):
 
     kind = "mim"
 
-    def show(self, windows: Windows, draws: Draws) -> dict[Slot, Shown]:
-        return {}
-
     def history_cost(
         self, shown: Mapping[Slot, Shown], windows: Windows
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -113,9 +110,6 @@ class MaskedLanguage(Samples):
         self._rule = masks.Corruption(settings.masking_ratio, settings.mean_span_length, sentinels)
         self._longest = masks.longest_that_fits(request.inputs, request.targets, self._rule)
         super().__init__(request)
-
-    def show(self, windows: Windows, draws: Draws) -> dict[Slot, Shown]:
-        return {}
 
     def __call__(self, sample_B: tf.Tensor, draws: Draws) -> Features:
         windows = self.windows(sample_B, draws)

@@ -88,8 +88,8 @@ class Samples:
         return self.common(windows, keep_BxW) | self.examples(windows, shown, keep_BxW, draws)
 
     def show(self, windows: Windows, draws: Draws) -> dict[Slot, Shown]:
-        """What the slots other than the history's show."""
-        raise NotImplementedError
+        """What the slots other than the history's show: nothing, unless a kind of task has some."""
+        return {}
 
     def examples(
         self, windows: Windows, shown: dict[Slot, Shown], keep_BxW: tf.Tensor, draws: Draws
