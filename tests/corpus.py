@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from recalign.data.interactions import Interactions, ItemTable
@@ -18,6 +19,7 @@ from recalign.data.vocabulary import train_vocabulary
 from recalign.prompts import FIELD_QUESTIONS, Item, render
 
 WORDS = ["red", "blue", "wooden", "toy", "train", "robot", "kite", "puzzle", "castle", "dragon"]
+_NOUNS = [f"{a}{b}" for a in ("bat", "cup", "dog", "sun") for b in ("ring", "hood", "ward", "wise")]
 
 
 def log_of(
@@ -116,6 +118,39 @@ def make_corpus(
         seed=seed,
         sentencepiece_model=vocabulary or vocabulary_file(),
     )
+
+
+def reviewed_corpus(
+    data_dir: str | os.PathLike,
+    sequences: Sequence[Sequence[str]],
+    *,
+    long_reviews: bool = False,
+    name: str = "reviewed",
+    vocabulary: str | None = None,
+) -> PreparedDataset:
+    """A review of an interaction says what its user, its item and its place alone decide."""
+    log = log_of(
+        sequences, [[(n * 7 + len(raw)) % 5 + 1 for n, raw in enumerate(s)] for s in sequences]
+    )
+    texts, summaries = [], []
+    for user, sequence in enumerate(sequences):
+        for n, raw in enumerate(sequence):
+            noun = _NOUNS[(sum(raw.encode()) * 5 + n + user) % len(_NOUNS)]
+            filler = "toy robot " * (40 if long_reviews and n % 2 else 1)
+            texts.append(
+                f"Wooden {filler}. A {noun} puzzle! Blue castle." if (n + user) % 5 else ""
+            )
+            summaries.append(f"red {noun}")
+    columns = [pa.chunked_array([pa.array(t, pa.large_string())]) for t in (texts, summaries)]
+    log = dataclasses.replace(log, review_text=columns[0], summary=columns[1])
+    named = dict(zip(sorted(log.item_ids), titles(2, len(log.item_ids)), strict=True))
+    if long_reviews:
+        named |= dict.fromkeys(log.item_ids[::3], "wooden dragon castle " * 20)
+    table = ItemTable.of_titles(log.item_ids, [named[raw] for raw in log.item_ids])
+    return prepare(
+        log, table, name=name, data_dir=data_dir, k_core=1,
+        sentencepiece_model=vocabulary or vocabulary_file(),
+    )  # fmt: skip
 
 
 def shared_data() -> pathlib.Path:

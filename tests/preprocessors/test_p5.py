@@ -7,23 +7,19 @@ import re
 
 import gin
 import numpy as np
-import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from recalign.data.explanations import explained_places
-from recalign.data.interactions import ItemTable
-from recalign.data.prepare import prepare
 from recalign.data.statistics import dataset_statistics
 from recalign.errors import UserError
 from recalign.p5_templates import EVALUATED, FAMILIES, FIELDS, WORDING
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.kinds import KINDS
 from recalign.preprocessors.p5.templates import Field, Words, all_templates, template_of
-from tests.corpus import log_of, random_sequences, titles, vocabulary_file
+from tests.corpus import random_sequences, reviewed_corpus
 
 KINDS_OF_P5 = [*FAMILIES, "p5_2_7"]
-NOUNS = [f"{a}{b}" for a in ("bat", "cup", "dog", "sun") for b in ("ring", "hood", "ward", "wise")]
 
 
 @pytest.fixture(autouse=True)
@@ -31,32 +27,6 @@ def clean_gin():
     gin.clear_config()
     yield
     gin.clear_config()
-
-
-def reviewed_corpus(data_dir, sequences, *, long_reviews=False):
-    """A review of an interaction says what its user, its item and its place alone decide."""
-    log = log_of(
-        sequences, [[(n * 7 + len(raw)) % 5 + 1 for n, raw in enumerate(s)] for s in sequences]
-    )
-    texts, summaries = [], []
-    for user, sequence in enumerate(sequences):
-        for n, raw in enumerate(sequence):
-            noun = NOUNS[(sum(raw.encode()) * 5 + n + user) % len(NOUNS)]
-            filler = "toy robot " * (40 if long_reviews and n % 2 else 1)
-            texts.append(
-                f"Wooden {filler}. A {noun} puzzle! Blue castle." if (n + user) % 5 else ""
-            )
-            summaries.append(f"red {noun}")
-    columns = [pa.chunked_array([pa.array(t, pa.large_string())]) for t in (texts, summaries)]
-    log = dataclasses.replace(log, review_text=columns[0], summary=columns[1])
-    named = dict(zip(sorted(log.item_ids), titles(2, len(log.item_ids)), strict=True))
-    if long_reviews:
-        named |= dict.fromkeys(log.item_ids[::3], "wooden dragon castle " * 20)
-    table = ItemTable.of_titles(log.item_ids, [named[raw] for raw in log.item_ids])
-    return prepare(
-        log, table, name="reviewed", data_dir=data_dir, k_core=1,
-        sentencepiece_model=vocabulary_file(),
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
