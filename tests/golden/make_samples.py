@@ -2,8 +2,8 @@
 
     python -m tests.golden.make_samples FILE
 
-The file was made before tasks were rebuilt out of preprocessors. `tests/preprocessors/test_golden.py`
-compares what the tasks make today with it.
+The file was made before tasks were rebuilt out of preprocessors;
+`tests/preprocessors/test_golden.py` compares what the tasks make today with it.
 """
 
 import base64
