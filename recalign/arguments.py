@@ -131,6 +131,13 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--k", type=_positive, default=10, help="how many items (default: 10)")
     parser.add_argument(
+        "--most_items",
+        type=_positive,
+        metavar="N",
+        help="the most that one request may ask for (default: 200); memory and time grow with its"
+        " square",
+    )
+    parser.add_argument(
         "--repeats",
         action="store_true",
         help="items of the history may be recommended again (default: they are left out)",

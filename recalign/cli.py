@@ -7,11 +7,14 @@ A verb's arguments stand in arguments.py, what it does in verbs.py. Nothing heav
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from recalign import __version__, arguments, verbs
@@ -22,6 +25,8 @@ _OF_THE_PLACE = (
     errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR,
     errno.EPERM, errno.EROFS,
 )  # fmt: skip
+# The verbs that go on where they were when the same command is given again.
+_RESUMED = ("train", "eval")
 _GIN_FLAG = re.compile(r"--gin\.(?P<parameter>[^=\s]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -46,8 +51,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if bindings:
         options.gin_bindings = bindings
     try:
-        verbs.load_tensorflow()
-        options.run(options)
+        with _told_to_stop(options.verb):
+            verbs.load_tensorflow()
+            options.run(options)
         sys.stdout.flush()
     except UserError as error:
         print("recalign: error:", " ".join(str(error).split()), file=sys.stderr)
@@ -69,6 +75,32 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"recalign: error: {place}{error.strerror}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def _told_to_stop(verb: str) -> Iterator[None]:
+    """SIGTERM ends a verb that goes on where it was with the status that says so, at any moment.
+
+    While it trains, the loop saves the state first. Of several processes JAX itself takes note.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if verb not in _RESUMED or not in_main or _is_distributed():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise Stopped("SIGTERM: what was written is kept", by_hand=False)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_distributed() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def _split_gin_bindings(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -149,13 +149,15 @@ def recommend(options: argparse.Namespace) -> None:
 
     _use_data_dir(options)
     only = None if options.only is None else recommending.read_ids(options.only)
-    recommender = recommending.Recommender(options.model_dir, repeats=options.repeats)
+    most = {} if options.most_items is None else {"most_items": options.most_items}
+    recommender = recommending.Recommender(options.model_dir, repeats=options.repeats, **most)
     if options.jsonl:
         from recalign.trainer import serving, writers
 
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="replace")  # bytes that are no text make a bad line
-        serving.serve(recommender, sys.stdin, sys.stdout, writers.say, k=options.k, only=only)
+        lines = serving.lines_of(sys.stdin)
+        serving.serve(recommender, lines, sys.stdout, writers.say, k=options.k, only=only)
         return
     found = recommender.recommend(options.history, options.k, only)
     if options.json:

@@ -1,4 +1,4 @@
-"""Directories and files that exist complete or not at all."""
+"""Directories and files that exist complete or not at all, after a crash of the machine too."""
 
 import contextlib
 import os
@@ -31,9 +31,12 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
             _remove_leftovers(final)
             temporary.mkdir()
             yield temporary
+            for part in (*temporary.iterdir(), temporary):
+                _to_disk(part)
             if final.exists():
                 final.rename(replaced)
             temporary.rename(final)
+            _to_disk(final.parent)
         finally:
             for leftover in (temporary, replaced):
                 if leftover.exists():
@@ -47,7 +50,20 @@ def write_whole(final: epath.Path, text: str) -> None:
     """Writes a text file beside its place, then moves it there."""
     part = final.with_name(f"{final.name}.part")
     part.write_text(text)
+    _to_disk(part)
     part.replace(final)
+    _to_disk(final.parent)
+
+
+def _to_disk(path: epath.Path) -> None:
+    """Waits until a local file or directory is on disk: a rename must not come before its data."""
+    if "://" in os.fspath(path):
+        return  # an object in a bucket is there whole once it was written
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _host() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import seqio
 
 from recalign import metrics
+from recalign.errors import UserError
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer import partitioning, results, setup
@@ -28,6 +29,7 @@ from recalign.trainer.decoding import (
     filled_up,
 )
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.lock import EVALUATION, locked
 from recalign.trainer.predictions import PredictionFile, beam_record, stacked_beams
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import say
@@ -93,7 +95,19 @@ def evaluate(
 
     Returns:
       What stands in results.json.
+
+    Raises:
+      UserError: nothing is there to evaluate, or another process evaluates in MODEL_DIR.
     """
+    if not experiment.directory.exists():
+        raise UserError(f"{experiment.directory}: no such folder: train first, or check MODEL_DIR")
+    with locked(experiment.directory, EVALUATION):
+        return _evaluate(experiment, split, checkpoint, max_examples)
+
+
+def _evaluate(
+    experiment: Experiment, split: str, checkpoint: str | int, max_examples: int | None
+) -> dict[str, Any]:
     setup.prepare(experiment)
     mesh = partitioning.make_mesh(experiment.num_partitions)
     evaluated_tasks = tasks_with_metrics(experiment.mixture_or_task_name, split)

@@ -25,6 +25,7 @@ from recalign.trainer import partitioning, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.lock import TRAINING, locked
 from recalign.trainer.loss import LossParts
 from recalign.trainer.optimizer import warm_up_then_constant
 from recalign.trainer.state import (
@@ -62,11 +63,19 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
       What stands in results.json; None where TEST_SPLIT asks for no evaluation.
 
     Raises:
-      UserError: of the experiment, its data or its start weights; or the loss was not finite, or
-        exploded.
+      UserError: of the experiment, its data or its start weights; or another process trains in
+        MODEL_DIR; or the loss was not finite, or exploded.
       Stopped: the run was told to stop (SIGTERM, Ctrl-C) and saved its state; the same command goes
         on from there.
     """
+    with locked(experiment.directory, TRAINING):
+        _train(experiment)
+    if experiment.test_split is None:
+        return None
+    return evaluate(experiment, experiment.test_split, "best")
+
+
+def _train(experiment: Experiment) -> None:
     setup.prepare(experiment)
     mesh = partitioning.make_mesh(experiment.num_partitions)
     microbatches = experiment.microbatches or 1
@@ -204,9 +213,6 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
 
     if stop.by is not None:
         raise Stopped(f"step {step:,} is saved", by_hand=stop.by == signal.SIGINT)
-    if experiment.test_split is None:
-        return None
-    return evaluate(experiment, experiment.test_split, "best")
 
 
 def _optimizer(experiment: Experiment, first_step: int) -> Any:

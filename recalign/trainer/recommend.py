@@ -29,6 +29,9 @@ from recalign.trainer.writers import CONFIG_FILE
 
 # Fewer beams than this would miss good items.
 _LEAST_BEAMS = 20
+MOST_ITEMS = 200
+"""The most items that a request may ask for: memory and time grow with the square of the beams."""
+_MOST_HISTORY = 10_000
 
 
 class Recommendation(NamedTuple):
@@ -49,7 +52,12 @@ class Recommender:
     """
 
     def __init__(
-        self, model_dir: str | os.PathLike, checkpoint: str | int = "best", *, repeats: bool = False
+        self,
+        model_dir: str | os.PathLike,
+        checkpoint: str | int = "best",
+        *,
+        repeats: bool = False,
+        most_items: int = MOST_ITEMS,
     ):
         """Loads a run.
 
@@ -57,6 +65,7 @@ class Recommender:
           model_dir: a run's MODEL_DIR.
           checkpoint: "best", "last" or a step.
           repeats: whether items of the history may be recommended again.
+          most_items: the most that one request may ask for.
 
         Raises:
           UserError: no run is there, or it was not trained on a retrieval task.
@@ -82,6 +91,7 @@ class Recommender:
             checkpoints.close()
         task = _retrieval_task(experiment.mixture_or_task_name)
         self._repeats = repeats
+        self._most_items = most_items
         self._catalogue = task.source.open().catalogue
         self._index_of_raw_id = {raw: i for i, raw in enumerate(self._catalogue.raw_ids)}
         samples = task.samples("test", experiment.task_feature_lengths)
@@ -106,10 +116,12 @@ class Recommender:
           only: the IDs to choose from; None for the whole catalogue.
 
         Raises:
-          UserError: an ID that no item has, or an empty history.
+          UserError: an ID that no item has, an empty history, or more items than are allowed.
         """
         if not history:
             raise UserError("an empty history: at least one item is needed")
+        if len(history) > _MOST_HISTORY:
+            raise UserError(f"a history of {len(history):,} items: at most {_MOST_HISTORY:,}")
         if only is not None and not only:
             raise UserError("no items to choose from: the list of allowed IDs is empty")
         items = [self._index(item, "history") for item in history]
@@ -128,7 +140,13 @@ class Recommender:
     def _search(
         self, inputs_BxL: Int[np.ndarray, "B L"], pool_N: Int[np.ndarray, " N"], k: int
     ) -> list[Recommendation]:
-        beam_size = _beams_for(min(k, len(pool_N)))
+        wanted = min(k, np.count_nonzero(pool_N >= 0))
+        if wanted > self._most_items:
+            raise UserError(
+                f"k = {k}: one request may ask for {self._most_items:,} items (--most_items), "
+                "because memory and time grow with the square of k"
+            )
+        beam_size = _beams_for(wanted)
         # Without the length penalty, which would favour items whose IDs have more tokens.
         decoder = BeamDecoder(self._experiment.config, self._mesh, beam_size, alpha=0.0)
         started = decoder.start(

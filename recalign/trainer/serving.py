@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
@@ -11,6 +12,8 @@ from recalign.errors import UserError
 from recalign.trainer.recommend import Recommender
 
 _FIELDS = ("history", "k", "only", "user")
+MOST_CHARACTERS = 2**24
+"""Of a line: a list of a million allowed IDs fits."""
 
 
 class Request(NamedTuple):
@@ -31,7 +34,7 @@ def serve(
     k: int = 10,
     only: Sequence[str] | None = None,
 ) -> None:
-    """Answers each line before it reads the next; a line that is wrong gets an error as its answer.
+    """Answers each line before it reads the next; whatever goes wrong with a line is its answer.
 
     {"history": ["I3", "I17"], "k": 2, "only": ["I5", "I9", "I30"], "user": 7} is answered by
     {"items": [{"id": "I9", "raw_id": …, "title": …, "score": 0.02, "log_prob": -3.9}, …],
@@ -59,9 +62,11 @@ def serve(
             try:
                 request = parse(line, k, only)
                 items = recommender.recommend(request.history, request.k, request.only)
-            except UserError as error:
+            except Exception as error:  # one request must not end those after it
                 errors += 1
-                _write(answers, {"error": str(error), "line": number})
+                if not isinstance(error, UserError):
+                    say(f"line {number}: {''.join(traceback.format_exception(error)).strip()}")
+                _write(answers, {"error": _in_one_line(error), "line": number})
                 continue
             latencies_ms.append((time.perf_counter() - begun) * 1e3)
             answer = {
@@ -73,8 +78,26 @@ def serve(
         say(summary(latencies_ms, errors))
 
 
+def lines_of(stream: TextIO) -> Iterator[str]:
+    """The lines of a stream, a longer one than may be asked cut short: memory stays bounded."""
+    while line := stream.readline(MOST_CHARACTERS + 1):
+        rest = line
+        while len(rest) > MOST_CHARACTERS and not rest.endswith("\n"):
+            rest = stream.readline(MOST_CHARACTERS + 1)
+        yield line
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    said = str(error).strip().split("\n")[0][:200]
+    return f"the request failed: {type(error).__name__}{': ' if said else ''}{said}"
+
+
 def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
     """A line as a request; a UserError says what is wrong with it."""
+    if len(line) > MOST_CHARACTERS:
+        raise UserError(f"a line of more than {MOST_CHARACTERS:,} characters")
     try:
         given = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,7 @@ import pytest
 
 from recalign import cli
 from recalign.errors import UserError
+from recalign.trainer import serving
 from recalign.trainer.recommend import Recommender
 from recalign.trainer.serving import Request, parse, serve, summary
 
@@ -69,6 +70,47 @@ def test_a_bad_line_is_answered_by_what_is_wrong_with_it(recommender):
 def test_what_is_no_request(line, told):
     with pytest.raises(UserError, match=told):
         parse(line, 10, None)
+
+
+def test_what_a_request_may_ask_for_is_bounded(trained):
+    few = Recommender(trained[0].model_dir, most_items=3)
+    lines = [
+        '{"history": ["I3"], "k": 4}',
+        '{"history": ["I3"], "k": 3000000, "only": ["I5", "I9"]}',
+        json.dumps({"history": ["I3"] * 10_001}),
+    ]
+    (four, all_that_there_are, long), _ = answers_to(few, lines, k=1)
+    assert four["error"].startswith("k = 4: one request may ask for 3 items")
+    assert len(all_that_there_are["items"]) == 2
+    assert long["error"] == "a history of 10,001 items: at most 10,000"
+
+
+def test_a_line_without_end_is_an_error_and_the_next_is_answered(recommender, monkeypatch):
+    monkeypatch.setattr(serving, "MOST_CHARACTERS", 100)
+    stream = io.StringIO('{"history": ["' + "x" * 350 + '"]}\n{"history": ["I3"], "k": 1}\n')
+    read = list(serving.lines_of(stream))
+    assert [len(line) for line in read] == [101, 28]
+    (refused, answered), _ = answers_to(recommender, read)
+    assert refused == {"error": "a line of more than 100 characters", "line": 1}
+    assert len(answered["items"]) == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 GiB\nat")])
+def test_whatever_fails_is_the_answer_of_its_request(recommender, monkeypatch, error):
+    recommend = recommender.recommend
+
+    def failing(history, *rest):
+        if history == ["I4"]:
+            raise error
+        return recommend(history, *rest)
+
+    monkeypatch.setattr(recommender, "recommend", failing)
+    lines = ['{"history": ["I4"]}', '{"history": ["I3"], "k": 1}']
+    (failed, answered), said = answers_to(recommender, lines)
+    assert failed["error"].startswith(f"the request failed: {type(error).__name__}")
+    assert "\n" not in failed["error"] and failed["line"] == 1
+    assert len(answered["items"]) == 1
+    assert "Traceback" in said[1] and said[-1].startswith("1 answer, 1 error")
 
 
 def test_numbers_are_raw_ids():

@@ -1,0 +1,88 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from etils import epath
+
+from recalign.errors import UserError
+from recalign.trainer import train
+from recalign.trainer.lock import EVALUATION, TRAINING, locked
+from tests.trainer import processes
+from tests.trainer.conftest import TWO_TASKS, bindings
+
+
+def test_a_second_process_is_refused_at_once_and_changes_nothing(experiment, data_dir, programs):
+    run = experiment(**TWO_TASKS)
+    log = run.directory / "metrics.jsonl"
+    endless = bindings(MODEL_DIR=run.model_dir, DATA_DIR=data_dir, TRAIN_STEPS=10**6, **TWO_TASKS)
+    with processes.started(endless, programs) as (process,):
+        while process.poll() is None and not (log.exists() and log.read_text()):
+            time.sleep(0.01)
+        with pytest.raises(UserError, match=rf"process {process.pid} on \S+ holds its training"):
+            train(run)
+        assert process.poll() is None, processes.said(programs)
+        process.kill()
+        process.wait()
+    with locked(run.directory, TRAINING):  # a killed process holds nothing
+        pass
+    assert not (run.directory / TRAINING).exists()
+
+
+def test_a_thread_is_refused_too_and_another_lock_is_another_matter(tmp_path):
+    folder = epath.Path(tmp_path)
+    refused = []
+
+    def again():
+        try:
+            with locked(folder, TRAINING):
+                pass
+        except UserError as error:
+            refused.append(str(error))
+
+    with locked(folder, TRAINING), locked(folder, EVALUATION):
+        thread = threading.Thread(target=again)
+        thread.start()
+        thread.join()
+    assert f"process {os.getpid()} " in refused[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_nothing_was_written_to_goes_again(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(epath.Path(tmp_path) / "a" / "b", TRAINING):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with locked(epath.Path(tmp_path) / "a" / "b", TRAINING):
+        (tmp_path / "a" / "b" / "metrics.jsonl").write_text("{}")
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("verb", ["train", "eval"])
+def test_sigterm_while_a_command_starts_up_says_that_it_can_go_on(verb, tmp_path):
+    """From the moment that it knows its verb: TensorFlow alone takes seconds to load."""
+    words = [verb, "--gin_file=x", *(["--split", "test"] if verb == "eval" else [])]
+    code = (
+        "import sys; from recalign import cli, verbs\n"
+        "def load():\n"
+        "    print('starting', flush=True); import time; time.sleep(60)\n"
+        "verbs.load_tensorflow = load\n"
+        f"sys.exit(cli.main({words!r}))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=pathlib.Path(__file__).resolve().parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "starting\n"
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (
+        75,
+        "recalign: SIGTERM: what was written is kept; the same command goes on from there\n",
+    )
