@@ -140,7 +140,7 @@ class Recommender:
     def _search(
         self, inputs_BxL: Int[np.ndarray, "B L"], pool_N: Int[np.ndarray, " N"], k: int
     ) -> list[Recommendation]:
-        wanted = min(k, np.count_nonzero(pool_N >= 0))
+        wanted = min(k, int(np.count_nonzero(pool_N >= 0)))
         if wanted > self._most_items:
             raise UserError(
                 f"k = {k}: one request may ask for {self._most_items:,} items (--most_items), "
