@@ -154,10 +154,11 @@ def baselines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a prepared dataset")
     parser.add_argument(
         "--models",
-        required=True,
+        default=(),
         type=_ids,
         metavar="MODEL,…",
-        help="which; all: all that the dataset has something for",
+        help="which; all: all that the dataset has something for (default: those without training:"
+        " popularity, graph, knn, and optimum and history where there are any)",
     )
     parser.add_argument("--epochs", type=_positive, help="the most that a model trains")
     parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")

@@ -195,7 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
             "baselines",
             verbs.baselines,
             "measures conventional recommenders on the same split, beside which results stand",
-            "recalign baselines demo --models popularity,itemknn,bprmf,sasrec",
+            "recalign baselines demo",
         )
     )
     arguments.plan(

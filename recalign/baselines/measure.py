@@ -22,7 +22,16 @@ import seqio
 from etils import epath
 
 from recalign import __version__
-from recalign.baselines import bpr_mlp, environments, history, process, references
+from recalign.baselines import (
+    bpr_mlp,
+    environments,
+    graph,
+    history,
+    item_to_item,
+    neighbours,
+    process,
+    references,
+)
 from recalign.baselines.drivers.exchange import Answer, Question
 from recalign.baselines.outcomes import Example, Outcome, outcome_of
 from recalign.baselines.question import question_of
@@ -31,6 +40,7 @@ from recalign.data.atomic import write_whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
+_RULES = {"graph": graph.RULE, "knn": neighbours.RULE}
 _SEEN = {False: "left in", True: "left out"}
 
 
@@ -142,6 +152,8 @@ def _answer(
         return process.ask(question, driver, say)
     if model == "bprmlp":
         return bpr_mlp.answer(question, say)
+    if model in _RULES:
+        return item_to_item.answer(question, _RULES[model], say)
     scores = history.scores(question.train.users(), question.train_likes, question.test_users)
     return Answer(np.zeros(0), np.zeros(0), scores, {})
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import seqio
 
-from recalign.baselines import optimum, popularity
-from recalign.baselines.drivers.exchange import target_ranks
-from recalign.baselines.outcomes import Example, Outcome, outcome_of
+from recalign.baselines import graph, optimum, popularity
+from recalign.baselines.drivers.exchange import Parts, target_ranks
+from recalign.baselines.item_to_item import tuned
+from recalign.baselines.outcomes import Example, Outcome, column, outcome_of
 from recalign.data.law import Law
 from recalign.data.prepared import PreparedDataset
 from recalign.data.synthetic import read_law
 
-Scorer = Callable[[Example], Any]
+Scorer = Callable[[Sequence[Example]], np.ndarray]
+"""What a system says of n examples of a kind: `outcome_of`'s values."""
 
 
 def references(
@@ -24,7 +26,8 @@ def references(
     split: str,
     max_examples: int | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Measures popularity and, on a synthetic corpus, the optimum.
+    """Measures popularity, the transition graph where something is retrieved, and the optimum of a
+    synthetic corpus.
 
     Args:
       dataset: the prepared dataset of the tasks.
@@ -36,6 +39,8 @@ def references(
       {system: {task name: {metric: value}}}, in the shape of results.json's `references`.
     """
     systems = scorers_of(dataset, split)
+    if any(getattr(task, "evaluated_as", "") == "retrieval" for task in tasks):
+        systems["graph"] = _graph_of(dataset, split)
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in systems}
     for task in tasks:
         kind = getattr(task, "evaluated_as", "")
@@ -43,7 +48,8 @@ def references(
             continue
         examples = examples_of(task, split, max_examples)
         for name, scorers in systems.items():
-            results[name][task.name] = scored(kind, examples, scorers[kind]).metrics()
+            if kind in scorers:
+                results[name][task.name] = scored(kind, examples, scorers[kind]).metrics()
     return results
 
 
@@ -75,7 +81,11 @@ def scorers_of(
 
 def scored(kind: str, examples: Sequence[Example], score: Scorer) -> Outcome:
     """What a scorer makes of every example."""
-    return outcome_of(kind, examples, np.array([score(example) for example in examples]))
+    return outcome_of(kind, examples, score(examples))
+
+
+def _one_by_one(score: Callable[[Example], Any]) -> Scorer:
+    return lambda examples: np.array([score(example) for example in examples])
 
 
 def _popularity_of(dataset: PreparedDataset, split: str, leave_out_seen: bool) -> dict[str, Scorer]:
@@ -92,9 +102,35 @@ def _popularity_of(dataset: PreparedDataset, split: str, leave_out_seen: bool) -
         return int(rank)
 
     return {
-        "retrieval": retrieval,
-        "ranking": lambda example: popularity.scores(counts, example["candidates"]),
-        "rating": lambda example: popularity.scores(counts, example["target"]),
+        "retrieval": _one_by_one(retrieval),
+        "ranking": _one_by_one(lambda it: popularity.scores(counts, it["candidates"])),
+        "rating": _one_by_one(lambda it: popularity.scores(counts, it["target"])),
+    }
+
+
+def _graph_of(dataset: PreparedDataset, split: str) -> dict[str, Scorer]:
+    """The transition graph, tuned on the validation users; items seen before stay in the list."""
+    train, validation = dataset.sequences("train"), dataset.sequences("validation")
+    sequences = dataset.sequences(split)
+    position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
+    model = tuned(
+        graph.RULE,
+        Parts(train.items, train.row_splits),
+        validation.rows,
+        validation.items[validation.row_splits[1:] - 1],
+        len(dataset.catalogue),
+    ).model
+
+    def histories(examples: Sequence[Example]) -> list[np.ndarray]:
+        positions = [position_of_row[int(example["row"])] for example in examples]
+        splits = sequences.row_splits
+        return [sequences.items[splits[at] : splits[at + 1] - 1] for at in positions]
+
+    return {
+        "retrieval": lambda them: model.ranks(histories(them), column(them, "target"), False),
+        "ranking": lambda them: model.pool_scores(
+            histories(them), np.stack([example["candidates"] for example in them])
+        ),
     }
 
 
@@ -122,4 +158,5 @@ def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Sco
         likes = (sequences.ratings[span(example)] > 3).tolist()
         return optimum.rating_score(law, history(example), likes, int(example["target"]))
 
-    return {"retrieval": retrieval, "ranking": ranking, "rating": rating}
+    scorers = {"retrieval": retrieval, "ranking": ranking, "rating": rating}
+    return {kind: _one_by_one(score) for kind, score in scorers.items()}

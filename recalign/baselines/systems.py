@@ -17,7 +17,10 @@ ITEMS = ("retrieval", "ranking")
 RATINGS = ("rating",)
 
 REFERENCES = ("popularity", "optimum")
-"""Systems without training: references.py has them."""
+"""Systems with nothing to fit: references.py has them."""
+
+DEFAULTS = ("popularity", "optimum", "graph", "knn", "history")
+"""What is measured where nobody says which: minutes, and no other environment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,8 @@ _OVER_ALL_ITEMS = {"train_neg_sample_args": None, "train_batch_size": 256}
 SYSTEMS: Mapping[str, System] = {
     "popularity": System("recalign", "popularity", (*ITEMS, *RATINGS)),
     "optimum": System("recalign", "optimum", (*ITEMS, *RATINGS)),
+    "graph": System("recalign", "graph", ITEMS),
+    "knn": System("recalign", "knn", ITEMS),
     "caser": System("RecBole", "Caser", ITEMS, 50, _OVER_ALL_ITEMS),
     "hgn": System("RecBole", "HGN", ITEMS, 50, _OVER_ALL_ITEMS),
     "gru4rec": System("RecBole", "GRU4Rec", ITEMS, 50, _OVER_ALL_ITEMS),
@@ -73,7 +78,7 @@ def resolve(names: Sequence[str], kinds: Sequence[str], has_law: bool, dataset: 
     """The systems that are meant, `all` spelled out as all that the dataset can have.
 
     Args:
-      names: as given.
+      names: as given; none for the defaults, those that the dataset has something for.
       kinds: of the dataset's tasks.
       has_law: whether the dataset's optimum is known.
       dataset: its name, for messages.
@@ -89,6 +94,8 @@ def resolve(names: Sequence[str], kinds: Sequence[str], has_law: bool, dataset: 
             return f"predicts ratings, which {dataset} does not have"
         return ""
 
+    if not names:
+        return [name for name in DEFAULTS if not lack(name)]
     resolved: dict[str, None] = {}
     for name in names:
         if name == "all":

@@ -15,7 +15,7 @@ from recalign.report.systems import OPTIMUM
 from recalign.report.tables import figure, percent
 
 # Shown first, in this order; what else a run has been compared with follows by name.
-_KNOWN_SYSTEMS = ("popularity", OPTIMUM)
+_KNOWN_SYSTEMS = ("popularity", "graph", OPTIMUM)
 # The figure that speaks for a task, the first that the task has.
 HEADLINES = ("hr@1_candidates", "hr@10", "auc_roc")
 _SHARED_SCALE = ("hr@", "ndcg@", "auc_roc")

@@ -32,6 +32,8 @@ _BASELINES = {
     "popularity": "Popularity",
     "optimum": "Optimum",
     "history": "History",
+    "graph": "Transition graph",
+    "knn": "ItemKNN, tuned",
     "caser": "Caser",
     "hgn": "HGN",
     "gru4rec": "GRU4Rec",

@@ -12,7 +12,7 @@ import seqio
 
 import tasks
 from recalign import cli, metrics
-from recalign.baselines import environments, measure, process
+from recalign.baselines import environments, graph, measure, process
 from recalign.baselines.drivers.exchange import Answer
 from recalign.baselines.outcomes import Outcome
 from recalign.baselines.question import item_features, question_of
@@ -53,13 +53,18 @@ def run(corpus, models, out, **options):
     return results, said
 
 
-def test_popularity_and_the_optimum_are_those_of_every_results_json(corpus, tmp_path):
-    results, _ = run(corpus, ["popularity", "optimum"], tmp_path / "results.json")
+def test_untrained_systems_are_those_of_every_results_json(corpus, tmp_path):
+    models = ["popularity", "optimum", "graph"]
+    results, said = run(corpus, models, tmp_path / "results.json")
     dataset, by_kind = corpus
     assert results["references"] == references(dataset, list(by_kind.values()), "test")
     assert (
         results["references"] == json.loads((tmp_path / "results.json").read_text())["references"]
     )
+    settings = results["systems"]["graph"]["settings"]
+    assert set(graph.RULE.start) < set(settings)
+    best = f"validation NDCG@10 {settings['validation_ndcg@10']:.4f}"
+    assert any(line.startswith("  decay ") and line.endswith(best) for line in said)
 
 
 def test_the_file_grows_and_what_is_there_stays(corpus, tmp_path):
@@ -219,7 +224,8 @@ def test_a_file_of_something_else_is_left_alone(corpus, tmp_path, text, told):
 def test_the_command(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data_dir = str(corpus[0].directory.parent.parent)
-    command = ["baselines", NAME, "--data_dir", data_dir, "--models"]
+    everywhere = ["baselines", NAME, "--data_dir", data_dir]
+    command = [*everywhere, "--models"]
     assert cli.main([*command, "populrity"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("recalign: error: unknown model 'populrity': known are popularity, ")
@@ -227,6 +233,9 @@ def test_the_command(corpus, tmp_path, monkeypatch, capsys):
     assert cli.main([*command, "popularity,history"]) == 0
     assert re.search(r"\nhistory +0\.\d{4} ", capsys.readouterr().out)
     assert (tmp_path / "runs" / f"baselines_{NAME}" / "results.json").exists()
+    assert cli.main([*everywhere, "--leave_out_seen", "--out", "untrained/results.json"]) == 0
+    measured = json.loads((tmp_path / "untrained" / "results.json").read_text())["systems"]
+    assert list(measured) == ["popularity", "optimum", "graph", "knn", "history"]
 
 
 def test_a_metric_without_a_value_is_null(corpus, tmp_path, monkeypatch):

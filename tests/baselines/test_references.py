@@ -29,8 +29,9 @@ def measured(tmp_path_factory):
 def test_every_recommendation_task_has_both_systems(measured):
     _, _, results = measured
     names = {f"{kind}_{NAME}" for kind in ("retrieval", "ranking", "rating")}
-    assert set(results) == {"popularity", "optimum"}
+    assert set(results) == {"popularity", "graph", "optimum"}
     assert set(results["popularity"]) == set(results["optimum"]) == names
+    assert set(results["graph"]) == names - {f"rating_{NAME}"}
     for system in results.values():
         assert all(metrics["num_examples"] == 400 for metrics in system.values())
 
@@ -49,6 +50,19 @@ def test_the_optimum_is_ahead(measured):
     for kind, metric in (("retrieval", "hr@10"), ("ranking", "hr@1"), ("rating", "auc_roc")):
         best, popular = (results[s][f"{kind}_{NAME}"][metric] for s in ("optimum", "popularity"))
         assert best > popular + 0.1
+
+
+def test_the_graph_stands_between_popularity_and_the_optimum(measured):
+    _, _, results = measured
+    task = f"retrieval_{NAME}"
+    popular, graph, best = (results[s][task]["hr@10"] for s in ("popularity", "graph", "optimum"))
+    assert popular + 0.1 < graph < best
+
+
+def test_without_retrieval_nothing_is_fitted(measured):
+    dataset, all_tasks, _ = measured
+    ranking = [task for task in all_tasks if task.name == f"ranking_{NAME}"]
+    assert set(references(dataset, ranking, "validation", 20)) == {"popularity", "optimum"}
 
 
 def test_a_system_that_scores_the_pool_has_one_ranking(measured):

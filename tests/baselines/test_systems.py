@@ -20,6 +20,15 @@ def test_a_name_counts_once_and_order_stays():
     ]
 
 
+def test_without_names_what_needs_no_training_and_no_environment():
+    assert resolve([], (*ITEMS, *RATINGS), True, "demo") == [
+        "popularity", "optimum", "graph", "knn", "history"]  # fmt: skip
+    assert resolve([], ITEMS, False, "toys") == ["popularity", "graph", "knn"]
+    chosen = [SYSTEMS[name] for name in resolve([], (*ITEMS, *RATINGS), True, "demo")]
+    assert {system.library for system in chosen} == {"recalign"}
+    assert {system.epochs for system in chosen} == {0}
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -36,6 +36,15 @@ def test_the_headline_says_how_sure_it_is(shop, tmp_path):
     assert headline.marks == (("SASRec", 0.0), ("Optimum", 0.8))
 
 
+def test_the_best_baseline_is_the_best_whatever_it_is(shop, tmp_path):
+    """A reference of results.json counts as one that was measured beside."""
+    graph = {"retrieval_shop": {"hr@10": 0.7}}
+    popularity = {"retrieval_shop": {"hr@10": 0.1}}
+    (headline,) = headlines(read(shop, tmp_path, graph=graph, popularity=popularity))
+    assert headline.beside[0].startswith("Best baseline: Transition graph, 0.7000")
+    assert headline.marks == (("Transition graph", 0.7),)
+
+
 def test_what_sequential_ids_give_away_is_no_headline(tmp_path):
     leaking = Shop(tmp_path / "data", item_ids="sequential")
     corpora = gather([read_run(write_run(tmp_path / "ut", leaking, alone=True))], [])

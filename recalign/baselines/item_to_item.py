@@ -1,0 +1,215 @@
+"""Scores by links between items: what a history's items point to.
+
+A rule makes the links from the training parts by a few settings; `tuned` finds the settings on the
+validation users, one setting at a time. Nothing is trained, so a new history needs no new fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+
+from recalign.baselines.drivers.exchange import Answer, Parts, Question
+
+Settings = Mapping[str, float]
+
+_BATCH = 512
+"""Users whose scores are in memory together."""
+
+_ROUNDS = 2
+"""How often `tuned` goes through all settings; it stops earlier where a round changes nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemToItem:
+    """score(j) = sum over the history's items i of decay^age(i) * links[i, j].
+
+    Attributes:
+      links: float [N, N], none below 0; row i is what item i points to.
+      decay: weight of an item against the one bought after it; the newest item has age 0.
+    """
+
+    links: sp.csr_array
+    decay: float
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return self.links.shape[0]
+
+    def scores(self, histories: Sequence[Int[np.ndarray, "*"]]) -> sp.csr_array:
+        """The scores of all items: float [B, N], the items without a link left out.
+
+        Args:
+          histories: B of catalogue indices, the oldest first.
+        """
+        lengths = np.array([len(history) for history in histories])
+        splits = np.concatenate([[0], np.cumsum(lengths)])
+        ages = np.repeat(splits[1:], lengths) - 1 - np.arange(splits[-1])
+        items = np.concatenate([np.zeros(0, np.int64), *histories])
+        weights = sp.csr_array(
+            (self.decay ** ages.astype(float), items, splits), (len(histories), self.num_items)
+        )
+        found = sp.csr_array(weights @ self.links)
+        found.eliminate_zeros()
+        return found
+
+    def ranks(
+        self,
+        histories: Sequence[np.ndarray],
+        targets: Int[np.ndarray, "U"],
+        leave_out_seen: bool,
+    ) -> Int[np.ndarray, "U"]:
+        """0-based rank of each user's target among all items; ties: the lower index first.
+
+        Args:
+          histories: U, the oldest item first.
+          targets: catalogue indices.
+          leave_out_seen: whether the items of a history are taken out of its list. A target is not.
+        """
+        ranks = [np.zeros(0, np.int64)]
+        for start in range(0, len(targets), _BATCH):
+            span = slice(start, start + _BATCH)
+            scores = self.scores(histories[span])
+            ranks.append(
+                _sparse_ranks(scores, targets[span], histories[span] if leave_out_seen else None)
+            )
+        return np.concatenate(ranks)
+
+    def pool_scores(
+        self, histories: Sequence[np.ndarray], pools: Int[np.ndarray, "P C"]
+    ) -> Float[np.ndarray, "P C"]:
+        """The scores of each user's candidates."""
+        parts = [np.zeros((0, pools.shape[1]))]
+        for start in range(0, len(pools), _BATCH):
+            span = slice(start, start + _BATCH)
+            rows = np.arange(len(pools[span]))[:, np.newaxis]
+            parts.append(_at(self.scores(histories[span]), rows, pools[span]))
+        return np.concatenate(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A way to link items.
+
+    Attributes:
+      fit: (training parts, number of items, settings) -> the links.
+      start: the settings that tuning begins with.
+      choices: of each setting the values that are tried.
+    """
+
+    fit: Callable[[Parts, int, Settings], ItemToItem]
+    start: Settings
+    choices: Mapping[str, Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What tuning found: the model, its settings, and NDCG@10 of the validation users."""
+
+    model: ItemToItem
+    settings: Settings
+    validation_ndcg: float
+
+
+def tuned(
+    rule: Rule,
+    train: Parts,
+    valid_users: Int[np.ndarray, "V"],
+    valid_items: Int[np.ndarray, "V"],
+    num_items: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> Tuned:
+    """The settings with the best NDCG@10 of the validation users, a setting at a time.
+
+    Items of a user's training part are left out of the list, as for the trained baselines.
+
+    Args:
+      rule: how items are linked.
+      train: the training parts, all that links are made of.
+      valid_users: rows of `train`.
+      valid_items: the item after each one's training part.
+      num_items: N.
+      say: told each setting's best value.
+    """
+    histories = [train.of(user) for user in valid_users]
+
+    def measured(settings: Settings) -> Tuned:
+        model = rule.fit(train, num_items, settings)
+        ranks = model.ranks(histories, valid_items, leave_out_seen=True)
+        gains = 1.0 / np.log2(ranks[ranks < 10] + 2.0)
+        return Tuned(model, dict(settings), float(gains.sum()) / max(len(ranks), 1))
+
+    best = measured(rule.start)
+    for _ in range(_ROUNDS):
+        before = best.settings
+        for name, values in rule.choices.items():
+            for value in values:
+                if value != best.settings[name]:
+                    found = measured({**best.settings, name: value})
+                    best = max(best, found, key=lambda it: it.validation_ndcg)
+            say(f"  {name} {best.settings[name]:g}: validation NDCG@10 {best.validation_ndcg:.4f}")
+        if best.settings == before:
+            break
+    return best
+
+
+def answer(question: Question, rule: Rule, say: Callable[[str], None]) -> Answer:
+    """Tunes a rule on the validation users and answers with it; histories are whole."""
+    found = tuned(
+        rule,
+        question.train,
+        question.valid_users,
+        question.valid_items,
+        question.num_items,
+        say,
+    )
+    ranks = found.model.ranks(
+        [question.seen.of(user) for user in question.test_users],
+        question.test_items,
+        question.leave_out_seen,
+    )
+    pool_scores = found.model.pool_scores(
+        [question.seen.of(user) for user in question.pool_users], question.pools
+    )
+    about: dict[str, Any] = {**found.settings, "validation_ndcg@10": found.validation_ndcg}
+    return Answer(ranks, pool_scores, np.zeros(0), about)
+
+
+def _sparse_ranks(
+    scores: sp.csr_array, targets: np.ndarray, seen: Sequence[np.ndarray] | None
+) -> np.ndarray:
+    """`exchange.target_ranks` of scores that are mostly 0 and never below."""
+    users = np.arange(len(targets))
+    of_target = _at(scores, users, targets)
+
+    def ahead(rows: np.ndarray, items: np.ndarray, of_items: np.ndarray) -> np.ndarray:
+        first = of_items > of_target[rows]
+        first |= (of_items == of_target[rows]) & (items < targets[rows])
+        return np.bincount(rows[first], minlength=len(targets))
+
+    rows = np.repeat(users, np.diff(scores.indptr))
+    ranks = ahead(rows, scores.indices, scores.data)
+    # All items of a lower index tie with a target without a score, but for those that have one.
+    lower = scores.indices < targets[rows]
+    ties = targets - np.bincount(rows[lower], minlength=len(targets))
+    ranks += np.where(of_target == 0, ties, 0)
+    if seen is not None:
+        items = [np.unique(of_user) for of_user in seen]
+        rows = np.repeat(users, [len(of_user) for of_user in items])
+        taken_out = np.concatenate([np.zeros(0, np.int64), *items])
+        ranks -= ahead(rows, taken_out, _at(scores, rows, taken_out))
+    return ranks
+
+
+def _at(scores: sp.csr_array, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """scores[rows, items], rows and items broadcast against each other."""
+    rows, items = np.broadcast_arrays(rows, items)
+    if not items.size:
+        return np.zeros(items.shape)
+    return np.asarray(scores[rows.ravel(), items.ravel()]).reshape(items.shape)
