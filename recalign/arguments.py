@@ -37,6 +37,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="how items are named: random numbers; sequential ones, which leak the answer; or"
         " codes of their texts (default: random)",
     )
+    parser.add_argument(
+        "--item_tokens",
+        action="store_true",
+        default=None,
+        help="make the ids pieces of the vocabulary: a token an item, or a token a semantic code;"
+        " prints the VOCAB_SIZE that experiments then need",
+    )
     parser.add_argument("--seed", type=_count, help="of all that is drawn (default: 0)")
     parser.add_argument(
         "--k_core",

@@ -32,7 +32,7 @@ COLUMN_ROLES = (
 )  # fmt: skip
 _PREPARATION = (
     "format", "interactions", "items", "max_bad_fraction",
-    "review_texts", "item_ids", "seed", "k_core", "sentencepiece_model",
+    "review_texts", "item_ids", "item_tokens", "seed", "k_core", "sentencepiece_model",
     "beam_runner", "beam_options",
 )  # fmt: skip
 _SYNTHETIC = "synthetic"
@@ -65,6 +65,9 @@ def prepare(options: argparse.Namespace) -> None:
     for line in notices:
         print(line, file=sys.stderr)
     print("\n".join(statistics.table_7(options.name, dataset.info)))
+    if tokens := dataset.item_tokens:
+        print(f"{tokens.count:,} item tokens: experiments on {options.name} need this line:")
+        print(tokens.gin_line)
     print(f"prepared in {dataset.directory}", file=sys.stderr)
 
 
@@ -76,7 +79,8 @@ def _prepare_synthetic(
 ) -> tuple[PreparedDataset, list[str]]:
     from recalign.data import synthetic
 
-    settings = {name: value for name, value in given.items() if name in ("item_ids", "seed")}
+    own = ("item_ids", "item_tokens", "seed")
+    settings = {name: value for name, value in given.items() if name in own}
     foreign = [*(set(given) - {*settings, "format"}), *(f"{role}_column" for role in columns)]
     if given.get("format", _SYNTHETIC) != _SYNTHETIC:
         foreign.append("format")

@@ -11,13 +11,9 @@ from absl import logging
 from etils import epath
 
 from recalign.data.prepared import open_dataset
+from recalign.data.vocabulary import EXTRA_IDS, T5_MODEL, has_sentinels
 from recalign.errors import UserError
 from recalign.preprocessors.task import data_directory
-
-T5_MODEL = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
-
-EXTRA_IDS = 100
-"""Sentinels that SeqIO adds to a file without any; T5's file holds its own hundred."""
 
 
 @gin.configurable(module="tasks")
@@ -110,5 +106,5 @@ def plain_vocabulary(path: str) -> seqio.SentencePieceVocabulary:
             path,
             special[2],
         )
-    has_sentinels = tokenizer.IdToPiece(tokenizer.PieceToId("▁<extra_id_0>")) == "▁<extra_id_0>"
-    return seqio.SentencePieceVocabulary(path, extra_ids=0 if has_sentinels else EXTRA_IDS)
+    extra_ids = 0 if has_sentinels(content) else EXTRA_IDS
+    return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)

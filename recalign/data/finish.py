@@ -16,9 +16,11 @@ from jaxtyping import Int64
 
 from recalign.data.catalogue import Catalogue, write_catalogue
 from recalign.data.ids import check_method
+from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.records import VERSION, Shard, write_metadata
 from recalign.data.semantic_ids import semantic_ids
+from recalign.data.vocabulary import T5_MODEL
 from recalign.errors import UserError
 
 
@@ -58,18 +60,27 @@ def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
     check_method(item_ids)
 
 
-def read_vocabulary(path: str | os.PathLike | None) -> bytes | None:
-    """The content of a SentencePiece model's file, where one is given.
+def read_vocabulary(given: str | os.PathLike | bytes | None, item_tokens: bool) -> bytes | None:
+    """The content of a SentencePiece model's file.
+
+    Args:
+        given: the file, or its content; None for none, or for T5's where `item_tokens` needs one.
+        item_tokens: whether the dataset gets a vocabulary of its own.
 
     Raises:
         UserError: it cannot be read.
     """
-    if path is None:
+    if isinstance(given, bytes):
+        return given
+    if given is None and not item_tokens:
         return None
+    path = T5_MODEL if given is None else given
     try:
         return epath.Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{os.fspath(path)}: {error.strerror or error}") from error
+    except Exception as error:  # Cloud clients raise classes of their own.
+        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+        hint = "" if given else ": give --item_tokens a local copy: --sentencepiece_model FILE"
+        raise UserError(f"{os.fspath(path)}: {reason}{hint}") from error
 
 
 def finish(
@@ -82,13 +93,21 @@ def finish(
     seed: int,
     k_core: int,
     item_ids: str,
+    item_tokens: bool,
     sources: Sequence[object],
     vocabulary: bytes | None,
     extra_files: Mapping[str, bytes],
 ) -> None:
     """Completes a directory that holds the records."""
     if item_ids == "semantic":
-        catalogue = catalogue.with_ids(semantic_ids(catalogue, seed))
+        ids = semantic_ids(catalogue, seed, separator="_" if item_tokens else "")
+        catalogue = catalogue.with_ids(ids)
+    notes = list(findings.notes)
+    tokens: ItemTokens | None = None
+    if item_tokens:
+        assert vocabulary is not None, "read_vocabulary gives one"
+        vocabulary, catalogue, tokens, more_notes = add_item_tokens(vocabulary, catalogue)
+        notes += more_notes
     write_metadata(
         shards,
         directory,
@@ -111,6 +130,7 @@ def finish(
         "seed": seed,
         "k_core": k_core,
         "item_ids": item_ids,
+        "item_tokens": None if tokens is None else dataclasses.asdict(tokens),
         "has_ratings": findings.has_ratings,
         "has_reviews": findings.has_reviews,
         "users": users,
@@ -123,7 +143,7 @@ def finish(
         ),
         "tied_last_fraction": None if findings.tied_last is None else findings.tied_last / users,
         "sources": list(sources),
-        "notes": list(findings.notes),
+        "notes": notes,
         "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files),
     }
     (directory / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")

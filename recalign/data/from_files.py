@@ -27,6 +27,7 @@ def prepare_from_files(
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
     review_texts: bool = False,
     item_ids: str = "random",
+    item_tokens: bool = False,
     seed: int = 0,
     k_core: int = 5,
     sentencepiece_model: str | os.PathLike | None = None,
@@ -42,7 +43,7 @@ def prepare_from_files(
         format, interactions, items, columns, max_bad_fraction, review_texts: as `read_log` takes
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
-        item_ids, seed, k_core, sentencepiece_model: as `prepare` takes them.
+        item_ids, item_tokens, seed, k_core, sentencepiece_model: as `prepare` takes them.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
@@ -70,6 +71,7 @@ def prepare_from_files(
         "name": name,
         "data_dir": data_dir,
         "item_ids": item_ids,
+        "item_tokens": item_tokens,
         "seed": seed,
         "k_core": k_core,
         "sentencepiece_model": sentencepiece_model,

@@ -26,9 +26,10 @@ def prepare(
     name: str,
     data_dir: str | os.PathLike,
     item_ids: str = "random",
+    item_tokens: bool = False,
     seed: int = 0,
     k_core: int = 5,
-    sentencepiece_model: str | os.PathLike | None = None,
+    sentencepiece_model: str | os.PathLike | bytes | None = None,
     sources: Sequence[object] = (),
     extra_files: Mapping[str, bytes] | None = None,
 ) -> PreparedDataset:
@@ -44,9 +45,10 @@ def prepare(
         name: lower-case letters, digits and underscores, starting with a letter.
         data_dir: where prepared datasets live; local or gs://.
         item_ids: "random", "sequential" or "semantic".
+        item_tokens: whether the ids become pieces of the dataset's vocabulary (`item_tokens.py`).
         seed: decides the ids and the validation sample.
         k_core: the least number of interactions of a user and of an item; 0 or 1 keeps all.
-        sentencepiece_model: a vocabulary to lay beside the data.
+        sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
         sources: where the log came from, for `dataset.json`; anything that JSON holds.
         extra_files: file name -> content, laid beside the data.
 
@@ -58,7 +60,7 @@ def prepare(
             that cannot be written; what was there before is then untouched.
     """
     check_settings(name, seed, k_core, item_ids)
-    vocabulary = read_vocabulary(sentencepiece_model)
+    vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
     notes: list[str] = []
     kept = _kept(log, k_core, notes)
     sequences, raw_ids = _sequences(log, kept, item_ids, seed)
@@ -84,6 +86,7 @@ def prepare(
             seed=seed,
             k_core=k_core,
             item_ids=item_ids,
+            item_tokens=item_tokens,
             sources=sources,
             vocabulary=vocabulary,
             extra_files=extra_files or {},

@@ -8,6 +8,7 @@ import os
 from etils import epath
 
 from recalign.data.catalogue import Catalogue, read_catalogue
+from recalign.data.item_tokens import ItemTokens
 from recalign.data.records import VERSION, UserReviews, UserSequences, read_records, read_reviews
 from recalign.errors import UserError
 
@@ -57,6 +58,12 @@ class PreparedDataset:
     def has_reviews(self) -> bool:
         """Whether the users' review texts were kept."""
         return self.info.get("has_reviews", False)
+
+    @property
+    def item_tokens(self) -> ItemTokens | None:
+        """The pieces of the vocabulary that are items; None where ids are spelled."""
+        found = self.info.get("item_tokens")
+        return None if found is None else ItemTokens(**found)
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:

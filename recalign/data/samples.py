@@ -6,7 +6,7 @@ from jaxtyping import Int64
 from recalign.errors import UserError
 
 PREFIX_TASKS = ("tiger",)
-"""Tasks about every item of a user but the first, with a window of those before it."""
+"""Tasks about every item of a user but the first, with a window of those before it, always."""
 
 NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr", "p5_sequential", *PREFIX_TASKS)
 """Tasks about the item that follows a window."""
@@ -27,8 +27,17 @@ EVALUATED_TASKS = (
 """Tasks with validation and test samples: one for each user of the split."""
 
 
+def has_every_prefix(task: str, every_prefix: bool) -> bool:
+    """Whether a task's training samples are all items of a user but the first."""
+    return task in PREFIX_TASKS or (every_prefix and task in NEXT_ITEM_TASKS)
+
+
 def samples_per_user(
-    task: str, lengths: Int64[np.ndarray, " rows"], split: str, history_length: int
+    task: str,
+    lengths: Int64[np.ndarray, " rows"],
+    split: str,
+    history_length: int,
+    every_prefix: bool = False,
 ) -> Int64[np.ndarray, " rows"]:
     """The number of samples of each user.
 
@@ -38,7 +47,8 @@ def samples_per_user(
       max(1, M - w); the whole part is the one sample where M <= w + 1; 0 where M < 2.
     - mim: every window of w items, so max(1, M - w + 1); 0 where M < 1.
     - p5_sequential: as retrieval; p5_direct: 1; p5_rating: M.
-    - tiger: every item but the first, so max(0, M - 1), as RecBole's models have it.
+    - tiger, and with `every_prefix` all of retrieval, ranking, rating, bpr and p5_sequential: every
+      item but the first, so max(0, M - 1), as sequential recommenders have it.
     - mlm: as many as mim, but 0 where M < 2: a sub-sequence has at least two items.
 
     In validation and test: one of each recommendation task, none of the others.
@@ -49,6 +59,7 @@ def samples_per_user(
             part; validation and test: history and target).
         split: "train", "validation" or "test".
         history_length: w, at least 1.
+        every_prefix: whether every item but a user's first is predicted from those before it.
 
     Raises:
         UserError: a history length below 1.
@@ -63,7 +74,7 @@ def samples_per_user(
         return np.full(len(lengths), int(task in EVALUATED_TASKS), np.int64)
     if split != "train":
         raise KeyError(split)
-    if task in PREFIX_TASKS:
+    if has_every_prefix(task, every_prefix):
         return np.maximum(0, lengths - 1)
     if task in NEXT_ITEM_TASKS:
         return np.where(lengths < 2, 0, np.maximum(1, lengths - history_length))

@@ -62,6 +62,7 @@ def semantic_ids(
     embed: Embed = tfidf_embeddings,
     levels: int = 3,
     codebook_size: int | None = None,
+    separator: str = "",
 ) -> list[str]:
     """An id for each item of the catalogue, in index order, each once.
 
@@ -72,6 +73,7 @@ def semantic_ids(
         levels: codes an id, 1 to 7.
         codebook_size: centres a level; None: the power of two that is nearest to the root of the
             number of items, 256 at most (TIGER's).
+        separator: what stands between the codes.
 
     Raises:
         UserError: impossible settings, or an `embed` that gives no finite vector an item.
@@ -88,7 +90,7 @@ def semantic_ids(
             f"semantic_ids.embed gave an array of shape {list(vectors.shape)}: {len(catalogue)}"
             " finite vectors are needed, one an item"
         )
-    return _written(residual_codes(vectors, levels, codebook_size, seed))
+    return _written(residual_codes(vectors, levels, codebook_size, seed), separator)
 
 
 def item_texts(catalogue: Catalogue) -> list[str]:
@@ -138,7 +140,7 @@ def _stream(seed: int, number: int) -> np.random.RandomState:
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, 2, number])))
 
 
-def _written(codes: Int64[np.ndarray, "items levels"]) -> list[str]:
+def _written(codes: Int64[np.ndarray, "items levels"], separator: str = "") -> list[str]:
     """The ids of codes; the second, third, … item of the same codes gets one more.
 
     >>> _written(np.array([[3, 1], [0, 2], [3, 1]]))
@@ -147,7 +149,9 @@ def _written(codes: Int64[np.ndarray, "items levels"]) -> list[str]:
     seen: dict[str, int] = {}
     ids = []
     for row in codes.tolist():
-        id_ = "I" + "".join(f"{letter}{code}" for letter, code in zip(_LETTERS, row, strict=False))
+        parts = (f"{letter}{code}" for letter, code in zip(_LETTERS, row, strict=False))
+        id_ = "I" + separator.join(parts)
         repeats = seen[id_] = seen.get(id_, -1) + 1
-        ids.append(f"{id_}{_LETTERS[len(row)]}{repeats}" if repeats else id_)
+        last = f"{separator}{_LETTERS[len(row)]}{repeats}" if repeats else ""
+        ids.append(id_ + last)
     return ids

@@ -17,7 +17,7 @@ from recalign import prompts
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.law import Law
 from recalign.data.prepare import prepare
-from recalign.data.prepared import SENTENCEPIECE_FILE, PreparedDataset
+from recalign.data.prepared import PreparedDataset
 from recalign.data.vocabulary import train_vocabulary, with_sentinels
 from recalign.errors import UserError
 
@@ -73,6 +73,7 @@ def prepare_demo(
     *,
     name: str = "demo",
     item_ids: str = "random",
+    item_tokens: bool = False,
     config: CorpusConfig = CorpusConfig(),
 ) -> PreparedDataset:
     """Draws a corpus, trains its vocabulary and prepares it, with the law beside the data.
@@ -96,12 +97,11 @@ def prepare_demo(
         name=name,
         data_dir=data_dir,
         item_ids=item_ids,
+        item_tokens=item_tokens,
         seed=seed,
+        sentencepiece_model=_vocabulary(items.titles, config),
         sources=[{"synthetic": dataclasses.asdict(config)}],
-        extra_files={
-            LAW_FILE: law.to_bytes(),
-            SENTENCEPIECE_FILE: _vocabulary(items.titles, config),
-        },
+        extra_files={LAW_FILE: law.to_bytes()},
     )
 
 

@@ -1,4 +1,4 @@
-"""A vocabulary of a dataset's own: SentencePiece BPE in T5's conventions."""
+"""Vocabularies as files of SentencePiece, in T5's conventions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from collections.abc import Iterable
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
+
+T5_MODEL = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
+
+EXTRA_IDS = 100
+"""Sentinels that SeqIO adds to a file without any; T5's file holds its own hundred."""
+
+
+_ROWS = 128
+
+
+def embedding_rows(tokens: int) -> int:
+    """Rows of an embedding for so many tokens: a multiple of 128, which accelerators multiply best.
+
+    >>> embedding_rows(32_100)
+    32128
+    """
+    return -(-tokens // _ROWS) * _ROWS
 
 
 def train_vocabulary(sentences: Iterable[str], max_size: int, characters: str = "") -> bytes:
@@ -43,6 +60,11 @@ def train_vocabulary(sentences: Iterable[str], max_size: int, characters: str = 
         minloglevel=2,
     )
     return model.getvalue()
+
+
+def has_sentinels(model: bytes) -> bool:
+    """Whether the model's file holds T5's sentinels."""
+    return b"\xe2\x96\x81<extra_id_0>" in model
 
 
 def with_sentinels(model: bytes, count: int) -> bytes:

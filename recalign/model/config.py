@@ -16,6 +16,9 @@ class T5Config:
 
     Attributes:
       vocab_size: rows of the embedding and columns of the output layer.
+      logits_via_embedding: the output layer is the embedding's transpose, its logits divided by
+        sqrt(emb_dim), instead of a matrix of its own (T5X's option of that name).
+      embedding_stddev: standard deviation of the embedding's random start values (T5X's is 1).
       emb_dim: width of the residual stream.
       num_heads: attention heads a layer.
       num_encoder_layers: layers of the encoder.
@@ -44,6 +47,8 @@ class T5Config:
     remat: bool | str = False
     unroll_layers: bool = False
     float32_attention_logits: bool = False
+    logits_via_embedding: bool = False
+    embedding_stddev: float = 1.0
 
     def __post_init__(self) -> None:
         for name in (
@@ -61,6 +66,10 @@ class T5Config:
         if not 0.0 <= self.dropout_rate < 1.0:
             raise UserError(
                 f"T5Config.dropout_rate must be at least 0 and below 1, not {self.dropout_rate!r}"
+            )
+        if not self.embedding_stddev > 0:
+            raise UserError(
+                f"T5Config.embedding_stddev must be above 0, not {self.embedding_stddev!r}"
             )
         if self.dtype not in ("float32", "bfloat16"):
             raise UserError(f"T5Config.dtype must be 'float32' or 'bfloat16', not {self.dtype!r}")

@@ -195,7 +195,11 @@ def _last_tokens(search: _Search) -> Int[Array, "B K"]:
 def _logits(
     params: dict, config: T5Config, hidden_BxKxD: Array, used_token_U: Array | None
 ) -> Float[Array, "B K V"]:
-    if used_token_U is not None:
+    if used_token_U is not None and config.logits_via_embedding:
+        table_VxD = params["token_embedder"]["embedding"]
+        params = {**params, "token_embedder": {"embedding": table_VxD[used_token_U]}}
+        config = dataclasses.replace(config, vocab_size=used_token_U.shape[0])
+    elif used_token_U is not None:
         decoder = dict(params["decoder"])
         kernel_DxV = decoder["logits_dense"]["kernel"]
         decoder["logits_dense"] = {"kernel": kernel_DxV[:, used_token_U]}

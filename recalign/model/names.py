@@ -60,6 +60,17 @@ def from_t5x(named: Tree) -> dict[str, Any]:
     return params
 
 
+def decays(params: Tree) -> Any:
+    """For each parameter, in either layout, whether weight decay is for it: not the norms' scales.
+
+    >>> decays({"mlp": {"wo": {"kernel": 1.0}}, "decoder_norm": {"scale": 1.0}})
+    {'decoder_norm': {'scale': False}, 'mlp': {'wo': {'kernel': True}}}
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: getattr(path[-1], "key", None) != "scale", params
+    )
+
+
 def _stack(leaves: tuple[Any, ...]) -> Any:
     # NumPy arrays stay in host memory: a large checkpoint need not fit the device twice.
     stack: Callable = jnp.stack if any(isinstance(x, jax.Array) for x in leaves) else np.stack

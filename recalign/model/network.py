@@ -26,6 +26,9 @@ from recalign.model.layers import (
     padding_bias,
 )
 
+# float32 even under bfloat16 activations: the softmax over the vocabulary needs it.
+_LOGITS_DTYPE = jnp.dtype("float32")
+
 
 class EncoderLayer(nn.Module):
     """Self-attention, then the feed-forward block, each normed before and added after."""
@@ -169,14 +172,15 @@ class Decoder(nn.Module):
     """Embedded targets and encoded inputs to logits."""
 
     config: T5Config
+    shared_embedding: nn.Embed
 
     def setup(self) -> None:
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=False)
         self.layers = _stacked(DecoderLayer, config, config.num_decoder_layers)(config)
         self.decoder_norm = RMSNorm(config.activation_dtype)
-        # float32 even under bfloat16 activations: the softmax over the vocabulary needs it.
-        self.logits_dense = Dense(config.vocab_size, jnp.dtype("float32"))
+        if not config.logits_via_embedding:
+            self.logits_dense = Dense(config.vocab_size, _LOGITS_DTYPE)
         self.dropout = length_dropout(config)
 
     def __call__(
@@ -193,7 +197,7 @@ class Decoder(nn.Module):
         x_BxTxD = self.dropout(embedded_BxTxD, deterministic=deterministic)
         x_BxTxD, _ = self.layers(x_BxTxD, encoded_BxLxD, self_bias, cross_bias, deterministic)
         x_BxTxD = self.dropout(self.decoder_norm(x_BxTxD), deterministic=deterministic)
-        return self.logits_dense(x_BxTxD)
+        return self._output_layer(x_BxTxD)
 
     def self_bias(self, length: int) -> Float[Array, "1 H T T"]:
         """Position scores and causal mask; row t is all that position t needs of it."""
@@ -201,7 +205,13 @@ class Decoder(nn.Module):
 
     def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """The output layer alone, without dropout."""
-        return self.logits_dense(self.decoder_norm(x))
+        return self._output_layer(self.decoder_norm(x))
+
+    def _output_layer(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        if not self.config.logits_via_embedding:
+            return self.logits_dense(x)
+        logits = x.astype(_LOGITS_DTYPE) @ self.shared_embedding.embedding.T
+        return logits / jnp.sqrt(self.config.emb_dim)
 
 
 class Transformer(nn.Module):
@@ -214,10 +224,10 @@ class Transformer(nn.Module):
             self.config.vocab_size,
             self.config.emb_dim,
             dtype=self.config.activation_dtype,
-            embedding_init=nn.initializers.normal(stddev=1.0),
+            embedding_init=nn.initializers.normal(stddev=self.config.embedding_stddev),
         )
         self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config)
+        self.decoder = Decoder(self.config, self.token_embedder)
 
     def __call__(
         self,

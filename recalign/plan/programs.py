@@ -14,10 +14,10 @@ from recalign.model.config import T5Config
 from recalign.model.decode import beam_decode
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.optimization import optimizer_of
 from recalign.trainer.state import (
     TrainState,
     make_loss_sums,
-    make_optimizer,
     make_train_step,
     params_shape,
     state_shape,
@@ -90,7 +90,7 @@ def train_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program
     config = config_of(experiment, layout)
     step = make_train_step(
         config,
-        _optimizer(experiment),
+        optimizer_of(experiment, experiment.initial_step),
         mesh,
         seed=experiment.seed,
         microbatches=layout.microbatches,
@@ -100,7 +100,7 @@ def train_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program
         loss_normalizing_factor=experiment.loss_normalizing_factor,
     )
     jitted: Any = step
-    state = state_shape(config, _optimizer(experiment), mesh)
+    state = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh)
     return Program(jitted.trace(state, _batch(experiment, experiment.batch_size, mesh)))
 
 
@@ -117,7 +117,7 @@ def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Progra
             batch_sharding=partitioning.batch_sharding(mesh),
         )
     )
-    params = state_shape(config, _optimizer(experiment), mesh).params
+    params = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh).params
     inputs = _batch(experiment, experiment.decode_batch_size, mesh)["inputs"]
     traced = decode.trace(params, encoder_input_tokens_BxL=inputs)
     return Program(traced, while_turns=max(1, longest - 1))  # the first step is before the loop
@@ -125,19 +125,13 @@ def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Progra
 
 def sizes(experiment: Experiment, layout: Layout, mesh: Mesh) -> Sizes:
     config = config_of(experiment, layout)
-    state: TrainState = state_shape(config, _optimizer(experiment), mesh)
+    state: TrainState = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh)
     parameters = _held_bytes(state.params)
     return Sizes(
         parameters=parameters,
         optimizer=_held_bytes(state.optimizer),
         gradients=parameters * (2 if layout.microbatches > 1 else 1),
         activations=_activation_bytes(experiment, config, layout, mesh),
-    )
-
-
-def _optimizer(experiment: Experiment) -> Any:
-    return make_optimizer(
-        experiment.learning_rate, experiment.warmup_steps, experiment.initial_step
     )
 
 

@@ -71,7 +71,11 @@ class Samples:
         self.layout = Layout(request.prompt, request.dataset, request.vocabulary, request.products)
         self.table = self.layout.table
         self.windows = WindowLookup(
-            self.kind, request.dataset, request.split, request.settings.history_length
+            self.kind,
+            request.dataset,
+            request.split,
+            request.settings.history_length,
+            request.settings.every_prefix,
         )
         self._check_lengths()
 

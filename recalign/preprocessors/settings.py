@@ -18,6 +18,8 @@ class TaskSettings:
         masking_ratio: share of the items (MIM) or tokens (MLM) that are masked.
         mean_span_length: mean length in tokens of a corrupted span (MLM).
         like_threshold: a rating above it is a like.
+        every_prefix: whether training has a sample for every item but a user's first, as sequential
+            recommenders do, instead of the paper's windows, of which most users have one.
     """
 
     history_length: int = 20
@@ -25,6 +27,7 @@ class TaskSettings:
     masking_ratio: float = 0.2
     mean_span_length: float = 3.0
     like_threshold: float = 3.0
+    every_prefix: bool = False
 
     def __post_init__(self) -> None:
         for name, valid, needed in (

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from recalign.data.prepared import PreparedDataset, UserSequences
-from recalign.data.samples import NEXT_ITEM_TASKS, PREFIX_TASKS, samples_per_user
+from recalign.data.samples import NEXT_ITEM_TASKS, has_every_prefix, samples_per_user
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.memo import once_per_dataset
 
@@ -90,9 +90,18 @@ class WindowLookup:
     Samples are in the order of the records, and within a record in time order.
     """
 
-    def __init__(self, task: str, dataset: PreparedDataset, split: str, history_length: int):
+    def __init__(
+        self,
+        task: str,
+        dataset: PreparedDataset,
+        split: str,
+        history_length: int,
+        every_prefix: bool = False,
+    ):
         sequences = dataset.sequences(split)
-        counts = samples_per_user(task, np.diff(sequences.row_splits), split, history_length)
+        lengths = np.diff(sequences.row_splits)
+        counts = samples_per_user(task, lengths, split, history_length, every_prefix)
+        self._has_every_prefix = has_every_prefix(task, every_prefix)
         self._task = task
         self._split = split
         self._history_length = history_length
@@ -111,13 +120,13 @@ class WindowLookup:
 
         With w = 2 and the first user's training part [4, 7, 1, 9], sample 0 of `retrieval` is the
         history [4, 7] with target 1, sample 1 is [7, 1] with 9; sample 0 of `mim` is [4, 7], and
-        sample 0 of `tiger` is [4] with 7.
+        sample 0 of `tiger` is [4] with 7, as that of `retrieval` is with every prefix.
         """
         record_B = tf.searchsorted(self._ends, sample_B, side="right", out_type=tf.int64)
         number_B = sample_B - tf.gather(self._begins, record_B)
         length_B = tf.gather(self._columns.lengths, record_B)
         if self._task in NEXT_ITEM_TASKS:
-            if self._split == "train" and self._task in PREFIX_TASKS:
+            if self._split == "train" and self._has_every_prefix:
                 end_B = number_B + 1
             elif self._split == "train":
                 end_B = tf.minimum(number_B + self._history_length, length_B - 1)

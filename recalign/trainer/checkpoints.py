@@ -178,7 +178,9 @@ class Checkpoints:
 
     def _read(self, step: int, shapes: Mapping[str, Any]) -> tuple[Any, ...]:
         """The items, in the order of `shapes`, and the info; Damaged where anything is amiss."""
-        self._refuse_another_model(step, shapes["params"])
+        self._refuse_another("model", step, "params", shapes["params"])
+        if "rest" in shapes:
+            self._refuse_another("optimizer", step, "rest", shapes["rest"])
         arguments = {name: ocp.args.StandardRestore(shape) for name, shape in shapes.items()}
         restored = _or_damaged(
             lambda: self._manager.restore(
@@ -191,18 +193,18 @@ class Checkpoints:
                 raise Damaged(f"its {name} are not what was written")
         return (*(restored[name] for name in shapes), restored["info"])
 
-    def _refuse_another_model(self, step: int, shape: Any) -> None:
+    def _refuse_another(self, what: str, step: int, item: str, shape: Any) -> None:
         """Before a checkpoint of other sizes is taken for a damaged one."""
-        stored = _or_damaged(lambda: self._manager.item_metadata(step)["params"])
+        stored = _or_damaged(lambda: self._manager.item_metadata(step)[item])
         found, expected = _sizes(stored), _sizes(shape)
         if not found:
-            raise Damaged("its parameters are not listed")
+            raise Damaged(f"its {item} are not listed")
         for name in sorted(found.keys() | expected.keys()):
             if found.get(name) != expected.get(name):
                 raise UserError(
-                    f"{self._folder / str(step)} is of another model: {name} is "
+                    f"{self._folder / str(step)} is of another {what}: {name} is "
                     f"{found.get(name, 'absent')} there, {expected.get(name, 'absent')} in the "
-                    "experiment; give another MODEL_DIR, or the sizes that it was trained with"
+                    "experiment; give another MODEL_DIR, or the settings that it was trained with"
                 )
 
     def _set_aside(self, step: int, why: str) -> None:
@@ -241,7 +243,7 @@ def _or_damaged(read: Callable[[], _Restored]) -> _Restored:
 def _sizes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
-        "/".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
+        "/".join(path_names(path)): tuple(leaf.shape)
         for path, leaf in leaves
         if hasattr(leaf, "shape")
     }

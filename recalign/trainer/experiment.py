@@ -17,6 +17,7 @@ from recalign.model.config import T5Config
 from recalign.preprocessors.settings import TaskSettings
 from recalign.trainer import gin_files as gin_reader
 from recalign.trainer.loss import NORMALIZERS
+from recalign.trainer.schedule import CONSTANT_AFTER_WARM_UP, make_schedule
 
 _ROOT = Path(recalign.__file__).resolve().parent.parent
 # The working directory first, as gin does; then the repository and the own engine's side of T5X's
@@ -30,6 +31,7 @@ T5X_ONLY = (
     "recalign.t5x.constrained",
     "recalign.t5x.dataset",
     "recalign.t5x.fast",
+    "recalign.t5x.optimizer",
     "adafactor.Adafactor",
     "constrained.ConstrainedDecodingModel",
     "dataset.resumed_dataset",
@@ -39,6 +41,7 @@ T5X_ONLY = (
     "models.EncoderDecoderModel",
     "network.T5Config",
     "network.Transformer",
+    "optimizer.named",
     "partitioning.PjitPartitioner",
     "seqio.Evaluator",
     "seqio.SentencePieceVocabulary",
@@ -61,6 +64,9 @@ T5X_MACROS = (
 )
 
 
+OPTIMIZERS = ("adafactor", "adamw")
+
+
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -77,7 +83,12 @@ class Experiment:
       initial_step: the step at which fine-tuning begins, where the start weights do not say it.
       batch_size: examples a step, over all devices.
       microbatches: parts that a batch is computed in, one after the other; None for one.
-      learning_rate: Adafactor's, relative to a parameter's root mean square.
+      optimizer_name: "adafactor" (T5's, for fine-tuning) or "adamw".
+      adam_beta1, adam_beta2, adam_epsilon, weight_decay: AdamW's.
+      learning_rate: Adafactor's is relative to a parameter's root mean square, AdamW's is not.
+      learning_rate_factors: T5X's names of what the rate is a product of (`make_schedule`).
+      decay_factor: what linear_decay takes off the rate a step, as a share of LEARNING_RATE.
+      steps_per_cycle: of cosine_decay; None for TRAIN_STEPS.
       warmup_steps: steps of linear warm-up, counted from the start of fine-tuning.
       dropout_rate: of the network, in training.
       z_loss: factor of the squared log-normaliser.
@@ -113,7 +124,15 @@ class Experiment:
     initial_step: int = 0
     batch_size: int = 128
     microbatches: int | None = None
+    optimizer_name: str = "adafactor"
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    weight_decay: float = 0.0
     learning_rate: float = 0.001
+    learning_rate_factors: str = CONSTANT_AFTER_WARM_UP
+    decay_factor: float = 0.0
+    steps_per_cycle: int | None = None
     warmup_steps: int = 1000
     dropout_rate: float = 0.1
     z_loss: float = 1e-4
@@ -217,6 +236,20 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
         value = getattr(experiment, name)
         require(name, value is None or value > 0, "is to be at least 1, or None")
     require("dropout_rate", 0 <= experiment.dropout_rate < 1, "is to be at least 0 and below 1")
+    optimizer = experiment.optimizer_name
+    require("optimizer_name", optimizer in OPTIMIZERS, f"is to be {' or '.join(OPTIMIZERS)}")
+    for name in ("adam_beta1", "adam_beta2"):
+        require(name, 0 <= getattr(experiment, name) < 1, "is to be at least 0 and below 1")
+    require("adam_epsilon", experiment.adam_epsilon > 0, "is to be above 0")
+    require(
+        "weight_decay",
+        experiment.weight_decay == 0 or (experiment.weight_decay > 0 and optimizer == "adamw"),
+        "is to be 0, or above 0 with OPTIMIZER_NAME = 'adamw'",
+    )
+    require("decay_factor", experiment.decay_factor >= 0, "is not to be negative")
+    cycle = experiment.steps_per_cycle
+    require("steps_per_cycle", cycle is None or cycle > 0, "is to be at least 1, or None")
+    make_schedule(1.0, 1, factors=experiment.learning_rate_factors)  # refuses unknown names
     require("learning_rate", experiment.learning_rate > 0, "is to be above 0")
     require("model_dir", bool(experiment.model_dir), "is to name a folder")
     require(

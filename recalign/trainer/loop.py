@@ -27,10 +27,9 @@ from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.lock import TRAINING, locked
 from recalign.trainer.loss import LossParts
-from recalign.trainer.optimizer import warm_up_then_constant
+from recalign.trainer.optimization import optimizer_of, schedule_of
 from recalign.trainer.state import (
     StepOutcome,
-    make_optimizer,
     make_train_step,
     new_state,
     state_shape,
@@ -86,16 +85,16 @@ def _train(experiment: Experiment) -> None:
 
     # State: the newest checkpoint, else start weights. -------------------------------------------
     checkpoints = Checkpoints(directory, keep=experiment.keep_checkpoints)
-    shape = state_shape(experiment.config, _optimizer(experiment, 0), mesh)
+    shape = state_shape(experiment.config, optimizer_of(experiment, 0), mesh)
     saved = checkpoints.restore_latest(shape)
     if saved is None:
         params, first_step = start_weights(experiment, mesh)
-        optimizer = _optimizer(experiment, first_step)
+        optimizer = optimizer_of(experiment, first_step)
         state = new_state(params, optimizer, first_step, mesh)
         say(_describe_start(experiment, params, first_step, mesh))
     else:
         state, first_step = saved.state, saved.first_step
-        optimizer = _optimizer(experiment, first_step)
+        optimizer = optimizer_of(experiment, first_step)
         say(f"going on from the checkpoint of step {int(state.step):,}")
     step = resumed_at = int(state.step)
     if first_step > last_step:
@@ -103,7 +102,7 @@ def _train(experiment: Experiment) -> None:
             f"TRAIN_STEPS = {last_step} is below the start weights' step {first_step}: TRAIN_STEPS "
             "counts the steps of pre-training too"
         )
-    schedule = warm_up_then_constant(experiment.learning_rate, experiment.warmup_steps, first_step)
+    schedule = schedule_of(experiment, first_step)
     train_step = make_train_step(
         experiment.config,
         optimizer,
@@ -213,10 +212,6 @@ def _train(experiment: Experiment) -> None:
 
     if stop.by is not None:
         raise Stopped(f"step {step:,} is saved", by_hand=stop.by == signal.SIGINT)
-
-
-def _optimizer(experiment: Experiment, first_step: int) -> Any:
-    return make_optimizer(experiment.learning_rate, experiment.warmup_steps, first_step)
 
 
 def _means(window: LossParts) -> dict[str, float]:

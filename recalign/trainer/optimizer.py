@@ -1,4 +1,4 @@
-"""T5X's Adafactor and its learning rate, as Optax gradient transformations.
+"""T5X's Adafactor as an Optax gradient transformation.
 
 Optax has an Adafactor of its own. It cannot be used here, because it treats a stack of scanned
 layers as one tensor: it would factor over the layer axis, and share one scale and one clipping
@@ -12,13 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-Schedule = Callable[[Int[Array, ""] | np.integer], Float[Array, ""]]
+from recalign.trainer.schedule import Schedule
+
 IsStacked = Callable[[tuple[str, ...]], bool]
-
-# T5X never lets the rate reach zero (`create_learning_rate_scheduler`).
-_SMALLEST_LEARNING_RATE = 1e-8
 
 
 class AdafactorState(NamedTuple):
@@ -31,21 +29,6 @@ class AdafactorState(NamedTuple):
     v_row: Any
     v_col: Any
     v: Any
-
-
-def warm_up_then_constant(learning_rate: float, warmup_steps: int, first_step: int = 0) -> Schedule:
-    """The paper's schedule: linear over `warmup_steps` from `first_step`, then constant.
-
-    T5X: `factors = 'constant * linear_warmup'`, `step_offset = first_step`. The first step of
-    fine-tuning has a rate of (almost) zero there and here.
-    """
-
-    def schedule(step: Int[Array, ""] | np.integer) -> Float[Array, ""]:
-        steps_done = jnp.maximum(step - first_step, 0).astype(jnp.float32)
-        warmth = jnp.minimum(1.0, steps_done / warmup_steps) if warmup_steps > 0 else 1.0
-        return jnp.maximum(learning_rate * warmth, _SMALLEST_LEARNING_RATE)
-
-    return schedule
 
 
 def factored_axes(shape: tuple[int, ...], min_dim_size_to_factor: int) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import seqio
 import tensorflow as tf
 
 import tasks
+from recalign.data.vocabulary import embedding_rows
 from recalign.errors import UserError
 from recalign.trainer.experiment import Experiment
 
@@ -40,5 +41,5 @@ def check_vocabulary(experiment: Experiment, among: Sequence[seqio.Task]) -> Non
         if needed > experiment.model.vocab_size:
             raise UserError(
                 f"VOCAB_SIZE = {experiment.model.vocab_size} is too small for {task.name}, whose "
-                f"vocabulary has {needed} tokens"
+                f"vocabulary has {needed} tokens: set VOCAB_SIZE = {embedding_rows(needed):_}"
             )

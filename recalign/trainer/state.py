@@ -13,9 +13,11 @@ from jaxtyping import Array, Int
 
 from recalign.model.config import T5Config
 from recalign.model.network import Transformer
+from recalign.trainer.adamw import AdamState
 from recalign.trainer.loss import LossParts, cross_entropy, normalizer
-from recalign.trainer.optimizer import AdafactorState, adafactor, warm_up_then_constant
+from recalign.trainer.optimizer import AdafactorState, adafactor
 from recalign.trainer.partitioning import DATA, is_stacked, state_shardings
+from recalign.trainer.schedule import make_schedule
 
 Batch = Mapping[str, Int[Array, "B L"]]
 
@@ -28,7 +30,7 @@ class TrainState(NamedTuple):
     """
 
     params: Any
-    optimizer: AdafactorState
+    optimizer: AdafactorState | AdamState
     window: LossParts
 
     @property
@@ -57,7 +59,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Adafactor whose warm-up and second moments begin at `first_step`."""
     return adafactor(
-        warm_up_then_constant(learning_rate, warmup_steps, first_step),
+        make_schedule(learning_rate, warmup_steps, first_step),
         step_offset=first_step,
         is_stacked=is_stacked,
     )
@@ -111,7 +113,7 @@ def new_state(
     them twice. The first step, which is given the state to overwrite, ends them.
     """
 
-    def build(params: Any) -> tuple[AdafactorState, LossParts]:
+    def build(params: Any) -> tuple[AdafactorState | AdamState, LossParts]:
         moments = optimizer.init(params)._replace(step=jnp.asarray(first_step, jnp.int32))
         return moments, nothing_yet()
 

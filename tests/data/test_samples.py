@@ -7,8 +7,9 @@ from recalign.data.samples import samples_per_user
 from recalign.errors import UserError
 
 
-def count(task, length, split="train", history_length=3):
-    return samples_per_user(task, np.asarray([length]), split, history_length).tolist()[0]
+def count(task, length, split="train", history_length=3, every_prefix=False):
+    lengths = np.asarray([length])
+    return samples_per_user(task, lengths, split, history_length, every_prefix).tolist()[0]
 
 
 @pytest.mark.parametrize("task", ["retrieval", "ranking", "rating", "bpr"])
@@ -19,6 +20,13 @@ def test_a_window_and_the_item_after_it(task):
 
 def test_every_item_but_the_first():
     assert [count("tiger", length) for length in range(6)] == [0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("task", ["retrieval", "ranking", "rating", "bpr", "p5_sequential"])
+def test_every_prefix_of_the_next_item_tasks_where_it_is_asked_for(task):
+    assert [count(task, n, every_prefix=True) for n in range(6)] == [0, 0, 1, 2, 3, 4]
+    assert count(task, 9, "test", every_prefix=True) == count(task, 9, "test")
+    assert count("mim", 5, every_prefix=True) == count("mim", 5)
 
 
 def test_windows_of_items():

@@ -105,6 +105,25 @@ def test_dropout_follows_its_key(config, params, inputs_BxL):
     assert np.abs(one - _apply(config, params, inputs_BxL)).max() > 0.1
 
 
+def test_tied_logits_are_products_with_the_embedding(inputs_BxL):
+    """The untied model whose output layer is the scaled transpose gives the same numbers."""
+    config = tiny_config(logits_via_embedding=True)
+    model = Transformer(config)
+    params = model.init(jax.random.key(0), inputs_BxL, DECODER_TOKENS)["params"]
+    assert "logits_dense" not in params["decoder"]
+    kernel = params["token_embedder"]["embedding"].T / np.sqrt(config.emb_dim)
+    decoder = {**params["decoder"], "logits_dense": {"kernel": kernel}}
+    untied = _apply(tiny_config(), {**params, "decoder": decoder}, inputs_BxL)
+    np.testing.assert_allclose(_apply(config, params, inputs_BxL), untied, atol=1e-5)
+
+
+def test_the_embeddings_scale_is_set():
+    config = tiny_config(vocab_size=400, emb_dim=64, embedding_stddev=0.05)
+    tokens = jnp.ones((1, 2), jnp.int32)
+    params = Transformer(config).init(jax.random.key(0), tokens, tokens)["params"]
+    assert np.std(params["token_embedder"]["embedding"]) == pytest.approx(0.05, rel=0.05)
+
+
 def test_initial_values_have_t5x_scales():
     config = tiny_config(vocab_size=400, emb_dim=64, head_dim=16, num_heads=4, mlp_dim=128)
     tokens = jnp.ones((1, 2), jnp.int32)
@@ -132,6 +151,7 @@ def test_initial_values_have_t5x_scales():
         ({"num_heads": 0}, "num_heads must be a positive integer, not 0"),
         ({"mlp_dim": 2.5}, "mlp_dim must be a positive integer, not 2.5"),
         ({"dropout_rate": 1.0}, "dropout_rate"),
+        ({"embedding_stddev": 0.0}, "embedding_stddev must be above 0"),
         ({"dtype": "float16"}, "'float32' or 'bfloat16', not 'float16'"),
         ({"remat": "everything"}, "'everything' is not a policy"),
     ],

@@ -20,8 +20,8 @@ def dataset(tmp_path_factory):
     )
 
 
-def windows_of(dataset, task, split, w, seed=0):
-    lookup = WindowLookup(task, dataset, split, w)
+def windows_of(dataset, task, split, w, seed=0, every_prefix=False):
+    lookup = WindowLookup(task, dataset, split, w, every_prefix)
     samples = tf.range(len(lookup), dtype=tf.int64)
     return lookup(samples, Draws(seed, samples))
 
@@ -33,6 +33,14 @@ def letters(dataset, items):
 
 def histories(dataset, windows):
     return [letters(dataset, row) for row in windows.history_BxW.numpy()]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_every_prefix_is_tigers_samples(dataset, split):
+    expected = windows_of(dataset, "tiger", split, 2)
+    found = windows_of(dataset, "retrieval", split, 2, every_prefix=True)
+    np.testing.assert_array_equal(found.history_BxW, expected.history_BxW)
+    np.testing.assert_array_equal(found.next_item_B, expected.next_item_B)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from recalign.preprocessors.stream import Stream
 from recalign.t5x.mixture import decode_lengths
 from recalign.trainer import evaluation, partitioning
 from recalign.trainer.decoding import POOL, BeamDecoder
-from recalign.trainer.optimizer import warm_up_then_constant
+from recalign.trainer.schedule import make_schedule
 from recalign.trainer.state import (
     TrainState,
     make_optimizer,
@@ -156,7 +156,7 @@ def test_learning_rates_and_decoding_lengths(experiment):
     theirs = utils.create_learning_rate_scheduler(
         factors="constant * linear_warmup", base_learning_rate=0.02, warmup_steps=8
     )
-    own = warm_up_then_constant(0.02, 8)
+    own = make_schedule(0.02, 8)
     np.testing.assert_allclose([own(n) for n in range(20)], [theirs(n) for n in range(20)])
     task = evaluation.tasks_with_metrics("retrieval_tiny", "test")[0]
     depth = evaluation.catalogue_trie(task).depth

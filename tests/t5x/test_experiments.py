@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from recalign.trainer.experiment import Experiment, load_experiment
-from recalign.trainer.optimizer import warm_up_then_constant
+from recalign.trainer.optimization import schedule_of
 from tests.corpus import make_corpus
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -91,7 +91,7 @@ def own_settings(made: Experiment) -> dict:
 
 def assert_same(theirs: dict, path: str) -> None:
     made = load_experiment([path], own_bindings(path))
-    rate = warm_up_then_constant(made.learning_rate, made.warmup_steps, made.initial_step)
+    rate = schedule_of(made, made.initial_step)
     for step, value in theirs.pop("learning_rates").items():
         assert value == pytest.approx(float(rate(made.initial_step + int(step))), rel=1e-6), step
     own = own_settings(made)

@@ -11,7 +11,9 @@ from etils import epath
 from recalign.errors import UserError
 from recalign.model.config import T5Config
 from recalign.trainer import partitioning
+from recalign.trainer.adamw import Adam, adamw
 from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints
+from recalign.trainer.schedule import make_schedule
 from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
 from recalign.weights import stores
 from recalign.weights.fingerprints import of_arrays
@@ -175,6 +177,28 @@ def test_another_models_checkpoint_stays_where_it_is(tmp_path, states, mesh):
     with pytest.raises(UserError, match=r"is of another model: \S+mlp/\S+ is \(.*8.*\) there"):
         Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
     assert (tmp_path / FOLDER / "3").is_dir()
+
+
+def test_another_optimizers_checkpoint_stays_where_it_is(tmp_path, states, mesh):
+    save(epath.Path(tmp_path), states).close()
+    shape = state_shape(CONFIG, adamw(make_schedule(0.001, 10), Adam()), mesh)
+    with pytest.raises(
+        UserError, match=r"is of another optimizer: optimizer/mu/\S+ is absent there"
+    ):
+        Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
+    assert (tmp_path / FOLDER / "3").is_dir()
+
+
+def test_adams_moments_come_back_as_they_were(tmp_path, mesh):
+    optimizer = adamw(make_schedule(0.01, 0), Adam())
+    state = new_state(random_params(CONFIG, 1, mesh), optimizer, 0, mesh)
+    _, moments = optimizer.update(state.params, state.optimizer, state.params)
+    state = state._replace(optimizer=moments)
+    save(epath.Path(tmp_path), [state], [None]).close()
+    saved = Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(
+        state_shape(CONFIG, optimizer, mesh)
+    )
+    assert_equal(saved.state, state)
 
 
 def test_no_run_there(tmp_path):

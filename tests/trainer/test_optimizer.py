@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from flax import traverse_util
 
 from recalign.model.names import from_t5x, to_t5x
-from recalign.trainer.optimizer import adafactor, warm_up_then_constant
+from recalign.trainer.optimizer import adafactor
 from recalign.trainer.partitioning import is_stacked
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "t5x_optimizer_and_loss.npz"
@@ -112,14 +111,3 @@ def test_each_layer_equals_an_independent_implementation():
         else:
             expected = numpy_adafactor(parameter, [g[name] for g in gradients], rates)
         np.testing.assert_allclose(ours[name], expected, rtol=2e-5, atol=1e-6, err_msg=name)
-
-
-@pytest.mark.parametrize("first_step", [0, 1_184_000])
-def test_warm_up_counts_from_the_start_of_fine_tuning(first_step):
-    schedule = warm_up_then_constant(0.001, 1000, first_step)
-    rates = [float(schedule(jnp.asarray(first_step + n))) for n in (0, 1, 500, 1000, 50_000)]
-    np.testing.assert_allclose(rates, [1e-8, 1e-6, 5e-4, 1e-3, 1e-3], rtol=1e-5)
-
-
-def test_no_warm_up():
-    assert float(warm_up_then_constant(0.5, 0)(jnp.asarray(0))) == 0.5

@@ -69,6 +69,7 @@ def prepare_on_beam(
     data_dir: str | os.PathLike,
     max_bad_fraction: float,
     item_ids: str,
+    item_tokens: bool,
     seed: int,
     k_core: int,
     sentencepiece_model: str | os.PathLike | None,
@@ -78,13 +79,14 @@ def prepare_on_beam(
     Args:
         files, reader: of the log.
         runner: where the pipelines run.
-        name, data_dir, item_ids, seed, k_core, sentencepiece_model: as `prepare` takes them.
+        name, data_dir, item_ids, item_tokens, seed, k_core, sentencepiece_model: as `prepare` takes
+            them.
         max_bad_fraction: as `read_log` takes it.
 
     Raises:
         UserError: as `read_log` and `prepare`, or a job that failed.
     """
-    vocabulary = read_vocabulary(sentencepiece_model)
+    vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
     # A file that is empty, or no file of lines, is told before any worker starts.
     if reader.table is None:
         first_line(reader.path)
@@ -112,6 +114,7 @@ def prepare_on_beam(
             seed=seed,
             k_core=k_core,
             item_ids=item_ids,
+            item_tokens=item_tokens,
             sources=report.sources(),
             vocabulary=vocabulary,
             extra_files={},

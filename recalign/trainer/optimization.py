@@ -1,0 +1,35 @@
+"""The optimizer and the learning rate that an experiment asks for."""
+
+import optax
+
+from recalign.trainer.adamw import Adam, adamw
+from recalign.trainer.experiment import Experiment
+from recalign.trainer.optimizer import adafactor
+from recalign.trainer.partitioning import is_stacked
+from recalign.trainer.schedule import Schedule, make_schedule
+
+
+def schedule_of(experiment: Experiment, first_step: int) -> Schedule:
+    """Step -> learning rate, where training begins at `first_step`."""
+    return make_schedule(
+        experiment.learning_rate,
+        experiment.warmup_steps,
+        first_step,
+        factors=experiment.learning_rate_factors,
+        decay_factor=experiment.decay_factor,
+        steps_per_cycle=experiment.steps_per_cycle or experiment.train_steps,
+    )
+
+
+def optimizer_of(experiment: Experiment, first_step: int) -> optax.GradientTransformation:
+    """The optimizer, whose warm-up and moments begin at `first_step`."""
+    schedule = schedule_of(experiment, first_step)
+    if experiment.optimizer_name == "adafactor":
+        return adafactor(schedule, step_offset=first_step, is_stacked=is_stacked)
+    settings = Adam(
+        experiment.adam_beta1,
+        experiment.adam_beta2,
+        experiment.adam_epsilon,
+        experiment.weight_decay,
+    )
+    return adamw(schedule, settings, first_step)
