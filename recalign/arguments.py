@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import NoReturn
 
 from recalign import verbs
@@ -13,8 +14,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the dataset's name; `demo` makes its own log")
     log = parser.add_argument_group("the log")
     log.add_argument("--format", help="layout of the files (default: told from the file's name)")
-    log.add_argument("--interactions", metavar="PATH", help="who interacted with what, and when")
-    log.add_argument("--items", metavar="PATH", help="the items' titles and other fields")
+    log.add_argument(
+        "--interactions",
+        metavar="PATH",
+        help="who interacted with what, and when: a file, a folder of files or a quoted pattern",
+    )
+    log.add_argument("--items", metavar="PATH", help="the items' titles and other fields, likewise")
     for column in verbs.COLUMN_ROLES:
         log.add_argument(
             f"--{column}_column", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}"
@@ -30,6 +35,42 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="keep the users' reviews and their summaries, which P5's tasks can explain with",
+    )
+    log.add_argument(
+        "--events",
+        type=_ids,
+        metavar="KIND,…",
+        help="the kinds of events that count, as in --event_column event --events transaction",
+    )
+    log.add_argument("--encoding", metavar="NAME", help="of files of text (default: UTF-8)")
+    log.add_argument(
+        "--time_format",
+        metavar="FORM",
+        help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: the first ones tell)",
+    )
+    log.add_argument(
+        "--join_ids",
+        metavar="HOW",
+        help="make IDs of the log and of the items alike: zeros, case, integer, letters, number or"
+        " path (what fits is told where none join)",
+    )
+    log.add_argument(
+        "--no_rating",
+        type=lambda text: text.split(","),
+        metavar="VALUE,…",
+        help="ratings that stand for none, such as 0; an empty one then does too",
+    )
+    log.add_argument(
+        "--like_threshold",
+        type=_number,
+        metavar="T",
+        help="a rating above it is a like (default: 3; 0.5 where ratings are 0 or 1)",
+    )
+    log.add_argument(
+        "--keep_repeats",
+        action="store_true",
+        default=None,
+        help="keep a user's later interactions with the same item (default: the first alone)",
     )
     parser.add_argument(
         "--item_ids",
@@ -326,6 +367,16 @@ def _fraction(text: str) -> float:
         number = -1.0
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return number
 
 

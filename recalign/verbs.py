@@ -28,11 +28,13 @@ SPLITS = ("train", "validation", "test")
 # The columns of a table that can be named; recalign.data.readers says what each is for.
 COLUMN_ROLES = (
     "user", "item", "time", "rating", "title", "brand", "price", "categories", "description",
-    "review", "summary",
+    "review", "summary", "event",
 )  # fmt: skip
 _PREPARATION = (
     "format", "interactions", "items", "max_bad_fraction",
-    "review_texts", "item_ids", "item_tokens", "seed", "k_core", "sentencepiece_model",
+    "review_texts", "events", "encoding", "time_format", "join_ids", "no_rating",
+    "like_threshold", "keep_repeats", "item_ids", "item_tokens", "seed", "k_core",
+    "sentencepiece_model",
     "beam_runner", "beam_options",
 )  # fmt: skip
 _SYNTHETIC = "synthetic"
@@ -106,6 +108,8 @@ def stats(options: argparse.Namespace) -> None:
         print(json.dumps(figures, indent=2))
         return
     print(statistics.format_statistics(options.name, figures))
+    if figures["notes"]:
+        print("\n".join(["", "noticed when it was prepared:", *figures["notes"]]))
     if options.leaks:
         print(f"\n{leaks.format_leaks(found)}")
 

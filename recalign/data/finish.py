@@ -18,8 +18,10 @@ from recalign.data.catalogue import Catalogue, write_catalogue
 from recalign.data.ids import check_method
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
+from recalign.data.ratings import RatingSummary
 from recalign.data.records import VERSION, Shard, write_metadata
 from recalign.data.semantic_ids import semantic_ids
+from recalign.data.ties import Ties
 from recalign.data.vocabulary import T5_MODEL
 from recalign.errors import UserError
 
@@ -29,17 +31,23 @@ class Findings:
     """What the preparation found out about the sequences.
 
     Attributes:
-        has_ratings, has_reviews: whether the log has them.
+        has_reviews: whether the log has review texts.
         users_of_length: int64; the number of users whose sequence is so long, by length.
-        tied_last: users whose last two items share a timestamp; None without timestamps.
+        ties: users whose last two items share a timestamp; None without timestamps.
+        ratings: what they are like; None where the log has none.
         notes: what was dropped or guessed, a line each.
     """
 
-    has_ratings: bool
     has_reviews: bool
     users_of_length: Int64[np.ndarray, " lengths"]
-    tied_last: int | None
+    ties: Ties | None
+    ratings: RatingSummary | None
     notes: Sequence[str]
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether the records hold ratings: those of a log that are not all the same."""
+        return self.ratings is not None and self.ratings.is_usable
 
 
 def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
@@ -141,12 +149,21 @@ def finish(
         "sequence_length_std": float(
             np.sqrt((findings.users_of_length * (lengths - mean) ** 2).sum() / users)
         ),
-        "tied_last_fraction": None if findings.tied_last is None else findings.tied_last / users,
+        "tied_last_fraction": None if findings.ties is None else findings.ties.users / users,
+        "ties_sorted_by_item": None if findings.ties is None else findings.ties.is_sorted,
+        "ratings": None if findings.ratings is None else findings.ratings.info(),
         "sources": list(sources),
-        "notes": notes,
+        "notes": [*notes, *_own_notes(findings, users)],
         "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files),
     }
     (directory / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+
+
+def _own_notes(findings: Findings, users: int) -> list[str]:
+    """Notes on ratings and ties."""
+    notes = findings.ratings.notes() if findings.ratings else []
+    tied = findings.ties.note(users) if findings.ties else None
+    return notes + ([tied] if tied else [])
 
 
 def _fingerprint(

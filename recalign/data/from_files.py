@@ -11,7 +11,7 @@ from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS, read_log
 from recalign.data.readers.read import check_fraction
-from recalign.data.readers.sources import TABLES, find_log, log_reader
+from recalign.data.readers.sources import ReadOptions, find_log, format_of, log_reader
 from recalign.data.statistics import PAPER_TABLE_7
 from recalign.errors import UserError
 
@@ -25,14 +25,16 @@ def prepare_from_files(
     items: str | os.PathLike | None = None,
     columns: Mapping[str, str] | None = None,
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
-    review_texts: bool = False,
     item_ids: str = "random",
     item_tokens: bool = False,
     seed: int = 0,
     k_core: int = 5,
+    keep_repeats: bool = False,
+    like_threshold: float | None = None,
     sentencepiece_model: str | os.PathLike | None = None,
     beam_runner: str | None = None,
     beam_options: str = "",
+    **options: Any,
 ) -> tuple[PreparedDataset, list[str]]:
     """Reads, prepares, and tells what a person should know.
 
@@ -40,10 +42,11 @@ def prepare_from_files(
         name: "toys", "beauty", "sports", which are downloaded to `<data_dir>/downloads` unless
             `interactions` is given; or the user's own.
         data_dir: where prepared datasets live.
-        format, interactions, items, columns, max_bad_fraction, review_texts: as `read_log` takes
+        format, interactions, items, columns, max_bad_fraction, options: as `read_log` takes
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
-        item_ids, item_tokens, seed, k_core, sentencepiece_model: as `prepare` takes them.
+        item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold, sentencepiece_model: as
+            `prepare` takes them.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
@@ -67,6 +70,8 @@ def prepare_from_files(
         interactions, items = fetch_known(name, os.path.join(data_dir, "downloads"))
         format = format or FORMAT
     format = format or _format_of(name, os.fspath(interactions))
+    # Below 0 a rating is a fault, unless it is said what a like is on that scale.
+    options = {"negative_ratings": like_threshold is not None, **options}
     settings: dict[str, Any] = {
         "name": name,
         "data_dir": data_dir,
@@ -74,6 +79,8 @@ def prepare_from_files(
         "item_tokens": item_tokens,
         "seed": seed,
         "k_core": k_core,
+        "keep_repeats": keep_repeats,
+        "like_threshold": like_threshold,
         "sentencepiece_model": sentencepiece_model,
     }
     if beam_runner is not None:
@@ -82,8 +89,8 @@ def prepare_from_files(
         from recalign.data.beam.prepare import prepare_on_beam
 
         check_fraction(max_bad_fraction)
-        files = find_log(format, interactions, items, columns or {})
-        reader = log_reader(files, review_texts)
+        files = find_log(format, interactions, items, columns or {}, ReadOptions(**options))
+        reader = log_reader(files)
         dataset, report = prepare_on_beam(
             files, reader, runner, max_bad_fraction=max_bad_fraction, **settings
         )
@@ -91,18 +98,19 @@ def prepare_from_files(
         raise UserError("--beam_options without --beam_runner: say where the pipelines run")
     else:
         log, item_table, report = read_log(
-            format, interactions, items, columns, max_bad_fraction, review_texts
+            format, interactions, items, columns, max_bad_fraction, **options
         )
-        dataset = prepare(log, item_table, sources=report.sources(), **settings)
-    return dataset, [*report.lines(), *dataset.info["notes"], *_beside_the_paper(dataset)]
+        noticed = report.lines(samples=False)
+        dataset = prepare(log, item_table, sources=report.sources(), noticed=noticed, **settings)
+    own = dataset.info["notes"][len(report.lines(samples=False)) :]
+    return dataset, [*report.lines(), *own, *_beside_the_paper(dataset)]
 
 
 def _format_of(name: str, path: str) -> str:
     if name in KNOWN_LOGS:
         return FORMAT
-    ending = os.path.splitext(path.removesuffix(".gz"))[1].lower().removeprefix(".")
-    if ending in TABLES:
-        return ending
+    if found := format_of(path):
+        return found
     raise UserError(f"{path}: say its --format: {', '.join(FORMATS)}")
 
 

@@ -26,7 +26,33 @@ def first_interactions(
     target that the history already shows would be no discovery, and a k-core would count one
     devoted user k times.
     """
-    pairs = log.user[order].astype(np.int64) * len(log.item_ids) + log.item[order]
+    pairs = _pairs(log, order)
     # A stable sort puts the earliest of equal pairs first, which np.unique promises to return.
     _, first = np.unique(pairs, return_index=True)
     return order[np.sort(first)]
+
+
+def without_simultaneous(
+    log: Interactions, order: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " m"]:
+    """`order` without a user's repeats of an item at one moment: of those the first stays."""
+    if log.timestamp is None:
+        return order
+    by_pair = np.lexsort((np.arange(len(order)), log.timestamp[order], _pairs(log, order)))
+    pairs, times = _pairs(log, order)[by_pair], log.timestamp[order][by_pair]
+    again = (pairs[1:] == pairs[:-1]) & (times[1:] == times[:-1])
+    stays = np.ones(len(order), bool)
+    stays[by_pair[1:][again]] = False
+    return order[stays]
+
+
+def with_repeats(
+    log: Interactions, order: Int64[np.ndarray, " n"], kept: Int64[np.ndarray, " k"]
+) -> Int64[np.ndarray, " m"]:
+    """Those of `order` whose pair of user and item is among those of `kept`."""
+    return order[np.isin(_pairs(log, order), _pairs(log, kept))]
+
+
+def _pairs(log: Interactions, order: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """A number for each pair of user and item."""
+    return log.user[order].astype(np.int64) * len(log.item_ids) + log.item[order]

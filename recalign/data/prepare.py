@@ -1,5 +1,6 @@
 """From a log in memory to a prepared dataset on disk."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
@@ -12,11 +13,22 @@ from recalign.data.catalogue import build_catalogue
 from recalign.data.finish import Findings, check_settings, finish, read_vocabulary
 from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.interactions import Interactions, ItemTable
-from recalign.data.order import first_interactions, time_order
+from recalign.data.order import (
+    first_interactions,
+    time_order,
+    with_repeats,
+    without_simultaneous,
+)
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
+from recalign.data.ratings import rating_summary
+from recalign.data.readers.tally import WARNING
 from recalign.data.records import write_records
 from recalign.data.splits import MINIMUM_LENGTH, Sequences, train_counts
+from recalign.data.ties import Ties, comes_first
 from recalign.errors import UserError
+
+_MANY_REPEATS = 0.1
+"""The share of a log from which dropping repeats is worth a warning."""
 
 
 def prepare(
@@ -29,15 +41,18 @@ def prepare(
     item_tokens: bool = False,
     seed: int = 0,
     k_core: int = 5,
+    keep_repeats: bool = False,
+    like_threshold: float | None = None,
     sentencepiece_model: str | os.PathLike | bytes | None = None,
     sources: Sequence[object] = (),
+    noticed: Sequence[str] = (),
     extra_files: Mapping[str, bytes] | None = None,
 ) -> PreparedDataset:
     """Orders, filters, splits, numbers and writes; replaces a dataset of that name.
 
-    Time order with ties in file order; of a user's repeats of an item the first stays; iterated
-    k-core; users with fewer than 3 items leave; the last item is the test target, the last but one
-    the validation target.
+    Time order with ties in file order; of a user's repeats of an item the first stays, or all that
+    are not of one moment; iterated k-core; users with fewer than 3 items leave; the last item is
+    the test target, the last but one the validation target.
 
     Args:
         log: the interactions.
@@ -48,8 +63,13 @@ def prepare(
         item_tokens: whether the ids become pieces of the dataset's vocabulary (`item_tokens.py`).
         seed: decides the ids and the validation sample.
         k_core: the least number of interactions of a user and of an item; 0 or 1 keeps all.
+        keep_repeats: whether a user's later interactions with an item stay; the k-core counts an
+            item of a user once either way.
+        like_threshold: the rating above which an item is liked; None for the paper's 3, and for
+            0.5 where all ratings are 0 or 1.
         sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
         sources: where the log came from, for `dataset.json`; anything that JSON holds.
+        noticed: what was noticed when the log was read, a line each.
         extra_files: file name -> content, laid beside the data.
 
     Returns:
@@ -61,19 +81,22 @@ def prepare(
     """
     check_settings(name, seed, k_core, item_ids)
     vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
-    notes: list[str] = []
-    kept = _kept(log, k_core, notes)
+    notes = list(noticed)
+    kept = _kept(log, k_core, keep_repeats, notes)
     sequences, raw_ids = _sequences(log, kept, item_ids, seed)
     if item_ids == "sequential":
         notes.append(SEQUENTIAL_WARNING)
     catalogue, catalogue_notes = build_catalogue(
         raw_ids, items, train_counts(sequences, len(raw_ids))
     )
+    ratings = rating_summary(sequences.ratings, like_threshold)
+    if ratings is not None and not ratings.is_usable:
+        sequences = dataclasses.replace(sequences, ratings=None)
     findings = Findings(
-        has_ratings=sequences.ratings is not None,
         has_reviews=sequences.review_texts is not None,
         users_of_length=np.bincount(sequences.lengths),
-        tied_last=_tied_last(log, kept, sequences),
+        ties=_ties(log, kept, sequences, raw_ids),
+        ratings=ratings,
         notes=notes + catalogue_notes,
     )
     with atomic_directory(dataset_path(name, data_dir)) as directory:
@@ -94,21 +117,30 @@ def prepare(
     return open_dataset(name, data_dir)
 
 
-def _kept(log: Interactions, least: int, notes: list[str]) -> np.ndarray:
+def _kept(log: Interactions, least: int, keep_repeats: bool, notes: list[str]) -> np.ndarray:
     """Positions of the log that stay, user by user in time order; adds to the notes."""
     order = time_order(log)
     distinct = first_interactions(log, order)
+    if keep_repeats:
+        order = without_simultaneous(log, order)
     if len(distinct) < len(order):
-        notes.append(repeats_note(len(order) - len(distinct)))
+        notes.append(repeats_note(len(order) - len(distinct), len(order), keep_repeats))
     kept = _filter(log, distinct, least, notes)
     if not len(kept):
         raise nothing_left(len(log), least)
-    return kept
+    return with_repeats(log, order, kept) if keep_repeats else kept
 
 
-def repeats_note(repeats: int) -> str:
+def repeats_note(repeats: int, interactions: int, kept: bool) -> str:
     """What a person is told of repeats."""
-    return f"{repeats:,} repeats of an item by the same user dropped: the first interaction stays"
+    share = f"{100 * repeats / interactions:.1f} % of the log"
+    if kept:
+        return f"{repeats:,} repeats of an item by the same user kept ({share})"
+    warning = WARNING if repeats >= _MANY_REPEATS * interactions else ""
+    return (
+        f"{warning}{repeats:,} repeats of an item by the same user dropped ({share}): the first"
+        " interaction stays; --keep_repeats keeps them"
+    )
 
 
 def core_note(dropped: int, least: int) -> str:
@@ -161,13 +193,17 @@ def _taken(column: pa.ChunkedArray | None, kept: np.ndarray) -> pa.LargeStringAr
     return taken if isinstance(taken, pa.Array) else taken.chunk(0)
 
 
-def _tied_last(log: Interactions, kept: np.ndarray, sequences: Sequences) -> int | None:
-    """The number of users whose last two items share a timestamp; None without timestamps."""
+def _ties(
+    log: Interactions, kept: np.ndarray, sequences: Sequences, raw_ids: list[str]
+) -> Ties | None:
+    """How many users' last two items share a timestamp; None without timestamps."""
     if log.timestamp is None:
         return None
     time = log.timestamp[kept]
     ends = sequences.row_splits[1:]
-    return int((time[ends - 1] == time[ends - 2]).sum())
+    ends = ends[time[ends - 1] == time[ends - 2]]
+    pairs = zip(sequences.items[ends - 2].tolist(), sequences.items[ends - 1].tolist(), strict=True)
+    return Ties(len(ends), sum(comes_first(raw_ids[one], raw_ids[two]) for one, two in pairs))
 
 
 def _filter(log: Interactions, order: np.ndarray, least: int, notes: list[str]) -> np.ndarray:

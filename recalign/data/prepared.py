@@ -9,6 +9,7 @@ from etils import epath
 
 from recalign.data.catalogue import Catalogue, read_catalogue
 from recalign.data.item_tokens import ItemTokens
+from recalign.data.ratings import LIKE_THRESHOLD
 from recalign.data.records import VERSION, UserReviews, UserSequences, read_records, read_reviews
 from recalign.errors import UserError
 
@@ -53,6 +54,30 @@ class PreparedDataset:
     def has_ratings(self) -> bool:
         """Whether the log has ratings."""
         return self.info["has_ratings"]
+
+    @property
+    def like_threshold(self) -> float:
+        """A rating above it is a like, unless an experiment says otherwise."""
+        return (self.info.get("ratings") or {}).get("threshold", LIKE_THRESHOLD)
+
+    def no_ratings(self, threshold: float | None = None) -> str | None:
+        """Why there are no likes to predict at a threshold; None where there are."""
+        ratings = self.info.get("ratings")
+        if not self.has_ratings:
+            if not ratings:
+                return "the log has no ratings"
+            if not ratings["number"]:
+                return "no interaction has a rating"
+            return f"every rating of the log is {ratings['minimum']:g}"
+        if ratings is None:
+            return None
+        threshold = self.like_threshold if threshold is None else threshold
+        if not ratings["minimum"] <= threshold < ratings["maximum"]:
+            return (
+                f"the ratings go from {ratings['minimum']:g} to {ratings['maximum']:g}, so that at"
+                f" the threshold {threshold:g} all are alike (prepare --like_threshold)"
+            )
+        return None
 
     @property
     def has_reviews(self) -> bool:

@@ -12,7 +12,6 @@ TASKS = ("retrieval", "ranking", "rating", "mim", "mlm", "bpr")
 
 P5_TASKS = ("p5_sequential", "p5_direct", "p5_rating", "p5_explanation", "p5_review")
 
-NO_RATINGS = "the log has no ratings"
 NO_REVIEWS = "no review texts were kept (prepare --review_texts)"
 
 PAPER_TABLE_7 = {
@@ -60,7 +59,8 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
         "sparsity_percent", "sequence_length_mean", "sequence_length_std", "samples": {task:
         {"train", "validation", "test"}}}. Training counts of mim, mlm and bpr are samples an
         epoch, which differ from epoch to epoch, and so are P5's. Tasks that the log has nothing
-        for, such as ratings, are not in "samples", and "omitted" says why.
+        for, such as ratings, are not in "samples", and "omitted" says why. "notes": what was
+        noticed when the dataset was prepared, a line each.
 
     Raises:
         UserError: damaged files, or a history length below 1.
@@ -76,7 +76,8 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
         "sequence_length_std": info["sequence_length_std"],
     }
     reviewed = _reviewed(dataset)
-    omitted = {} if dataset.has_ratings else {"rating": NO_RATINGS, "p5_rating": NO_RATINGS}
+    reason = dataset.no_ratings()
+    omitted = {} if reason is None else {"rating": reason, "p5_rating": reason}
     omitted |= {} if reviewed else {"p5_explanation": NO_REVIEWS, "p5_review": NO_REVIEWS}
     statistics["samples"] = {
         task: {"train": reviewed[task], "validation": 0, "test": 0}
@@ -88,7 +89,8 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
         for task in TASKS + P5_TASKS
         if task not in omitted
     }
-    return statistics | ({"omitted": omitted} if omitted else {})
+    statistics |= {"omitted": omitted} if omitted else {}
+    return statistics | {"notes": info.get("notes", [])}
 
 
 def _reviewed(dataset: PreparedDataset) -> dict[str, int]:

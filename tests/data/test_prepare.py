@@ -77,11 +77,26 @@ def test_what_the_dataset_says_of_itself(prepared):
         "sequence_length_mean": pytest.approx(10 / 3),
         "sequence_length_std": pytest.approx(np.sqrt(2) / 3),
         "tied_last_fraction": pytest.approx(1 / 3),
+        "ties_sorted_by_item": False,
+        "ratings": {
+            "number": 10,
+            "missing": 0,
+            "minimum": 1.0,
+            "maximum": 5.0,
+            "zeros": 0,
+            "likes": 2,
+            "whole": True,
+            "threshold": 3.0,
+        },
         "sources": [],
     }
     assert notes == [
         "1 users with fewer than 3 items dropped (2 interactions)",
         "2 of 5 items have no title: named by brand and category, or by raw id",
+        "ratings from 1 to 5: 20.0 % are likes (above 3; --like_threshold)",
+        "warning: the last two items of 33.3 % of the users have one timestamp, so that the order"
+        " of the file chooses the test item: give a finer time column, or lines in the order of"
+        " what happened",
     ]
 
 
@@ -136,7 +151,9 @@ def test_repeats_are_dropped_and_counted(make_log, tmp_path):
     log = make_log([("u", item) for item in "abacbd"])
     dataset = prepare(log, NO_ITEMS, name="repeats", data_dir=tmp_path, k_core=0)
     assert raw(dataset, "test") == {"u": ("abcd", "")}
-    assert dataset.info["notes"][0].startswith("2 repeats of an item by the same user dropped")
+    assert dataset.info["notes"][0].startswith(
+        "warning: 2 repeats of an item by the same user dropped (33.3 % of the log)"
+    )
 
 
 def test_sequential_ids_count_up_along_the_sequences_and_warn(small_log, small_items, tmp_path):

@@ -6,7 +6,6 @@ import pytest
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.statistics import (
-    NO_RATINGS,
     NO_REVIEWS,
     PAPER_TABLE_7,
     PAPER_TABLE_10,
@@ -29,7 +28,7 @@ def dataset(tmp_path_factory):
         user,
         item,
         None,
-        np.ones(16, np.float32),
+        np.tile(np.float32([1, 5]), 8),
     )
     return prepare(log, NO_ITEMS, name="d", data_dir=tmp_path_factory.mktemp("data"), k_core=0)
 
@@ -56,6 +55,10 @@ def test_the_shape_and_the_figures_of_stats(dataset):
             "p5_rating": {"train": 10, "validation": 3, "test": 3},
         },
         "omitted": {"p5_explanation": NO_REVIEWS, "p5_review": NO_REVIEWS},
+        "notes": [
+            "8 of 8 items have no title: named by brand and category, or by raw id",
+            "ratings from 1 to 5: 50.0 % are likes (above 3; --like_threshold)",
+        ],
     }
 
 
@@ -65,8 +68,8 @@ def test_without_ratings_there_is_no_rating_task_and_a_reason(make_log, tmp_path
     statistics = dataset_statistics(bare)
     assert "rating" not in statistics["samples"]
     assert statistics["omitted"] == {
-        "rating": NO_RATINGS,
-        "p5_rating": NO_RATINGS,
+        "rating": "the log has no ratings",
+        "p5_rating": "the log has no ratings",
         "p5_explanation": NO_REVIEWS,
         "p5_review": NO_REVIEWS,
     }

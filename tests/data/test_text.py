@@ -16,7 +16,11 @@ from recalign.data.text import clean_text, shorten
         "recalign.data.catalogue",
         "recalign.data.readers.values",
         "recalign.data.readers.columns",
-        "recalign.data.readers.tsv_files",
+        "recalign.data.readers.delimited",
+        "recalign.data.readers.events",
+        "recalign.data.readers.file_sets",
+        "recalign.data.readers.times",
+        "recalign.data.ties",
     ],
 )
 def test_examples_in_docstrings(module):

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from recalign.data.beam.users import PLACE_BITS, UserLog
+from recalign.data.ratings import Counts, add_counts, count_ratings
 from recalign.data.splits import HELD_OUT
+from recalign.data.ties import comes_first
 
 ROUNDS = 5
 """Rounds of the k-core in one pipeline: a pipeline has no loops, and a job has its cost."""
@@ -19,10 +22,14 @@ BUCKET_LINES = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Minimum:
-    """The least number of interactions of a user and of an item."""
+    """The least number of interactions of a user and of an item, an item of a user counted once.
+
+    `like_threshold` goes along for the survey of what is left.
+    """
 
     user: int
     item: int
+    like_threshold: float | None = None
 
     @property
     def rounds(self) -> int:
@@ -51,7 +58,7 @@ def _round(users: beam.PCollection, minimum: Minimum, label: str) -> beam.PColle
         return users | f"{label}: drop users" >> beam.Filter(_is_long_enough, minimum.user)
     rare = (
         users
-        | f"{label}: items" >> beam.FlatMap(lambda user: user.items)
+        | f"{label}: items" >> beam.FlatMap(lambda user: set(user.items))
         | f"{label}: count" >> beam.combiners.Count.PerElement()
         | f"{label}: rare" >> beam.Filter(lambda counted: counted[1] < minimum.item)
         | f"{label}: ids" >> beam.Keys()
@@ -64,21 +71,21 @@ def _round(users: beam.PCollection, minimum: Minimum, label: str) -> beam.PColle
 
 
 def _is_long_enough(user: UserLog, least: int) -> bool:
-    return len(user.items) >= least
+    return user.distinct >= least
 
 
 def _without_rare(user: UserLog, rare: set[str], least: int) -> Iterator[UserLog]:
     left = user.without(rare)
     # A minimum of 0 or 1 keeps every user that has anything.
-    if len(left.items) >= max(1, least):
+    if left.distinct >= max(1, least):
         yield left
 
 
 def size(users: beam.PCollection, label: str) -> beam.PCollection:
-    """(users, interactions), one element."""
+    """(users, different items of theirs), one element."""
     return (
         users
-        | f"{label}: sizes" >> beam.Map(lambda user: (1, len(user.items)))
+        | f"{label}: sizes" >> beam.Map(lambda user: (1, user.distinct))
         | f"{label}: add up" >> beam.CombineGlobally(_add_pairs)
     )
 
@@ -100,15 +107,28 @@ def histogram(values: beam.PCollection, label: str) -> beam.PCollection:
     )
 
 
-def survey(users: beam.PCollection) -> dict[str, beam.PCollection]:
-    """What writing needs to know, one element each: users by length and by bucket, and ties."""
+def survey(users: beam.PCollection, like_threshold: float | None) -> dict[str, beam.PCollection]:
+    """What writing needs to know, one element each: users by length and by bucket, ties, and what
+    the ratings are like."""
     return {
         "lengths": histogram(users | "lengths" >> beam.Map(lambda user: len(user.items)), "length"),
         "buckets": histogram(users | "buckets" >> beam.Map(bucket_of), "bucket"),
-        "tied": users
-        | "ties" >> beam.Map(lambda user: int(user.moments[-1:] == user.moments[-2:-1]))
-        | "all ties" >> beam.CombineGlobally(sum),
+        "tied": users | "ties" >> beam.Map(_tied) | "all ties" >> beam.CombineGlobally(_add_pairs),
+        "ratings": users
+        | "ratings" >> beam.Map(_counted_ratings, like_threshold)
+        | "all ratings" >> beam.CombineGlobally(add_counts),
     }
+
+
+def _tied(user: UserLog) -> tuple[int, int]:
+    """Whether the last two items share a time, and if so whether they are in ascending order."""
+    if user.times[-1:] != user.times[-2:-1]:
+        return 0, 0
+    return 1, int(comes_first(user.items[-2], user.items[-1]))
+
+
+def _counted_ratings(user: UserLog, like_threshold: float | None) -> Counts:
+    return count_ratings(np.asarray(user.ratings, np.float32), like_threshold)
 
 
 def bucket_of(user: UserLog) -> int:

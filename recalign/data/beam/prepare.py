@@ -29,6 +29,7 @@ from recalign.data.finish import Findings, finish, read_vocabulary
 from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
+from recalign.data.ratings import summary
 from recalign.data.readers import ReadReport
 from recalign.data.readers.builders import no_interactions
 from recalign.data.readers.lines import first_line
@@ -36,6 +37,7 @@ from recalign.data.readers.read import read_items
 from recalign.data.readers.sources import LogFiles, LogReader
 from recalign.data.records import Shard
 from recalign.data.splits import MINIMUM_LENGTH
+from recalign.data.ties import Ties
 from recalign.errors import UserError
 
 
@@ -72,6 +74,8 @@ def prepare_on_beam(
     item_tokens: bool,
     seed: int,
     k_core: int,
+    keep_repeats: bool,
+    like_threshold: float | None,
     sentencepiece_model: str | os.PathLike | None,
 ) -> tuple[PreparedDataset, ReadReport]:
     """Reads and prepares a log as `read_log` and `prepare` do together, with the same result.
@@ -79,8 +83,8 @@ def prepare_on_beam(
     Args:
         files, reader: of the log.
         runner: where the pipelines run.
-        name, data_dir, item_ids, item_tokens, seed, k_core, sentencepiece_model: as `prepare` takes
-            them.
+        name, data_dir, item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold,
+            sentencepiece_model: as `prepare` takes them.
         max_bad_fraction: as `read_log` takes it.
 
     Raises:
@@ -89,20 +93,23 @@ def prepare_on_beam(
     vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
     # A file that is empty, or no file of lines, is told before any worker starts.
     if reader.table is None:
-        first_line(reader.path)
+        first_line(reader.files[0], reader.encodings)
     with atomic_directory(dataset_path(name, data_dir)) as directory:
         work = directory / "work"
         work.mkdir()
         notes: list[str] = []
-        account, seen, left = _filtered(reader, runner, work, max_bad_fraction, k_core, notes)
+        account, seen, left = _filtered(
+            reader, runner, work, max_bad_fraction, k_core, keep_repeats, like_threshold, notes
+        )
         items, report = read_items(
             files, reader.report(account.tally(reader.tally())), seen, max_bad_fraction
         )
+        notes = [*report.lines(samples=False), *notes]
         if item_ids == "sequential":
             notes.append(SEQUENTIAL_WARNING)
         raw_ids, counts = _in_index_order(left.items, item_ids, seed)
         catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
-        findings = _findings(reader, left, notes + catalogue_notes)
+        findings = _findings(reader, left, notes + catalogue_notes, like_threshold)
         shards = _write_shards(runner, left, catalogue, findings, name, directory, work, seed)
         work.rmtree()
         finish(
@@ -128,53 +135,62 @@ def _filtered(
     work: epath.Path,
     max_bad_fraction: float,
     least: int,
+    keep_repeats: bool,
+    like_threshold: float | None,
     notes: list[str],
-) -> tuple[Account, set[str], _Left]:
-    """The file's account, the raw ids of all its items, and what the filters leave."""
-    minimum = Minimum(least, least)
-    left = _read(reader, runner, minimum, work)
+) -> tuple[Account, dict[str, int], _Left]:
+    """The log's account, how often each of its items occurs, and what the filters leave."""
+    minimum = Minimum(least, least, like_threshold)
+    left = _read(reader, runner, minimum, work, keep_repeats)
     account = Account(**left.facts["account"])
     if account.faults:
         raise UserError(account.faults[0][1])
     tally = account.tally(reader.tally())
+    reader.events.check(tally)
     if not tally.accepted:
         raise no_interactions(tally)
     tally.check(max_bad_fraction)
     read = left.facts["read"]
     _, distinct = left.facts["start"]
-    if distinct < read:
-        notes.append(repeats_note(read - distinct))
+    whole = left.facts["moments"] if keep_repeats else read
+    if distinct < whole:
+        notes.append(repeats_note(whole - distinct, whole, keep_repeats))
     left = _until_stable(runner, left, minimum, work / "core")
     users, cored = left.size
     if cored < distinct:
         notes.append(core_note(distinct - cored, least))
     if least < MINIMUM_LENGTH:
-        shortest = Minimum(MINIMUM_LENGTH, least)
+        shortest = Minimum(MINIMUM_LENGTH, least, like_threshold)
         left = _until_stable(runner, _again(runner, left, shortest, work / "short"), shortest, work)
         if left.size[1] < cored:
             notes.append(short_note(users - left.size[0], cored - left.size[1]))
     if not left.size[1]:
         raise nothing_left(read, least)
-    seen = {json.loads(line) for line in _lines(work / "read", "seen")}
+    seen = dict(json.loads(line) for line in _lines(work / "read", "seen"))
     return account, seen, left
 
 
-def _read(reader: LogReader, runner: Runner, minimum: Minimum, work: epath.Path) -> _Left:
+def _read(
+    reader: LogReader, runner: Runner, minimum: Minimum, work: epath.Path, keep_repeats: bool
+) -> _Left:
     """The first pipeline: reads the log and runs the first rounds of the k-core."""
     folder = work / "read"
 
     def build(pipeline: beam.Pipeline) -> None:
-        users, account, counts = read_users(pipeline, reader, "time" in reader.columns)
+        users, account, interactions = read_users(pipeline, reader, keep_repeats)
         seen = (
-            users
-            | "seen items" >> beam.FlatMap(lambda user: user.items)
-            | "distinct" >> beam.Distinct()
+            interactions
+            | "seen items" >> beam.Map(lambda keyed: keyed[1][1])
+            | "count seen" >> beam.combiners.Count.PerElement()
             | "seen lines" >> beam.Map(json.dumps)
         )
         seen | "write seen" >> beam.io.WriteToText(str(folder / "seen"))
         facts = {
             "account": account | "account fields" >> beam.Map(dataclasses.asdict),
-            "read": counts | "all good" >> beam.CombineGlobally(sum),
+            "read": interactions | "all good" >> beam.combiners.Count.Globally(),
+            "moments": users
+            | "moments" >> beam.Map(lambda user: len(user.items))
+            | "all moments" >> beam.CombineGlobally(sum),
             "start": size(users, "start"),
         }
         _rounds(users, minimum, folder, facts)
@@ -215,7 +231,12 @@ def _rounds(
         | "write users" >> beam.io.WriteToText(str(folder / "users"))
     )
     item_lines(left) | "write items" >> beam.io.WriteToText(str(folder / "items"))
-    facts = {**facts, "before": size(before, "before"), "end": size(left, "end"), **survey(left)}
+    facts = {
+        **facts,
+        "before": size(before, "before"),
+        "end": size(left, "end"),
+        **survey(left, minimum.like_threshold),
+    }
     write_facts(facts, str(folder / "facts"))
 
 
@@ -254,16 +275,19 @@ def _in_index_order(
     return [raw_ids[position] for position in order.tolist()], counts[order]
 
 
-def _findings(reader: LogReader, left: _Left, notes: list[str]) -> Findings:
+def _findings(
+    reader: LogReader, left: _Left, notes: list[str], like_threshold: float | None
+) -> Findings:
     lengths = dict(left.facts["lengths"])
     users_of_length = np.zeros(max(lengths) + 1, np.int64)
     for length, users in lengths.items():
         users_of_length[length] = users
+    ratings = left.facts["ratings"] if "rating" in reader.columns else None
     return Findings(
-        has_ratings="rating" in reader.columns,
         has_reviews="review" in reader.columns,
         users_of_length=users_of_length,
-        tied_last=left.facts["tied"] if "time" in reader.columns else None,
+        ties=Ties(*left.facts["tied"]) if "time" in reader.columns else None,
+        ratings=None if ratings is None else summary(ratings, like_threshold),
         notes=notes,
     )
 

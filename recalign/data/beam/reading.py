@@ -1,19 +1,20 @@
 """From a file to every user's part of the log: the first pipeline's first half."""
 
 import bisect
+import collections
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from etils import epath
 
 from recalign.data.beam.users import PLACE_BITS, Interaction, UserLog, user_log
-from recalign.data.readers import csv_files, parquet_files
 from recalign.data.readers.builders import TIME_UNIT_BOUNDS, InteractionCollector, reject_time_unit
-from recalign.data.readers.lines import Span, is_gzipped, open_file
+from recalign.data.readers.lines import Span, is_gzipped, open_file, raw_lines
+from recalign.data.readers.parquet_files import Parquet
 from recalign.data.readers.sources import LogReader
 from recalign.data.readers.tally import MOST_SAMPLES, Tally
 from recalign.errors import UserError
@@ -28,20 +29,30 @@ _ODD_TIME = 2**62
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of the file; `span` None for all of it."""
+    """A part of a file of the log.
 
-    span: Span | None
+    Attributes:
+        file: its path.
+        span: None for all of it.
+        before: the number of lines in the files before it.
+    """
+
+    file: str
+    span: Span | None = None
+    before: int = 0
 
     @property
     def first(self) -> int:
-        """The number of its first line."""
-        return self.span.first if self.span else 1
+        """The number of its first line in the whole log."""
+        return self.before + (self.span.first if self.span else 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bytes:
-    """A part of a file of lines, and what `count_lines` saw in it."""
+    """A part of a file of lines, and what `count_lines` saw in it; `end` 0 for all of a file that
+    cannot be cut."""
 
+    file: str
     start: int
     end: int
     lines: int = 0
@@ -57,6 +68,8 @@ class Account:
         samples: (order, text) of bad lines, the first ones.
         faults: (order, text) of what ends the run.
         units: interactions by time unit, as `TIME_UNIT_BOUNDS` parts them.
+        events: (kind, lines) of each kind of event.
+        files: (number of lines before it, path) of each file.
     """
 
     accepted: int = 0
@@ -64,6 +77,8 @@ class Account:
     samples: tuple[tuple[int, str], ...] = ()
     faults: tuple[tuple[int, str], ...] = ()
     units: tuple[int, ...] = (0,) * (len(TIME_UNIT_BOUNDS) + 1)
+    events: tuple[tuple[str, int], ...] = ()
+    files: tuple[tuple[int, str], ...] = ()
 
     @property
     def usual_unit(self) -> int:
@@ -71,30 +86,43 @@ class Account:
         return self.units.index(max(self.units))
 
     def tally(self, empty: Tally) -> Tally:
-        """As a tally of the whole file."""
-        texts = [text for _, text in self.samples]
+        """As a tally of the whole log."""
         return dataclasses.replace(
-            empty, accepted=self.accepted, rejected=self.rejected, samples=texts
+            empty,
+            accepted=self.accepted,
+            rejected=self.rejected,
+            samples=[text for _, text in self.samples],
+            events=dict(self.events),
         )
+
+    def place(self, line: int) -> tuple[str, int]:
+        """The file of a line of the whole log, and the line's number there."""
+        before, file = max(start for start in self.files if start[0] < line)
+        return file, line - before
 
 
 def add_accounts(accounts: Iterable[Account]) -> Account:
     """The account of all parts together."""
     total = list(accounts)
+    events = collections.Counter[str]()
+    for account in total:
+        events.update(dict(account.events))
     return Account(
         sum(account.accepted for account in total),
         sum(account.rejected for account in total),
         tuple(sorted(sample for account in total for sample in account.samples)[:MOST_SAMPLES]),
         tuple(sorted(fault for account in total for fault in account.faults)[:1]),
         tuple(map(sum, zip(Account().units, *(account.units for account in total), strict=True))),
+        tuple(sorted(events.items())),
+        tuple(sorted({(start[0], start[1]) for account in total for start in account.files})),
     )
 
 
 def read_users(
-    pipeline: beam.Pipeline, reader: LogReader, has_time: bool
+    pipeline: beam.Pipeline, reader: LogReader, keep_repeats: bool
 ) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
-    """Every `UserLog`, the whole file's `Account` (one element), and how many good interactions
-    each user has."""
+    """Every `UserLog`, the whole log's `Account` (one element), and (user, `Interaction`'s fields)
+    of every good line."""
     read = (
         _parts(pipeline, reader)
         # Otherwise one worker would read the parts one after another.
@@ -103,6 +131,7 @@ def read_users(
     )
     account = read.accounts | "account of lines" >> beam.CombineGlobally(add_accounts)
     interactions = read.interactions
+    has_time = reader.time is not None
     if has_time:
         dropped = interactions | "drop odd times" >> beam.ParDo(
             _DropOddTimes(reader), beam.pvalue.AsSingleton(account)
@@ -114,39 +143,60 @@ def read_users(
             | "whole account" >> beam.CombineGlobally(add_accounts)
         )
     grouped = interactions | "by user" >> beam.GroupByKey()
-    users = grouped | "in time order" >> beam.MapTuple(_user_log)
-    counts = grouped | "count" >> beam.MapTuple(lambda _, group: sum(1 for _ in group))
-    return users, account, counts
+    users = grouped | "in time order" >> beam.Map(_user_log, keep_repeats, has_time)
+    return users, account, interactions
 
 
-def _user_log(user: str, interactions: Iterable[tuple]) -> UserLog:
-    return user_log(user, map(Interaction._make, interactions))
+def _user_log(grouped: tuple[str, Iterable[tuple]], keep_repeats: bool, has_time: bool) -> UserLog:
+    user, interactions = grouped
+    return user_log(user, map(Interaction._make, interactions), keep_repeats, has_time)
 
 
 def _parts(pipeline: beam.Pipeline, reader: LogReader) -> beam.PCollection:
-    if reader.table is parquet_files:
-        spans = [Part(span) for span in parquet_files.spans(reader.path)]
-        return pipeline | "row groups" >> beam.Create(spans, reshuffle=False)
-    if is_gzipped(reader.path):
-        return pipeline | "whole file" >> beam.Create([Part(None)], reshuffle=False)
-    size = epath.Path(reader.path).stat().length
-    cuts = [*range(0, size, SPAN_BYTES), size]
-    ranges = [Bytes(*cut) for cut in itertools.pairwise(cuts)]
+    if isinstance(reader.table, Parquet):
+        parts = list(_row_groups(reader.table, reader.files))
+        return pipeline | "row groups" >> beam.Create(parts, reshuffle=False)
+    ranges = [part for file in reader.files for part in _ranges(reader, file)]
     return (
         pipeline
         | "bytes" >> beam.Create(ranges, reshuffle=False)
         | "spread bytes" >> beam.Reshuffle()
-        | "count lines" >> beam.Map(count_lines, reader.path)
+        | "count lines" >> beam.Map(count_lines)
         | "all counts" >> beam.combiners.ToList()
-        | "parts" >> beam.FlatMap(plan_parts, reader.table is csv_files)
+        | "parts"
+        >> beam.FlatMap(
+            plan_parts, reader.files, reader.table is not None and reader.table.may_quote
+        )
     )
 
 
-def count_lines(part: Bytes, path: str) -> Bytes:
+def _row_groups(table: Parquet, files: Sequence[str]) -> Iterator[Part]:
+    before = 0
+    for file in files:
+        for span in table.spans(file):
+            yield Part(file, span, before)
+        before += table.number_of_rows(file)
+
+
+def _ranges(reader: LogReader, file: str) -> Iterator[Bytes]:
+    if not (reader.table.can_be_cut(file) if reader.table else not is_gzipped(file)):
+        yield Bytes(file, 0, 0)
+        return
+    size = epath.Path(file).stat().length
+    for start, end in itertools.pairwise([*range(0, size, SPAN_BYTES), size]):
+        yield Bytes(file, start, end)
+
+
+def count_lines(part: Bytes) -> Bytes:
     """How many lines begin in a part of a file: at its first byte, or behind a line's end."""
+    if not part.end:
+        try:
+            return dataclasses.replace(part, lines=sum(1 for _ in raw_lines(part.file)))
+        except UserError:
+            return part  # Whoever reads it says what is wrong.
     lines = int(part.start == 0)
     quotes = False
-    with open_file(path) as file:
+    with open_file(part.file) as file:
         place = max(0, part.start - 1)
         file.seek(place)
         while place < part.end - 1:
@@ -160,23 +210,28 @@ def count_lines(part: Bytes, path: str) -> Bytes:
     return dataclasses.replace(part, lines=lines, quotes=quotes)
 
 
-def plan_parts(counted: list[Bytes], is_csv: bool) -> Iterator[Part]:
-    """The parts with the numbers of their first lines; all in one where a line of CSV may be
-    inside quotes that another part opened."""
-    if is_csv and any(part.quotes for part in counted):
-        yield Part(None)
-        return
-    first = 1
-    for part in sorted(counted, key=lambda part: part.start):
-        yield Part(Span(part.start, part.end, first))
-        first += part.lines
+def plan_parts(counted: list[Bytes], files: Sequence[str], may_quote: bool) -> Iterator[Part]:
+    """The parts with the numbers of their first lines; all of a file in one where a line may be
+    inside quotes that another part opened, and where it cannot be cut."""
+    before = 0
+    for file in files:
+        parts = sorted((p for p in counted if p.file == file), key=lambda part: part.start)
+        if not all(p.end for p in parts) or (may_quote and any(p.quotes for p in parts)):
+            yield Part(file, None, before)
+        else:
+            first = 1
+            for part in parts:
+                yield Part(file, Span(part.start, part.end, first), before)
+                first += part.lines
+        before += sum(part.lines for part in parts)
 
 
 class _Collector(InteractionCollector):
     """Collects the interactions of a few lines."""
 
-    def __init__(self, tally: Tally, **columns: bool) -> None:
+    def __init__(self, tally: Tally, before: int, **columns: Any) -> None:
         super().__init__(tally, **columns)
+        self._before = before
         self._line = self._place = 0
         self.units = [0] * (len(TIME_UNIT_BOUNDS) + 1)
         self.latest: list[tuple[str, tuple]] = []
@@ -193,7 +248,7 @@ class _Collector(InteractionCollector):
         self._place = self._place + 1 if line == self._line else 0
         self._line = line
         self.units[bisect.bisect_right(TIME_UNIT_BOUNDS, seconds)] += 1
-        position = line << PLACE_BITS | self._place
+        position = self._before + line << PLACE_BITS | self._place
         # A plain tuple: Beam has a fast coder for it.
         self.latest.append((user, (position, item, seconds, stars, *texts)))
 
@@ -207,17 +262,25 @@ class _Read(beam.DoFn):
     def process(self, part: Part) -> Iterator[Any]:
         # Whether the file is hopeless is for the whole account to say.
         tally = dataclasses.replace(self._reader.tally(), hopeless=sys.maxsize)
-        collector = _Collector(tally, **self._reader.has)
+        collector = _Collector(tally, part.before, **self._reader.has)
         faults: tuple[tuple[int, str], ...] = ()
         try:
-            for _ in self._reader.feed(collector, tally, part.span):
+            for _ in self._reader.feed(collector, tally, part.file, part.span):
                 if collector.latest:
                     yield from collector.latest
                     collector.latest.clear()
         except UserError as error:
             faults = ((part.first, str(error)),)
         samples = tuple((part.first + n, text) for n, text in enumerate(tally.samples))
-        account = Account(tally.accepted, tally.rejected, samples, faults, tuple(collector.units))
+        account = Account(
+            tally.accepted,
+            tally.rejected,
+            samples,
+            faults,
+            tuple(collector.units),
+            tuple(tally.events.items()),
+            ((part.before, part.file),),
+        )
         yield beam.pvalue.TaggedOutput("accounts", account)
 
 
@@ -235,6 +298,7 @@ class _DropOddTimes(beam.DoFn):
             return
         tally = self._reader.tally()
         line = interaction.position >> PLACE_BITS
-        reject_time_unit(tally, line, interaction.time, usual)
+        file, number = account.place(line)
+        reject_time_unit(tally, number, interaction.time, usual, file)
         odd = Account(tally.accepted, tally.rejected, ((_ODD_TIME + line, tally.samples[0]),))
         yield beam.pvalue.TaggedOutput("accounts", odd)

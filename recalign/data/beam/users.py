@@ -29,23 +29,28 @@ class Interaction(NamedTuple):
 
 
 class UserLog(NamedTuple):
-    """A user's interactions in time order, an item once.
+    """A user's interactions in time order, an item once unless repeats are kept.
 
     Attributes:
         first: the position of the user's first interaction in the log: the order of users.
         user: raw id.
         items: raw ids.
-        moments: which of the user's distinct times, counted; equal for a tie.
+        times: 0 where the log has none.
         ratings, review_texts, summaries: aligned with `items`.
     """
 
     first: int
     user: str
     items: Sequence[str]
-    moments: Sequence[int]
+    times: Sequence[float]
     ratings: Sequence[float]
     review_texts: Sequence[str]
     summaries: Sequence[str]
+
+    @property
+    def distinct(self) -> int:
+        """The number of different items."""
+        return len(set(self.items))
 
     def to_json(self) -> str:
         """One line."""
@@ -69,31 +74,34 @@ class UserLog(NamedTuple):
             self.first,
             self.user,
             kept(self.items),
-            kept(self.moments),
+            kept(self.times),
             kept(self.ratings),
             kept(self.review_texts),
             kept(self.summaries),
         )
 
 
-def user_log(user: str, interactions: Iterable[Interaction]) -> UserLog:
-    """Time order with ties in file order; of repeats of an item the earliest stays."""
+def user_log(
+    user: str, interactions: Iterable[Interaction], keep_repeats: bool, has_time: bool
+) -> UserLog:
+    """Time order with ties in file order; of repeats of an item the earliest stays, or with
+    `keep_repeats` the earliest of each moment."""
     in_file_order = sorted(interactions, key=operator.attrgetter("position"))
     first = in_file_order[0].position
-    seen: set[str] = set()
+    seen: set[object] = set()
     kept: list[Interaction] = []
-    moments: list[int] = []
     for interaction in sorted(in_file_order, key=operator.attrgetter("time")):
-        if interaction.item not in seen:
-            seen.add(interaction.item)
-            later = bool(kept) and interaction.time != kept[-1].time
-            moments.append((moments[-1] if moments else 0) + later)
+        same: object = interaction.item
+        if keep_repeats:
+            same = (interaction.item, interaction.time if has_time else interaction.position)
+        if same not in seen:
+            seen.add(same)
             kept.append(interaction)
     return UserLog(
         first,
         user,
         [interaction.item for interaction in kept],
-        moments,
+        [interaction.time for interaction in kept],
         [interaction.rating for interaction in kept],
         [interaction.review_text for interaction in kept],
         [interaction.summary for interaction in kept],

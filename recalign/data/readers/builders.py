@@ -2,19 +2,22 @@
 
 import abc
 import array
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from recalign.data.interactions import Interactions, ItemTable
+from recalign.data.readers.joining import Joining
 from recalign.data.readers.tally import Tally
+from recalign.data.readers.times import TimeFormat
 from recalign.data.readers.values import (
+    RatingFormat,
     item_categories,
     item_price,
     item_text,
     parse_id,
-    parse_rating,
-    parse_time,
     review_text,
 )
 from recalign.data.text import MAXIMUM_REVIEW, MAXIMUM_SUMMARY
@@ -32,15 +35,17 @@ class InteractionCollector(abc.ABC):
         self,
         tally: Tally,
         *,
-        has_time: bool,
-        has_rating: bool,
+        time: TimeFormat | None,
+        rating: RatingFormat | None,
         has_review: bool = False,
         has_summary: bool = False,
     ) -> None:
-        """Columns that the log does not have are not looked at."""
+        """Columns that the log does not have, None, are not looked at."""
         self._tally = tally
-        self._has_time = has_time
-        self._has_rating = has_rating
+        self._has_time = time is not None
+        self._has_rating = rating is not None
+        self._seconds = time.seconds if time else lambda _: 0.0
+        self._stars = rating.stars if rating else lambda _: 0.0
         self._has_review = has_review
         self._has_summary = has_summary
 
@@ -61,9 +66,9 @@ class InteractionCollector(abc.ABC):
             value = item
             item_id = parse_id(item)
             value = time
-            seconds = parse_time(time) if self._has_time else 0.0
+            seconds = self._seconds(time)
             value = rating
-            stars = parse_rating(rating) if self._has_rating else 0.0
+            stars = self._stars(rating)
         except ValueError as error:
             self._tally.reject(line, str(error), value)
             return
@@ -90,11 +95,12 @@ class InteractionCollector(abc.ABC):
 class LogBuilder(InteractionCollector):
     """Collects a log in memory: 28 bytes for an interaction, each id once, and the texts."""
 
-    def __init__(self, tally: Tally, **columns: bool) -> None:
-        """An empty log with these columns (`has_time`, `has_rating`, …)."""
+    def __init__(self, tally: Tally, **columns: Any) -> None:
+        """An empty log with these columns (`time`, `rating`, `has_review`, …)."""
         super().__init__(tally, **columns)
         self._users: dict[str, int] = {}
         self._items: dict[str, int] = {}
+        self._files: list[tuple[int, str]] = []
         self._line = array.array("q")
         self._user = array.array("i")
         self._item = array.array("i")
@@ -112,6 +118,8 @@ class LogBuilder(InteractionCollector):
         stars: float,
         texts: tuple[str, str],
     ) -> None:
+        if not self._files or self._files[-1][1] != self._tally.file:
+            self._files.append((len(self._line), self._tally.file))
         self._line.append(line)
         self._user.append(self._users.setdefault(user, len(self._users)))
         self._item.append(self._items.setdefault(item, len(self._items)))
@@ -151,8 +159,9 @@ class LogBuilder(InteractionCollector):
         usual = int(np.bincount(unit).argmax())
         odd = np.flatnonzero(unit != usual)
         for position in odd.tolist():
+            file = next(name for first, name in reversed(self._files) if first <= position)
             reject_time_unit(
-                self._tally, self._line[position], log.timestamp[position].item(), usual
+                self._tally, self._line[position], log.timestamp[position].item(), usual, file
             )
         return _without(log, odd) if len(odd) else log
 
@@ -163,11 +172,11 @@ def no_interactions(tally: Tally) -> UserError:
     return UserError(f"{tally.path}: no interactions{first}")
 
 
-def reject_time_unit(tally: Tally, line: int, time: float, usual: int) -> None:
+def reject_time_unit(tally: Tally, line: int, time: float, usual: int, file: str = "") -> None:
     """Makes an accepted line a bad one: its time is in another unit than most lines' times."""
     unit = _UNITS[np.digitize(time, TIME_UNIT_BOUNDS)]
     tally.accepted -= 1
-    tally.reject(line, f"mixed time units ({unit} among {_UNITS[usual]})", time)
+    tally.reject(line, f"mixed time units ({unit} among {_UNITS[usual]})", time, file=file)
 
 
 class _Texts:
@@ -229,10 +238,16 @@ class ItemBuilder:
     """Collects what is known of the items of a log; of an item's records the first with a title
     counts."""
 
-    def __init__(self, tally: Tally, wanted: set[str]) -> None:
-        """Items that are not wanted are read past."""
+    def __init__(self, tally: Tally, wanted: Mapping[str, int], join: str = "") -> None:
+        """Items that are not wanted are read past.
+
+        Args:
+            tally: of the items' file.
+            wanted: the log's items, and the number of interactions of each.
+            join: as `Joining` takes it.
+        """
         self._tally = tally
-        self._wanted = wanted
+        self._joining = Joining(wanted, join)
         self._records: dict[str, tuple[str, str, str, list[str], str]] = {}
         self._repeats = 0
 
@@ -253,13 +268,14 @@ class ItemBuilder:
             self._tally.reject(line, str(error), item)
             return
         self._tally.accepted += 1
-        if raw_id not in self._wanted:
+        wanted = self._joining.of_log(raw_id)
+        if wanted is None:
             return
-        if raw_id in self._records:
+        if wanted in self._records:
             self._repeats += 1
-            if self._records[raw_id][0]:
+            if self._records[wanted][0]:
                 return
-        self._records[raw_id] = (
+        self._records[wanted] = (
             item_text(title),
             item_text(brand),
             item_price(price),
@@ -268,12 +284,16 @@ class ItemBuilder:
         )
 
     def build(self) -> tuple[ItemTable, tuple[str, ...]]:
-        """The table, and notes for a person."""
+        """The table, and notes for a person.
+
+        Raises:
+            UserError: none of the log's items is in it.
+        """
         notes = []
         if self._repeats:
             notes.append(f"{self._repeats:,} records repeat an item: its first title counts")
-        if missing := len(self._wanted) - len(self._records):
-            notes.append(f"{missing:,} of the log's {len(self._wanted):,} items are not in it")
+        if missing := self._joining.missing_note(self._tally.path, self._records):
+            notes.append(missing)
         columns = list(zip(*self._records.values(), strict=True)) or [()] * 5
         titles, brands, prices, categories, descriptions = map(list, columns)
         table = ItemTable(list(self._records), titles, brands, prices, descriptions, categories)

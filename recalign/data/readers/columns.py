@@ -1,35 +1,92 @@
 """Which column of a table plays which role."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from recalign.errors import UserError
 
 LOG_ROLES = ("user", "item", "time", "rating")
+EVENT = "event"
+"""The role of what happened: a view, a purchase. Its column selects lines (--events)."""
 REVIEW_ROLES = ("review", "summary")
 """Roles in the log that are looked for where its review texts are asked for."""
 ITEM_ROLES = ("item", "title", "brand", "price", "categories", "description")
-ROLES = tuple(dict.fromkeys(LOG_ROLES + ITEM_ROLES + REVIEW_ROLES))
+ROLES = tuple(dict.fromkeys((*LOG_ROLES, EVENT, *ITEM_ROLES, *REVIEW_ROLES)))
 """All roles; the flag for a role is `--<role>_column`."""
 
-# Names as they read without case and punctuation.
+# Names as they read without case and punctuation; those behind a bar count where none before it is
+# there.
 _KNOWN_NAMES = {
-    "user": "user userid uid reviewerid customerid customer visitorid memberid accountid",
-    "item": (
-        "item itemid iid asin parentasin product productid movie movieid book bookid isbn song"
-        " songid track trackid artist artistid game gameid video videoid article articleid news"
-        " newsid business businessid recipe recipeid anime animeid sku"
-    ),
-    "time": "timestamp time ts unixreviewtime unixtime datetime date eventtime createdat",
-    "rating": "rating overall stars score userrating",
-    "review": "review reviewtext text reviewbody comment",
-    "summary": "summary reviewsummary reviewtitle headline reviewheadline",
-    "title": "title itemtitle name itemname producttitle productname movietitle booktitle",
-    "brand": "brand store manufacturer",
-    "price": "price itemprice",
-    "categories": "categories category genres genre maincategory",
-    "description": "description itemdescription overview summary",
+    role: [frozenset(part.split()) for part in names.split("|")]
+    for role, names in {
+        "user": (
+            "user userid uid reviewerid customerid customer visitorid memberid accountid"
+            " | useridx steamid authorsteamid profilename reviewprofilename householdkey"
+        ),
+        "item": (
+            "item itemid iid asin parentasin product productid movie movieid book bookid isbn song"
+            " songid track trackid artist artistid game gameid video videoid article articleid"
+            " news newsid business businessid recipe recipeid anime animeid sku stockcode"
+            " | aid gmapid malid beerbeerid"
+        ),
+        "time": (
+            "timestamp time ts unixreviewtime unixtime datetime date eventtime createdat"
+            " | tdat timestep"
+        ),
+        "rating": (
+            "rating overall stars score userrating | ratings reviewscore reviewoverall myrating"
+            " | recommended isrecommended voted liked isliked like vote thumbs feedback"
+        ),
+        "event": (
+            "event eventtype eventname behavior behaviour behaviortype behaviourtype action"
+            " actiontype interactiontype activity activitytype | type"
+        ),
+        "review": "review reviewtext text reviewbody comment",
+        "summary": "summary reviewsummary reviewtitle headline reviewheadline",
+        "title": (
+            "title itemtitle name itemname producttitle productname movietitle booktitle"
+            " | primarytitle titre titulo"
+        ),
+        "brand": "brand store manufacturer | brandname",
+        "price": "price itemprice | unitprice",
+        "categories": (
+            "categories category genres genre maincategory"
+            " | categoryname class productcategory productgroupname producttypename"
+        ),
+        "description": (
+            "description itemdescription overview summary | detaildesc productdescription"
+        ),
+    }.items()
 }
+
+
+def _word_set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_KEYS = _word_set("id ids idx index key code no nr num number sku uid raw hash")
+_PEOPLE = _word_set(
+    "user customer cust client member visitor account reviewer buyer shopper person household "
+    "subscriber listener reader player viewer consumer student learner patron rater"
+)
+_VISITS = _word_set("session sessionid sessid")
+_THINGS = _word_set(
+    "item items product prod prdt goods article movie film book song track game app video course "
+    "recipe anime manga business restaurant hotel venue place poi location shop listing news "
+    "story post beer wine podcast episode show series album artist job ad offer material sku "
+    "content document doc paper photo drug property lesson exercise question pin board"
+)
+_PLAIN = _word_set("full display short long original primary main english en local the")
+_NAMES = _word_set("title name titel label headline")
+_OPINIONS = _word_set("rating ratings stars score grade")
+_OPINION_WORDS = _word_set("star user review overall my customer given value explicit")
+_MOMENTS = _word_set(
+    "date time timestamp datetime ts dt dat epoch unix at when day moment bought purchased"
+)
+_OTHER_MOMENTS = _word_set(
+    "birth born release released publish published publication expiry expire expires signup "
+    "registration registered join joined launch launched updated modified due end founded"
+)
 
 
 def resolve_columns(
@@ -38,6 +95,7 @@ def resolve_columns(
     names: Sequence[str],
     given: Mapping[str, str],
     path: str,
+    preferred: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str], bool]:
     """The name of each role's column, and whether any was guessed.
 
@@ -50,6 +108,7 @@ def resolve_columns(
         names: the table's columns.
         given: role -> column.
         path: the file, for messages.
+        preferred: role -> the column that is guessed first, where there is one of that name.
 
     Raises:
         UserError: a given column that is not there, a required one that is not found, or several
@@ -63,26 +122,105 @@ def resolve_columns(
                 found[role] = _existing(given[role], role, names, path)
             continue
         fitting = _fitting(role, [name for name in names if name not in given.values()])
+        if preferred and preferred.get(role) in fitting:
+            fitting = [preferred[role]]
+        if role == "title" and len(fitting) > 1:
+            # Beside the IDs of tracks, the names of tracks and not of artists.
+            things = _THINGS.intersection(words(found.get("item", "")))
+            fitting = [name for name in fitting if things.intersection(words(name))] or fitting
         if len(fitting) > 1:
-            raise UserError(
-                f"{path}: columns {_listed(fitting)} could each be the {role}:"
-                f" say which with --{role}_column"
-            )
+            raise several_fit(path, role, fitting)
         if fitting:
             found[role] = fitting[0]
             guessed = True
     for role in required:
         if role not in found:
             raise UserError(
-                f"{path}: no {role} column among {_listed(names)}: name it with"
+                f"{path}: no {role} column among {listed(names)}: name it with"
                 f" --{role}_column, or put a header line there"
             )
     return found, guessed
 
 
+def several_fit(path: str, role: str, names: Sequence[str]) -> UserError:
+    """What a person is asked where several columns could play a role."""
+    return UserError(
+        f"{path}: columns {listed(names)} could each be the {role}: say which with --{role}_column"
+    )
+
+
 def _fitting(role: str, names: Sequence[str]) -> list[str]:
-    known = _KNOWN_NAMES[role].split()
-    return [name for name in names if _plain(name) in known]
+    """Names that are known for the role; else those whose words say it, the known kinds first."""
+    if exact := known_for(role, names):
+        return exact
+    if role == "user":
+        people = [name for name in names if _is_key(name, _PEOPLE)]
+        return people or [name for name in names if _is_key(name, _VISITS)]
+    if role == "item":
+        return [name for name in names if _is_key(name, _THINGS)]
+    if role == "title":
+        return [name for name in names if _is_title(words(name))]
+    if role == "rating":
+        others = _OPINION_WORDS | _THINGS | _PEOPLE
+        return [name for name in names if _is_made_of(words(name), _OPINIONS, others)]
+    return []
+
+
+def known_for(role: str, names: Sequence[str]) -> list[str]:
+    """Those of the names that are known for a role."""
+    for known in _KNOWN_NAMES[role]:
+        if exact := [name for name in names if _plain(name) in known]:
+            return exact
+    return []
+
+
+def _is_key(name: str, nouns: Collection[str]) -> bool:
+    """Whether a name says which one of its noun.
+
+    >>> _is_key("cust_no", _PEOPLE), _is_key("userName", _PEOPLE), _is_key("product_type", _THINGS)
+    (True, False, False)
+    """
+    return _is_made_of(words(name), nouns, _KEYS)
+
+
+def _is_title(parts: Sequence[str]) -> bool:
+    """Whether a name is that of a thing's name.
+
+    >>> [_is_title(words(name)) for name in ("prod_name", "appTitle", "brand_name", "type_name")]
+    [True, True, False, False]
+    """
+    return _is_made_of(parts, _NAMES, _THINGS | _PLAIN)
+
+
+def _is_made_of(parts: Sequence[str], needed: Collection[str], others: Collection[str]) -> bool:
+    """Whether one word or more is needed, and all other words are among the others."""
+    return any(part in needed for part in parts) and all(
+        part in needed or part in others for part in parts
+    )
+
+
+def words(name: str) -> list[str]:
+    """The words of a column's name, without RecBole's ":type".
+
+    >>> words("Book-Title"), words("userId"), words("prod_name:token_seq"), words("ProductID2")
+    (['book', 'title'], ['user', 'id'], ['prod', 'name'], ['product', 'id'])
+    """
+    bare = name.split(":")[0]
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", bare)
+    return [word.lower() for word in re.findall(r"[^\W\d_]+", spaced)]
+
+
+def moment_rank(name: str) -> int:
+    """How well a column of what looks like times is named for the time of an interaction: 2 well,
+    1 not at all, 0 for another time or for what is no time.
+
+    >>> moment_rank("purchase_date"), moment_rank("kauf"), moment_rank("birth_date")
+    (2, 1, 0)
+    """
+    parts = words(name)
+    if any(part in _OTHER_MOMENTS or part in _KEYS for part in parts):
+        return 0
+    return 2 if any(part in _MOMENTS for part in parts) or parts[-1:] == ["on"] else 1
 
 
 def _plain(name: str) -> str:
@@ -97,11 +235,12 @@ def _plain(name: str) -> str:
 def _existing(name: str, role: str, names: Sequence[str], path: str) -> str:
     if name not in names:
         raise UserError(
-            f"{path}: no column {name!r} (given as the {role} column) among {_listed(names)}"
+            f"{path}: no column {name!r} (given as the {role} column) among {listed(names)}"
         )
     return name
 
 
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    listed = ", ".join(repr(name[:40]) for name in names[:most])
-    return listed + (f" and {len(names) - most} more" if len(names) > most else "")
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message, and how many more there are."""
+    shown = ", ".join(repr(name[:40]) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,12 +1,12 @@
 """Published logs whose files and columns are known: MovieLens and three editions of Amazon."""
 
 import dataclasses
-from typing import Any
 
 from etils import epath
 
-from recalign.data.readers import csv_files, json_lines, python_literals
-from recalign.data.readers.headerless import HeaderlessTable
+from recalign.data.readers.delimited import Csv, Tsv
+from recalign.data.readers.objects import JSON, PYTHON
+from recalign.data.readers.tables import Table
 from recalign.errors import UserError
 
 
@@ -15,15 +15,15 @@ class Layout:
     """How a published log lies on disk.
 
     Attributes:
-        log_table, item_table: what reads its two files (`sources.Table`).
+        log_table, item_table: what reads its two files.
         log_columns, item_columns: role -> column.
         log_file, item_file: the files' names inside the published folder, without ".gz", where
             they are always the same.
     """
 
-    log_table: Any
+    log_table: Table
     log_columns: dict[str, str]
-    item_table: Any
+    item_table: Table
     item_columns: dict[str, str]
     log_file: str | None = None
     item_file: str | None = None
@@ -33,21 +33,21 @@ _RATINGS = {"user": "user", "item": "item", "time": "timestamp", "rating": "rati
 
 LAYOUTS = {
     "movielens": Layout(
-        log_table=csv_files,
+        log_table=Csv(),
         log_columns={
             "user": "userId",
             "item": "movieId",
             "time": "timestamp",
             "rating": "rating",
         },
-        item_table=csv_files,
+        item_table=Csv(),
         item_columns={"item": "movieId", "title": "title", "categories": "genres"},
         log_file="ratings.csv",
         item_file="movies.csv",
     ),
     # The metadata of 2014 are Python literals, one a line, although the files are named .json.
     "amazon2014": Layout(
-        log_table=json_lines,
+        log_table=JSON,
         log_columns={
             "user": "reviewerID",
             "item": "asin",
@@ -56,7 +56,7 @@ LAYOUTS = {
             "review": "reviewText",
             "summary": "summary",
         },
-        item_table=python_literals,
+        item_table=PYTHON,
         item_columns={
             "item": "asin",
             "title": "title",
@@ -67,7 +67,7 @@ LAYOUTS = {
         },
     ),
     "amazon2018": Layout(
-        log_table=json_lines,
+        log_table=JSON,
         log_columns={
             "user": "reviewerID",
             "item": "asin",
@@ -76,7 +76,7 @@ LAYOUTS = {
             "review": "reviewText",
             "summary": "summary",
         },
-        item_table=json_lines,
+        item_table=JSON,
         item_columns={
             "item": "asin",
             "title": "title",
@@ -88,7 +88,7 @@ LAYOUTS = {
     ),
     # Variants of a product share a parent, which is what the metadata describe.
     "amazon2023": Layout(
-        log_table=json_lines,
+        log_table=JSON,
         log_columns={
             "user": "user_id",
             "item": "parent_asin",
@@ -97,7 +97,7 @@ LAYOUTS = {
             "review": "text",
             "summary": "title",
         },
-        item_table=json_lines,
+        item_table=JSON,
         item_columns={
             "item": "parent_asin",
             "title": "title",
@@ -110,9 +110,9 @@ LAYOUTS = {
     # The "ratings only" files of 2014, with the same edition's metadata. (Those of 2018 have the
     # item first; those of 2023 have a header: --format csv.)
     "amazon_ratings": Layout(
-        log_table=HeaderlessTable(",", ("user", "item", "rating", "timestamp")),
+        log_table=Tsv(names=("user", "item", "rating", "timestamp"), separator=",", quotes=False),
         log_columns=_RATINGS,
-        item_table=python_literals,
+        item_table=PYTHON,
         item_columns={
             "item": "asin",
             "title": "title",
@@ -126,9 +126,15 @@ LAYOUTS = {
 
 # MovieLens before 2014: 1M and 10M.
 _MOVIELENS_DAT = Layout(
-    log_table=HeaderlessTable("::", ("user", "item", "rating", "timestamp")),
+    log_table=Tsv(names=("user", "item", "rating", "timestamp"), separator="::", quotes=False),
     log_columns=_RATINGS,
-    item_table=HeaderlessTable("::", ("item", "title", "genres"), ("utf-8", "latin-1")),
+    item_table=Tsv(
+        # 1M is Latin-1, 10M UTF-8.
+        ("utf-8", "latin-1"),
+        names=("item", "title", "genres"),
+        separator="::",
+        quotes=False,
+    ),
     item_columns={"item": "item", "title": "title", "categories": "genres"},
     log_file="ratings.dat",
     item_file="movies.dat",

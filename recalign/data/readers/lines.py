@@ -19,6 +19,9 @@ from recalign.errors import UserError
 MAXIMUM_LINE = 64 * 2**20
 """Bytes. A longer line is no line: JSON in one piece, or a binary file."""
 
+UTF_8 = ("utf-8",)
+"""The encodings that are tried on a line unless a reader has others."""
+
 _PROGRESS = 10_000
 """Lines from one sign of progress to the next."""
 
@@ -29,8 +32,8 @@ _UNREADABLE = {
     b"\xfd7zXZ": "compressed by xz",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"PAR1": "a Parquet file (--format parquet)",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    b"\xff\xfe": "UTF-16 text (iconv -f utf-16 -t utf-8 makes UTF-8 of it)",
+    b"\xfe\xff": "UTF-16 text (iconv -f utf-16 -t utf-8 makes UTF-8 of it)",
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -137,7 +140,7 @@ def text_lines(
     path: str | os.PathLike,
     tally: Tally,
     span: Span | None = None,
-    encodings: Sequence[str] = ("utf-8",),
+    encodings: Sequence[str] = UTF_8,
 ) -> Iterator[tuple[int, str]]:
     """(number from 1, text without the line's end) of every good line that is not blank.
 
@@ -154,20 +157,45 @@ def text_lines(
             except UnicodeDecodeError as error:
                 place = error.start
         else:
-            tally.reject(number, "not UTF-8", line[max(0, place - 20) : place + 20])
+            tally.reject(number, _undecodable(encodings), line[max(0, place - 20) : place + 20])
             continue
         if text and not text.isspace():
             yield number, text
 
 
-def first_line(path: str | os.PathLike) -> str:
+def _undecodable(encodings: Sequence[str]) -> str:
+    """Why a line is no text, and the way on."""
+    if tuple(encodings) != UTF_8:
+        return f"not {encodings[0]} (--encoding)"
+    return "not UTF-8 (say what it is by --encoding latin-1, or convert it by iconv)"
+
+
+def check_encoding(name: str) -> str:
+    """An --encoding that lines can be read in.
+
+    Raises:
+        UserError: Python does not know it, or a line's end is not one byte in it.
+    """
+    try:
+        plain = "a\n".encode(name) == b"a\n"
+    except (LookupError, UnicodeError):
+        raise UserError(f"--encoding {name!r} is none that Python knows") from None
+    if not plain:
+        raise UserError(
+            f"--encoding {name}: its lines do not end in one byte: convert the file first:"
+            f" iconv -f {name} -t utf-8 FILE"
+        )
+    return name
+
+
+def first_line(path: str | os.PathLike, encodings: Sequence[str] = UTF_8) -> str:
     """The first line that is not blank, "" where all are.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8.
+        UserError: it cannot be read, or is not text.
     """
     tally = Tally(os.fspath(path))
-    for _, text in text_lines(path, tally):
+    for _, text in text_lines(path, tally, None, encodings):
         if tally.rejected:
             break
         return text

@@ -3,12 +3,25 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.readers import sequences
 from recalign.data.readers.builders import ItemBuilder, LogBuilder
-from recalign.data.readers.columns import ITEM_ROLES
-from recalign.data.readers.sources import FORMATS, LogFiles, find_log, item_source, log_reader
+from recalign.data.readers.columns import ITEM_ROLES, listed
+from recalign.data.readers.file_sets import files_of
+from recalign.data.readers.sources import (
+    FORMATS,
+    LogFiles,
+    ReadOptions,
+    Source,
+    find_log,
+    item_source,
+    log_reader,
+    rows_of,
+)
 from recalign.data.readers.tally import (
     DEFAULT_MAX_BAD_FRACTION,
     FileReport,
@@ -29,38 +42,43 @@ def read_log(
     items_path: str | os.PathLike | None = None,
     columns: Mapping[str, str] | None = None,
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
-    review_texts: bool = False,
+    **options: Any,
 ) -> tuple[Interactions, ItemTable, ReadReport]:
     """Reads a raw log and what is known of its items.
 
     Args:
         format: one of `FORMATS`.
-        interactions_path: the log; plain or gzipped, local or gs://. For MovieLens the published
-            folder will do.
+        interactions_path: the log; plain or gzipped, local or gs://; a file, a folder of files or a
+            pattern of their names. For MovieLens the published folder will do.
         items_path: the items; for tables of another kind than the log its name must end in .csv,
             .tsv, .jsonl, .json or .parquet (and .gz). Without it items have no titles, except in
             tables whose title column is given in `columns`.
         columns: role (`columns.ROLES`) -> column, for tables; "" says that there is none. What is
-            not given is guessed from names; the report says what.
+            not given is guessed, from names and, for times, from values; the report says what.
         max_bad_fraction: the fraction of lines of a file that may be bad; they are left out,
             counted and sampled in the report.
-        review_texts: whether to read the users' reviews and their summaries, too.
+        options: fields of `ReadOptions`: encoding, forms of times and ratings, events, and how
+            IDs are joined.
 
     Raises:
         UserError: a file that cannot be read, columns that cannot be found, too many bad lines,
-            no interactions at all. One line with file, line and value.
+            no interactions at all, items that are all others than the log's. One line with file,
+            line and value.
     """
     check_fraction(max_bad_fraction)
-    files = find_log(format, interactions_path, items_path, columns or {})
-    reader = log_reader(files, review_texts)
+    files = find_log(format, interactions_path, items_path, columns or {}, ReadOptions(**options))
+    reader = log_reader(files)
     tally = reader.tally()
     builder = LogBuilder(tally, **reader.has)
     for _ in reader.feed(builder, tally):
         pass
+    reader.events.check(tally)
     log = builder.build()
     tally.check(max_bad_fraction)
-    items, report = read_items(files, reader.report(tally), set(log.item_ids), max_bad_fraction)
-    return log, items, report
+    counts = np.bincount(log.item, minlength=len(log.item_ids)).tolist()
+    wanted = dict(zip(log.item_ids, counts, strict=True))
+    items, both = read_items(files, reader.report(tally), wanted, max_bad_fraction)
+    return log, items, both
 
 
 def check_fraction(max_bad_fraction: float) -> None:
@@ -74,14 +92,14 @@ def check_fraction(max_bad_fraction: float) -> None:
 
 
 def read_items(
-    files: LogFiles, log_report: FileReport, wanted: set[str], max_bad_fraction: float
+    files: LogFiles, log_report: FileReport, wanted: Mapping[str, int], max_bad_fraction: float
 ) -> tuple[ItemTable, ReadReport]:
     """What is known of the items of a log that has been read.
 
     Args:
         files: the log's.
         log_report: of the log; it gets a note where nothing is known of the items.
-        wanted: the raw ids of the log's items.
+        wanted: the raw ids of the log's items, and the number of interactions of each.
         max_bad_fraction: as `read_log` takes it.
 
     Raises:
@@ -92,22 +110,49 @@ def read_items(
         report = dataclasses.replace(log_report, notes=(*log_report.notes, _UNTITLED))
         return ItemTable([], [], [], [], [], []), ReadReport(report, None)
     path = source.path if source else str(files.item_path)
-    tally = Tally(path, source.table.UNIT if source else "line")
-    builder = ItemBuilder(tally, wanted)
+    tally = Tally(path, source.table.unit if source else "line")
+    builder = ItemBuilder(tally, wanted, files.options.join_ids)
     found: dict[str, str] = {}
     guessed = False
+    unused: list[str] = []
     if source is None:
-        sequences.read_titles(path, builder, tally)
+        for file in files_of(path):
+            tally.file = file
+            sequences.read_titles(file, builder, tally, files.encodings)
     else:
-        if source.given.get("item", "") not in ("", *source.table.column_names(path)):
-            # The log's name of the item column need not be the items file's.
-            others = {role: name for role, name in source.given.items() if role != "item"}
-            source = dataclasses.replace(source, given=others)
-        found, guessed = source.columns(ITEM_ROLES, ("item",))
+        source, found, guessed = _item_columns(source)
+        unused = source.unused(found)
+        source.check_files(found)
         columns = [found.get(role) for role in ITEM_ROLES]
-        for number, values in source.table.rows(path, columns, tally):
+        for number, values in rows_of(source.table, source.files, columns, tally):
             builder.add(number, *values)
     tally.check(max_bad_fraction)
     items, notes = builder.build()
+    if unused:
+        notes = (*notes, f"not used: {', '.join(name[:40] for name in unused[:20])}")
     report = file_report(tally, columns=found, guessed=guessed, notes=notes)
     return items, ReadReport(log_report, report if files.item_path is not None else None)
+
+
+def _item_columns(source: Source) -> tuple[Source, dict[str, str], bool]:
+    """The columns of the items; a table of one's own has to have titles, or to be said to have
+    none.
+
+    Raises:
+        UserError: no column of IDs, or none of titles.
+    """
+    names = source.names()
+    if source.given.get("item", "") not in ("", *names):
+        # The log's name of the item column need not be the items file's.
+        others = {role: name for role, name in source.given.items() if role != "item"}
+        source = dataclasses.replace(source, given=others)
+    found, guessed = source.columns(ITEM_ROLES, ("item",))
+    if "title" in found or "title" in source.given or source.layout:
+        return source, found, guessed
+    free = [name for name in names if name not in found.values()]
+    if len(names) == 2 and len(free) == 1:
+        return source, {**found, "title": free[0]}, True
+    raise UserError(
+        f"{source.path}: no title column among {listed(names)}: name it with --title_column"
+        " (--title_column= if there is none)"
+    )

@@ -1,71 +1,137 @@
 """Which files hold a log, and which of their columns: known before a record of it is read."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any
 
-from recalign.data.readers import csv_files, json_lines, parquet_files, sequences, tsv_files
+from recalign.data.readers import sequences
 from recalign.data.readers.builders import InteractionCollector
-from recalign.data.readers.columns import LOG_ROLES, REVIEW_ROLES, ROLES, resolve_columns
+from recalign.data.readers.columns import (
+    EVENT,
+    LOG_ROLES,
+    REVIEW_ROLES,
+    ROLES,
+    resolve_columns,
+)
+from recalign.data.readers.delimited import Csv, Tsv
+from recalign.data.readers.events import Events, find_events
+from recalign.data.readers.file_sets import ending_of, files_of
+from recalign.data.readers.joining import check_repair
 from recalign.data.readers.layouts import LAYOUTS, Layout, published_log
-from recalign.data.readers.lines import Span
-from recalign.data.readers.tally import FileReport, Tally, file_report
+from recalign.data.readers.lines import UTF_8, Span, check_encoding
+from recalign.data.readers.moments import find_time
+from recalign.data.readers.objects import JSON
+from recalign.data.readers.parquet_files import Parquet
+from recalign.data.readers.tables import Table
+from recalign.data.readers.tally import WARNING, FileReport, Tally, file_report
+from recalign.data.readers.times import TimeFormat
+from recalign.data.readers.values import RatingFormat
 from recalign.errors import UserError
 
-
-class Table(Protocol):
-    """A module, or an object like one, that reads one kind of table."""
-
-    UNIT: str
-    OPEN: bool
-
-    def column_names(self, path: str) -> list[str]:
-        """The table's columns."""
-
-    def rows(
-        self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
-    ) -> Iterator[tuple[int, tuple]]:
-        """(number from 1, values of the named columns, None for None) of every good record."""
-
-
-TABLES: dict[str, Table] = {
-    "csv": csv_files,
-    "tsv": tsv_files,
-    "jsonl": json_lines,
-    "parquet": parquet_files,
-}
+TABLES: dict[str, Table] = {"csv": Csv(), "tsv": Tsv(), "jsonl": JSON, "parquet": Parquet()}
 
 FORMATS = ("sequences", *TABLES, *LAYOUTS)
 
-_ENDINGS: dict[str, Table] = {
-    ".csv": csv_files,
-    ".tsv": tsv_files,
-    ".jsonl": json_lines,
-    ".json": json_lines,
-    ".parquet": parquet_files,
+ENDINGS = {
+    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".inter": "tsv", ".item": "tsv"},
+    **{".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"},
+    **{".parquet": "parquet", ".pq": "parquet"},
 }
+"""How a file's name ends -> its format."""
+
+_LOOKED_AT = 1_000
+"""Records whose values tell what a column holds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How a log is read, beside its columns.
+
+    Attributes:
+        encoding: of its files of text; "" for UTF-8.
+        time_format: how its times are written, as `datetime.strptime` takes it; "" to find out.
+        events: the kinds of events that count; all where there are none.
+        no_rating: values of the rating that stand for none.
+        negative_ratings: whether ratings below 0 are ratings.
+        join_ids: how IDs of the log and of the items are made alike (`joining.REPAIRS`).
+        review_texts: whether the users' reviews and their summaries are read, too.
+    """
+
+    encoding: str = ""
+    time_format: str = ""
+    events: Sequence[str] = ()
+    no_rating: Sequence[str] = ()
+    negative_ratings: bool = False
+    join_ids: str = ""
+    review_texts: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A table to read: what reads it, and role -> column as its layout has them and as they were
-    given, which counts more."""
+    given, which counts more.
+
+    Attributes:
+        path: as it was given; a folder or a pattern stands for several files.
+        files: the files, of the same columns.
+        preferred: role -> the column that is guessed first.
+    """
 
     table: Table
     path: str
+    files: Sequence[str]
     layout: Mapping[str, str]
     given: Mapping[str, str]
+    preferred: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """The columns of the first file."""
+        return self.table.column_names(self.files[0])
 
     def columns(self, roles: Sequence[str], required: Sequence[str]) -> tuple[dict[str, str], bool]:
         """Role -> column, and whether any was guessed; none is where there is a layout."""
-        names = self.table.column_names(self.path)
+        names = self.names()
         if not self.layout:
-            return resolve_columns(roles, required, names, self.given, self.path)
-        if self.table.OPEN:
+            return resolve_columns(
+                roles, required, names, self.given, self.files[0], self.preferred
+            )
+        if self.table.is_open:
             names = [*names, *(self.layout[role] for role in self.layout if role not in required)]
         told = {**dict.fromkeys(roles, ""), **self.layout, **self.given}
-        return resolve_columns(roles, required, names, told, self.path)
+        return resolve_columns(roles, required, names, told, self.files[0])
+
+    def unused(self, columns: Mapping[str, str]) -> list[str]:
+        """The columns of a table of one's own that play no role."""
+        used = set(columns.values())
+        return [] if self.layout else [n for n in self.names() if n.strip() and n not in used]
+
+    def check_files(self, columns: Mapping[str, str]) -> None:
+        """Refuses files of different columns.
+
+        Raises:
+            UserError: a column of the first file is missing in another.
+        """
+        for file in () if self.table.is_open else self.files[1:]:
+            missing = set(columns.values()).difference(self.table.column_names(file))
+            if missing:
+                raise UserError(f"{file}: no column {min(missing)!r}, which {self.files[0]} has")
+
+    def sample(self, names: Sequence[str], most: int = _LOOKED_AT) -> dict[str, list]:
+        """The first values of some columns."""
+        tally = Tally(self.files[0])
+        rows = [v for _, v in itertools.islice(self.table.rows(self.files[0], names, tally), most)]
+        return {name: [values[place] for values in rows] for place, name in enumerate(names)}
+
+
+def rows_of(
+    table: Table, files: Sequence[str], names: Sequence[str | None], tally: Tally
+) -> Iterator[tuple[int, tuple]]:
+    """The records of several files, one after the other; the numbers are each file's own."""
+    for file in files:
+        tally.file = file
+        yield from table.rows(file, names, tally)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +140,10 @@ class LogFiles:
 
     Attributes:
         format: one of `FORMATS`.
-        log_path, item_path: the files.
+        log_path, item_path: as they were given.
         layout: of a published log.
         given: role -> column, as the user named them.
+        options: how they are read.
     """
 
     format: str
@@ -84,61 +151,104 @@ class LogFiles:
     item_path: str | None
     layout: Layout | None
     given: Mapping[str, str]
+    options: ReadOptions
 
     @property
     def log_table(self) -> Table | None:
         """What reads the log; None for sequences, which are no table."""
-        if self.layout is not None:
-            return self.layout.log_table
-        return TABLES.get(self.format)
+        table = self.layout.log_table if self.layout else TABLES.get(self.format)
+        return None if table is None else self.encoded(table)
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """What the lines of a file of text are tried in."""
+        return (self.options.encoding,) if self.options.encoding else UTF_8
+
+    def encoded(self, table: Table) -> Table:
+        """What reads a table in the encoding that was given."""
+        if not self.options.encoding:
+            return table
+        return dataclasses.replace(table, encodings=self.encodings)
 
 
 @dataclasses.dataclass(frozen=True)
 class LogReader:
-    """Reads a log, whole or a span of it, into whatever collects its interactions.
+    """Reads a log, whole or a span of a file of it, into whatever collects its interactions.
 
     Attributes:
-        path: the file.
-        table: what reads it; None for sequences.
+        path: as it was given.
+        files: the files.
+        table: what reads them; None for sequences.
         columns: role -> column, of the roles that the log has.
         guessed: whether a column was guessed from its name.
+        time, rating: how they are read; None where the log has none.
+        events: which lines count.
+        unused: columns without a role.
+        encodings: of sequences.
     """
 
     path: str
+    files: Sequence[str]
     table: Table | None
     columns: Mapping[str, str]
     guessed: bool
+    time: TimeFormat | None
+    rating: RatingFormat | None
+    events: Events
+    unused: Sequence[str]
+    encodings: tuple[str, ...] = UTF_8
 
     @property
-    def has(self) -> dict[str, bool]:
+    def has(self) -> dict[str, Any]:
         """The columns that the log has, as `InteractionCollector` takes them."""
-        return {f"has_{role}": role in self.columns for role in ("time", "rating", *REVIEW_ROLES)}
+        texts = {f"has_{role}": role in self.columns for role in REVIEW_ROLES}
+        return {"time": self.time, "rating": self.rating, **texts}
 
     def tally(self) -> Tally:
-        """A tally of the file, at nothing."""
-        return Tally(self.path, self.table.UNIT if self.table else "line")
+        """A tally of the log, at nothing."""
+        return Tally(self.path, self.table.unit if self.table else "line")
 
     def feed(
-        self, collector: InteractionCollector, tally: Tally, span: Span | None = None
+        self,
+        collector: InteractionCollector,
+        tally: Tally,
+        file: str | None = None,
+        span: Span | None = None,
     ) -> Iterator[int]:
-        """Adds the interactions; yields the number of each line once it is added."""
-        if self.table is None:
-            yield from sequences.read_sequences(self.path, collector, tally, span)
-            return
-        columns = [self.columns.get(role) for role in (*LOG_ROLES, *REVIEW_ROLES)]
-        for number, values in self.table.rows(self.path, columns, tally, span):
-            collector.add(number, *values)
-            yield number
+        """Adds the interactions of all files, or of one or a span of it; yields the number of each
+        line once it is added."""
+        for each in self.files if file is None else (file,):
+            tally.file = each
+            if self.table is None:
+                yield from sequences.read_sequences(each, collector, tally, span, self.encodings)
+                continue
+            roles = (*LOG_ROLES, *REVIEW_ROLES, EVENT)
+            columns = [self.columns.get(role) for role in roles]
+            for number, (*values, event) in self.table.rows(each, columns, tally, span):
+                if EVENT not in self.columns or self.events.counts(event, tally):
+                    collector.add(number, *values)
+                    yield number
 
     def report(self, tally: Tally) -> FileReport:
-        """What reading the whole file gave."""
-        notes = ["no time column: the order of the file is taken for it"]
+        """What reading the whole log gave."""
+        notes = self.events.notes(tally, self.columns.get(EVENT, ""))
+        unused = f"not used: {', '.join(name[:40] for name in self.unused[:20])}"
+        if self.table is not None and "time" not in self.columns:
+            way = f" ({unused}; name it with --time_column)" if self.unused else ""
+            notes.append(f"{WARNING}no time column: the order of the file is taken for it{way}")
+        elif self.unused:
+            notes.append(unused)
+        if len(self.files) > 1:
+            notes.append(f"{len(self.files):,} files")
         return file_report(
-            tally,
-            columns=dict(self.columns),
-            guessed=self.guessed,
-            notes=() if self.table is None or "time" in self.columns else tuple(notes),
+            tally, columns=dict(self.columns), guessed=self.guessed, notes=tuple(notes)
         )
+
+
+def format_of(path: str | os.PathLike) -> str | None:
+    """The format that the name of a file, or of the files of a folder or pattern, tells."""
+    found = {ENDINGS.get(ending_of(file), "") for file in files_of(path, ENDINGS)}
+    return found.pop() or None if len(found) == 1 else None
 
 
 def find_log(
@@ -146,11 +256,12 @@ def find_log(
     interactions_path: str | os.PathLike,
     items_path: str | os.PathLike | None,
     columns: Mapping[str, str],
+    options: ReadOptions,
 ) -> LogFiles:
     """The files of a log.
 
     Raises:
-        UserError: an unknown format or role, or a published folder that lacks its file.
+        UserError: an unknown format, role or option, or a published folder that lacks its file.
     """
     if format not in FORMATS:
         raise UserError(f"--format {format!r} is none of {', '.join(FORMATS)}")
@@ -159,34 +270,66 @@ def find_log(
             raise UserError(f"no role {role!r} for a column: the roles are {', '.join(ROLES)}")
     if columns and format == "sequences":
         raise UserError("--format sequences has no columns to name")
+    if options.encoding:
+        check_encoding(options.encoding)
+    check_repair(options.join_ids)
     log_path = os.fspath(interactions_path)
     item_path = None if items_path is None else os.fspath(items_path)
     layout = None
     if format in LAYOUTS:
         layout, log_path, item_path = published_log(format, log_path, item_path)
-    return LogFiles(format, log_path, item_path, layout, columns)
+    return LogFiles(format, log_path, item_path, layout, columns, options)
 
 
-def log_reader(files: LogFiles, review_texts: bool) -> LogReader:
+def log_reader(files: LogFiles) -> LogReader:
     """What reads the log, once its columns are found.
 
     Raises:
-        UserError: columns that cannot be found, or review texts asked for that are not there.
+        UserError: columns that cannot be found, times that can be read in two ways, or review
+            texts or events asked for that are not there.
     """
-    table = files.log_table
-    found: dict[str, str] = {}
-    guessed = False
-    if table is not None:
-        layout = files.layout.log_columns if files.layout else {}
-        roles = (*LOG_ROLES, *REVIEW_ROLES) if review_texts else LOG_ROLES
-        source = Source(table, files.log_path, layout, files.given)
-        found, guessed = source.columns(roles, ("user", "item"))
-    if review_texts and "review" not in found:
+    table, options = files.log_table, files.options
+    if table is None:
+        if options.events or options.review_texts or options.time_format or options.no_rating:
+            raise UserError("--format sequences has users and items alone: no events, times, texts")
+        paths = files_of(files.log_path)
+        return LogReader(
+            files.log_path, paths, None, {}, False, None, None, Events(), (), files.encodings
+        )
+    endings = {
+        ending for ending, format in ENDINGS.items() if TABLES[format] is TABLES.get(files.format)
+    }
+    source = Source(
+        table,
+        files.log_path,
+        files_of(files.log_path, endings),
+        files.layout.log_columns if files.layout else {},
+        files.given,
+    )
+    roles = (*LOG_ROLES, *REVIEW_ROLES) if options.review_texts else LOG_ROLES
+    found, guessed = source.columns(roles, ("user", "item"))
+    if options.review_texts and "review" not in found:
         raise UserError(
             f"{files.log_path}: --review_texts: no column of review texts: name it with"
             " --review_column, or leave the flag out"
         )
-    return LogReader(files.log_path, table, found, guessed)
+    found, events = find_events(source, found, options.events)
+    found, time, by_values = find_time(source, found, options.time_format)
+    if options.no_rating and "rating" not in found:
+        raise UserError(f"{files.log_path}: --no_rating: no rating column: name it")
+    source.check_files(found)
+    rating = RatingFormat(frozenset(options.no_rating), options.negative_ratings)
+    return LogReader(
+        files.log_path,
+        source.files,
+        table,
+        found,
+        guessed or by_values,
+        time,
+        rating if "rating" in found else None,
+        events,
+        source.unused(found),
+    )
 
 
 def item_source(files: LogFiles, log_columns: Mapping[str, str]) -> Source | None:
@@ -194,16 +337,16 @@ def item_source(files: LogFiles, log_columns: Mapping[str, str]) -> Source | Non
     if files.log_table is None:
         return None
     if files.layout is not None and files.item_path is not None:
-        layout = files.layout
-        return Source(layout.item_table, files.item_path, layout.item_columns, files.given)
+        table = files.encoded(files.layout.item_table)
+        paths = files_of(files.item_path)
+        return Source(table, files.item_path, paths, files.layout.item_columns, files.given)
     if files.item_path is not None:
-        ending = os.path.splitext(files.item_path.removesuffix(".gz"))[1].lower()
-        return Source(
-            _ENDINGS.get(ending) or TABLES[files.format], files.item_path, {}, files.given
-        )
+        table = files.encoded(TABLES[format_of(files.item_path) or files.format])
+        paths = files_of(files.item_path, ENDINGS)
+        return Source(table, files.item_path, paths, {}, files.given, {"item": log_columns["item"]})
     if files.given.get("title"):
         # The log's own records hold the titles; no other text of them is taken for the item's.
         nothing = dict.fromkeys(set(ROLES) - set(LOG_ROLES), "")
         of_item = {**nothing, **files.given, "item": log_columns["item"]}
-        return Source(files.log_table, files.log_path, {}, of_item)
+        return Source(files.log_table, files.log_path, files_of(files.log_path), {}, of_item)
     return None

@@ -7,6 +7,9 @@ from recalign.errors import UserError
 
 DEFAULT_MAX_BAD_FRACTION = 0.001
 
+WARNING = "warning: "
+"""Begins a note on what may make the results wrong."""
+
 MOST_SAMPLES = 5
 _SHOWN = 80
 
@@ -22,29 +25,35 @@ class Tally:
     """Counts the good and the bad lines of one file.
 
     Attributes:
-        path: the file.
+        path: the file, or the pattern or folder of several.
         unit: what is counted, "line" or "row".
+        file: of several files the one that is read now.
         accepted, rejected: how many so far.
         samples: the first bad ones, each a text with file, line, reason and value.
+        events: kind -> how many lines were of it, where the log tells.
         hopeless: so many bad lines, and most of all, end the run before the file's end.
     """
 
     path: str
     unit: str = "line"
+    file: str = ""
     accepted: int = 0
     rejected: int = 0
     samples: list[str] = dataclasses.field(default_factory=list)
+    events: dict[str, int] = dataclasses.field(default_factory=dict)
     hopeless: int = 10_000
 
-    def reject(self, line: int, reason: str, value: object, lines: int = 1) -> None:
-        """Notes a bad line (or several that belong to one record).
+    def reject(self, line: int, reason: str, value: object, lines: int = 1, file: str = "") -> None:
+        """Notes a bad line (or several that belong to one record) of `file`, by default the one
+        that is read now.
 
         Raises:
             UserError: most of a long file is bad; there is no point in reading on.
         """
         self.rejected += lines
         if len(self.samples) < MOST_SAMPLES:
-            self.samples.append(f"{self.path}, {self.unit} {line}: {reason}: {shown(value)}")
+            place = file or self.file or self.path
+            self.samples.append(f"{place}, {self.unit} {line}: {reason}: {shown(value)}")
         if self.rejected >= self.hopeless and self.rejected > self.accepted:
             raise UserError(
                 f"{self.samples[0]} ({self.rejected:,} of the first"
@@ -86,8 +95,8 @@ class FileReport:
     guessed: bool
     notes: tuple[str, ...]
 
-    def lines(self) -> list[str]:
-        """The report as text."""
+    def lines(self, samples: bool = True) -> list[str]:
+        """The report as text, with the first bad lines themselves or without."""
         lines = []
         if self.columns:
             how = "columns, guessed from their names" if self.guessed else "columns"
@@ -98,8 +107,11 @@ class FileReport:
                 f"{self.path}: {self.rejected:,} bad lines left out of"
                 f" {self.accepted + self.rejected:,}"
             )
-            lines.extend(f"  {sample}" for sample in self.samples)
-        lines.extend(f"{self.path}: {note}" for note in self.notes)
+            if samples:
+                lines.extend(f"  {sample}" for sample in self.samples)
+        for note in self.notes:
+            text = note.removeprefix(WARNING)
+            lines.append(f"{WARNING if text != note else ''}{self.path}: {text}")
         return lines
 
     def source(self) -> dict[str, object]:
@@ -118,9 +130,10 @@ class ReadReport:
     interactions: FileReport
     items: FileReport | None
 
-    def lines(self) -> list[str]:
-        """The report as text, for a person."""
-        return self.interactions.lines() + (self.items.lines() if self.items else [])
+    def lines(self, samples: bool = True) -> list[str]:
+        """The report as text, for a person; what the dataset keeps of it is without samples."""
+        files = [file for file in (self.interactions, self.items) if file]
+        return [line for file in files for line in file.lines(samples)]
 
     def sources(self) -> list[dict[str, object]]:
         """What `dataset.json` keeps of the files."""

@@ -1,7 +1,9 @@
-"""Single values of a log: ids, times and ratings, checked; and texts of items, as they come."""
+"""Single values of a log: ids and ratings, checked; and texts of items, as they come."""
 
 import ast
-import datetime
+import dataclasses
+import html
+import json
 import math
 import re
 
@@ -10,6 +12,20 @@ from recalign.data.text import as_price, clean_text, shorten
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_VALUE = frozenset({"", "none", "null", "nan", "n/a", "-", "—", "(no genres listed)"})
 _LONGEST_PRICE = 40
+
+_OPINIONS = {
+    **dict.fromkeys(("true", "yes", "y", "like", "liked", "recommended", "t"), 1.0),
+    **dict.fromkeys(("false", "no", "n", "dislike", "disliked", "not recommended", "f"), 0.0),
+}
+# "4", "4,5", "4/5", "4 stars", "80%"
+_RATING = re.compile(r"([-+]?\d+(?:[.,]\d+)?)\s*(?:/\s*\d+|out of \d+|stars?|%)?")
+
+# numpy's way to write a list of texts; pandas writes it into CSV.
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_NUMPY_LIST = re.compile(rf"\[\s*{_QUOTED}(?:\s+{_QUOTED})+\s*\]")
+_NUMPY_TEXT = re.compile(_QUOTED)
+_NAMES = ("name", "title", "label", "value")
+"""The key of what an object in a list is called, as in [{'id': 28, 'name': 'Action'}]."""
 
 
 def parse_id(value: object) -> str:
@@ -27,53 +43,64 @@ def parse_id(value: object) -> str:
         raise ValueError("an empty id")
     if _SURROGATE.search(text):
         raise ValueError("an id with half a surrogate pair")
+    if "\n" in text or "\r" in text:
+        raise ValueError("an id with a line break (is a quote missing before it?)")
     return text
 
 
-def parse_time(value: object) -> float:
-    """A time as a number: a number itself, or ISO 8601 as seconds since 1970 (UTC if unsaid).
+@dataclasses.dataclass(frozen=True)
+class RatingFormat:
+    """How the ratings of a column are read.
 
-    Raises:
-        ValueError: absent, negative, not finite, or no time.
+    Attributes:
+        absent: values that stand for none, as text; where there is any, an empty one does too.
+        negative: whether the scale goes below 0.
     """
-    if isinstance(value, datetime.datetime):
-        return _seconds(value)
-    if isinstance(value, datetime.date):
-        return _seconds(datetime.datetime(value.year, value.month, value.day))
+
+    absent: frozenset[str] = frozenset()
+    negative: bool = False
+
+    def stars(self, value: object) -> float:
+        """A rating: a finite number, NaN where there is none; yes is 1 and no is 0.
+
+        Raises:
+            ValueError: anything else.
+        """
+        if isinstance(value, bool):
+            return float(value)
+        rating = math.nan
+        if not isinstance(value, list | dict):
+            try:
+                rating = float(value)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                text = "" if value is None else str(value).strip().lower()
+                if text in _OPINIONS:
+                    return _OPINIONS[text]
+                if match := _RATING.fullmatch(text):
+                    rating = float(match[1].replace(",", "."))
+        if self.absent and self._is_absent(value, rating):
+            return math.nan
+        if math.isnan(rating):
+            raise ValueError(
+                "no rating (a number is needed; --no_rating says what stands for none)"
+            )
+        if not math.isfinite(rating) or (rating < 0 and not self.negative):
+            raise ValueError(
+                "no rating (0 or more is needed; what stands for none: --no_rating; on a scale with"
+                " negative numbers give --like_threshold)"
+            )
+        return rating
+
+    def _is_absent(self, value: object, rating: float) -> bool:
+        text = "" if value is None or value != value else str(value).strip()
+        return not text or text in self.absent or (rating, True) in map(_as_number, self.absent)
+
+
+def _as_number(text: str) -> tuple[float, bool]:
     try:
-        time = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        try:
-            return _seconds(datetime.datetime.fromisoformat(str(value).strip()))
-        except ValueError:
-            raise ValueError("no time (a number or ISO 8601 is needed)") from None
-    if not math.isfinite(time) or time < 0 or isinstance(value, bool):
-        raise ValueError("no time (0 or more and finite is needed)")
-    return time
-
-
-def _seconds(moment: datetime.datetime) -> float:
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    seconds = moment.timestamp()
-    if seconds < 0:
-        raise ValueError("a time before 1970")
-    return seconds
-
-
-def parse_rating(value: object) -> float:
-    """A rating: a finite number, not negative.
-
-    Raises:
-        ValueError: anything else.
-    """
-    try:
-        rating = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ValueError("no rating (a number is needed)") from None
-    if not math.isfinite(rating) or rating < 0 or isinstance(value, bool):
-        raise ValueError("no rating (0 or more and finite is needed)")
-    return rating
+        return float(text), True
+    except ValueError:
+        return 0.0, False
 
 
 def item_text(value: object) -> str:
@@ -81,13 +108,49 @@ def item_text(value: object) -> str:
 
     >>> item_text(["A doll.", "", "For ages 3+."]), item_text(None), item_text("None")
     ('A doll. For ages 3+.', '', '')
+    >>> item_text("['Great pot', 'Holds 1 l']"), item_text("[]"), item_text("[REC]")
+    ('Great pot Holds 1 l', '', '[REC]')
     """
+    if isinstance(value, str):
+        value = written_list(value)
     if isinstance(value, list | tuple):
         return " ".join(filter(None, map(item_text, value)))
-    if value is None or isinstance(value, dict | bool) or value != value:
+    if isinstance(value, dict):
+        named = [value[key] for key in _NAMES if key in value]
+        return item_text(named[0]) if named else ""
+    if value is None or isinstance(value, bool) or value != value:
         return ""
     text = str(value)
     return "" if len(text) < 20 and text.strip().lower() in _NO_VALUE else text
+
+
+def written_list(text: str, numbers: bool = False) -> object:
+    """The list that a text writes out as Python, JSON or numpy do; the text where it writes none.
+
+    A list of numbers alone stays text unless `numbers`: `[1408]` is a film.
+
+    >>> written_list("['Action', 'War']"), written_list('["a", null]'), written_list("['a' 'b']")
+    (['Action', 'War'], ['a', None], ['a', 'b'])
+    """
+    bare = text.strip()
+    if len(bare) < 2 or (bare[0], bare[-1]) not in (("[", "]"), ("(", ")"), ("{", "}")):
+        return text
+    if _NUMPY_LIST.fullmatch(bare):
+        return [ast.literal_eval(part) for part in _NUMPY_TEXT.findall(bare)]
+    for read in (ast.literal_eval, json.loads):
+        try:
+            found = read(bare)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, set | frozenset):
+            found = sorted(found, key=str)
+        if isinstance(found, dict) and not any(key in found for key in _NAMES):
+            return text
+        if isinstance(found, dict | list | tuple) and (
+            not found or numbers or not all(isinstance(part, int | float) for part in found)
+        ):
+            return found
+    return text
 
 
 def review_text(value: object, maximum: int) -> str:
@@ -111,7 +174,7 @@ def item_categories(value: object) -> list[str]:
     """Categories from general to special.
 
     Amazon 2014 gives a list of such lists, of which the first is the product's main place; tables
-    give one text, separated by `|`, or a list written out.
+    give one text, separated by `|`, ` > `, `>>` or `;`, or a list written out.
 
     >>> item_categories([["Toys & Games", "Dolls"], ["Gifts"]])
     ['Toys & Games', 'Dolls']
@@ -119,13 +182,11 @@ def item_categories(value: object) -> list[str]:
     ['Adventure', 'Children']
     """
     if isinstance(value, str):
-        written_out = value.strip()
-        if written_out.startswith("[") and written_out.endswith("]"):
-            try:
-                return item_categories(ast.literal_eval(written_out))
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                return [value]
-        return list(filter(None, (item_text(part.strip()) for part in value.split("|"))))
+        listed = written_list(value, numbers=True)
+        if isinstance(listed, str):
+            parts = re.split(r"\||>>|\s>\s|;", html.unescape(listed))
+            return list(filter(None, (item_text(part.strip()) for part in parts)))
+        value = listed
     if isinstance(value, list | tuple):
         if value and isinstance(value[0], list | tuple):
             return item_categories(value[0])

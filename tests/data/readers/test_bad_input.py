@@ -91,7 +91,8 @@ LOGS = {
     ),
     "tsv with too few fields": ("tsv", "f.tsv", "user\titem\nu\n", "line 2: 1 fields instead of 2"),
     "not JSON": ("jsonl", "f.jsonl", '{"user": "u", "item": "i"}\n{"user"\n', "line 2: not JSON"),
-    "JSON in one piece": ("jsonl", "f.json", '[{"user": 1, "item": 2}]', "not a JSON object"),
+    "JSON in one piece, cut": ("jsonl", "f.json", '[{"user": 1, "item": 2}', "not JSON"),
+    "JSON of numbers in one piece": ("jsonl", "f.json", "[1, 2]", "not a JSON object"),
     "a JSON number": ("jsonl", "f.jsonl", '{"user": 1, "item": 2}\n7\n', "not a JSON object: '7'"),
     "deep JSON": (
         "jsonl",

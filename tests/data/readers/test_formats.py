@@ -43,7 +43,9 @@ def test_sequences(write, ending):
         "c": "",
     }
     assert (report.interactions.accepted, report.items.accepted) == (3, 4)
-    assert report.items.notes == ("1 of the log's 4 items are not in it",)
+    assert report.items.notes == (
+        "warning: 1 of the log's 4 items are not in it (25.0 %, with 20.0 % of the interactions)",
+    )
 
 
 def test_csv_with_guessed_columns(write):
@@ -78,7 +80,8 @@ def test_csv_with_semicolons_and_lines_inside_quotes(write):
     )
     assert interactions(log) == [("u", "a", None, None), ("v", "b", None, None)]
     assert report.interactions.notes == (
-        "no time column: the order of the file is taken for it",
+        "warning: no time column: the order of the file is taken for it (not used: note; name it"
+        " with --time_column)",
         "no items file: items are named by their raw ids; give --items",
     )
 
@@ -180,7 +183,9 @@ def test_amazon_2014(write):
     assert items.brands == ["Mattel", ""]
     assert items.categories == [["Toys & Games", "Dolls"], ["Toys & Games"]]
     assert items.descriptions[0] == "It's “big”.\n\tReally."
-    assert report.items.notes == ("1 of the log's 3 items are not in it",)
+    assert report.items.notes == (
+        "warning: 1 of the log's 3 items are not in it (33.3 %, with 33.3 % of the interactions)",
+    )
 
 
 def test_amazon_2018(write):

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.data.readers import csv_files, json_lines, parquet_files, tsv_files
+from recalign.data.readers.delimited import Csv, Tsv
 from recalign.data.readers.lines import Span, raw_lines
+from recalign.data.readers.objects import JSON
+from recalign.data.readers.parquet_files import Parquet
 from recalign.data.readers.tally import Tally
 
 
@@ -29,11 +31,11 @@ def test_any_cut_gives_the_lines_of_the_whole(tmp_path_factory, content, cuts):
     assert parts == whole
 
 
-@pytest.mark.parametrize("table", [csv_files, tsv_files, json_lines])
+@pytest.mark.parametrize("table", [Csv(), Tsv(), JSON])
 def test_only_the_first_part_of_a_table_has_the_header(write, table):
-    separator = "," if table is csv_files else "\t"
+    separator = "," if table == Csv() else "\t"
     lines = [f"user{separator}item", f"u{separator}a", f"v{separator}b"]
-    if table is json_lines:
+    if table is JSON:
         lines = ['{"user": "u", "item": "a"}', '{"user": "v", "item": "b"}']
     text = "\n".join(lines)
     path = write("table", text)
@@ -47,7 +49,7 @@ def test_only_the_first_part_of_a_table_has_the_header(write, table):
 def test_row_groups_are_the_parts_of_a_parquet_file(tmp_path):
     path = str(tmp_path / "log.parquet")
     pq.write_table(pa.table({"user": list("abcde")}), path, row_group_size=2)
-    spans = parquet_files.spans(path)
+    spans = Parquet().spans(path)
     assert spans == [Span(0, 1, 1), Span(1, 2, 3), Span(2, 3, 5)]
-    rows = [list(parquet_files.rows(path, ["user"], Tally(path), span)) for span in spans]
+    rows = [list(Parquet().rows(path, ["user"], Tally(path), span)) for span in spans]
     assert rows == [[(1, ("a",)), (2, ("b",))], [(3, ("c",)), (4, ("d",))], [(5, ("e",))]]

@@ -1,0 +1,145 @@
+"""What the ratings of a log are like, and what counts as a like."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float32
+
+from recalign.data.readers.tally import WARNING
+
+LIKE_THRESHOLD = 3.0
+"""A rating above it is a like (the paper, section 3.1.1), on a scale from 1 to 5."""
+
+_HALF = 0.5
+"""The threshold of ratings that are 0 or 1."""
+
+_SCALE = 5.0
+"""The end of the scale that the threshold is of."""
+
+_MANY_ZEROS = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class RatingSummary:
+    """The ratings of what was kept of a log.
+
+    Attributes:
+        number, missing: interactions with a rating, and without.
+        minimum, maximum: of the ratings; 0 where there is none.
+        zeros: ratings of 0.
+        likes: ratings above the threshold.
+        whole: whether all are whole numbers.
+        threshold: the rating above which an item is liked.
+    """
+
+    number: int
+    missing: int
+    minimum: float
+    maximum: float
+    zeros: int
+    likes: int
+    whole: bool
+    threshold: float
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the ratings say anything: they are not all the same."""
+        return self.number > 0 and self.minimum < self.maximum
+
+    def info(self) -> dict:
+        """What `dataset.json` holds of it."""
+        return dataclasses.asdict(self)
+
+    def notes(self) -> list[str]:
+        """What a person is told."""
+        if not self.number:
+            return [f"{WARNING}no interaction has a rating: there are no rating tasks"]
+        if not self.is_usable:
+            return [f"{WARNING}every rating is {self.minimum:g}: there are no rating tasks"]
+        likes = self.likes / self.number
+        missing = f", {self.missing:,} interactions have none" if self.missing else ""
+        notes = [
+            f"ratings from {self.minimum:g} to {self.maximum:g}{missing}:"
+            f" {100 * likes:.1f} % are likes (above {self.threshold:g}; --like_threshold)"
+        ]
+        if self.likes in (0, self.number):
+            which = "none" if not self.likes else "every one"
+            notes.append(
+                f"{WARNING}{which} of the ratings is above {self.threshold:g}: a rating task has"
+                " one answer: give another --like_threshold"
+            )
+        elif self.threshold == LIKE_THRESHOLD and self.maximum > _SCALE:
+            notes.append(
+                f"{WARNING}the threshold of {self.threshold:g} is of a scale from 1 to 5, and these"
+                f" ratings go to {self.maximum:g}: give a --like_threshold"
+            )
+        if self.minimum == 0 and self.whole and self.maximum > 1:
+            share = self.zeros / self.number
+            if share >= _MANY_ZEROS:
+                notes.append(
+                    f"{WARNING}{100 * share:.1f} % of the ratings are 0, which makes dislikes of"
+                    " them: if 0 stands for no rating, give --no_rating 0"
+                )
+        return notes
+
+
+Counts = tuple[int, int, float, float, int, int, int, int]
+"""Of some ratings: number, missing, minimum, maximum, zeros, whole ones, those above 0.5 and those
+above the threshold; to be added up."""
+
+NO_COUNTS: Counts = (0, 0, math.inf, -math.inf, 0, 0, 0, 0)
+
+
+def count_ratings(ratings: Float32[np.ndarray, " n"], threshold: float | None) -> Counts:
+    """The counts of ratings, NaN where there is none."""
+    there = ratings[~np.isnan(ratings)]
+    return (
+        len(there),
+        len(ratings) - len(there),
+        float(there.min(initial=np.inf)),
+        float(there.max(initial=-np.inf)),
+        int((there == 0).sum()),
+        int((there == np.floor(there)).sum()),
+        int((there > _HALF).sum()),
+        int((there > (LIKE_THRESHOLD if threshold is None else threshold)).sum()),
+    )
+
+
+def add_counts(parts: Iterable[Counts]) -> Counts:
+    """The counts of all parts together."""
+    total = NO_COUNTS
+    for part in parts:
+        added = [one + other for one, other in zip(total, part, strict=True)]
+        added[2:4] = [min(total[2], part[2]), max(total[3], part[3])]
+        total = tuple(added)  # type: ignore[assignment]
+    return total
+
+
+def summary(counts: Counts, threshold: float | None) -> RatingSummary:
+    """What the counts say.
+
+    The threshold is the one that is given, 0.5 where all ratings are 0 or 1, else the paper's.
+    """
+    number, missing, minimum, maximum, zeros, whole, above_half, above = counts
+    is_binary = number == whole and minimum == 0 and maximum == 1
+    if threshold is None:
+        threshold, above = (_HALF, above_half) if is_binary else (LIKE_THRESHOLD, above)
+    return RatingSummary(
+        number,
+        missing,
+        minimum if number else 0.0,
+        maximum if number else 0.0,
+        zeros,
+        above,
+        number == whole,
+        threshold,
+    )
+
+
+def rating_summary(
+    ratings: Float32[np.ndarray, " n"] | None, threshold: float | None
+) -> RatingSummary | None:
+    """The summary of ratings, NaN where there is none; None for a log without."""
+    return None if ratings is None else summary(count_ratings(ratings, threshold), threshold)

@@ -1,0 +1,233 @@
+"""Tables of text, a record a line: CSV, TSV, RecBole's files, and published ones without a header.
+
+Two ways with quotes. CSV's: a field in quotes may hold anything, and a quote elsewhere is a fault.
+TSV's: a quote stands for itself, but a field that is wholly in quotes loses them, and such a field
+may go over several lines.
+"""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+
+from recalign.data.readers.lines import MAXIMUM_LINE, Span, first_line, text_lines
+from recalign.data.readers.tables import Table
+from recalign.data.readers.tally import Tally
+from recalign.errors import UserError
+
+_LONGEST_RECORD = 1_000
+"""Lines. A quote that is never closed would otherwise swallow the rest of the file in silence."""
+
+_SEPARATORS = (",", ";", "\t", "|")
+_SPACES = " "
+"""Stands for any number of spaces and tabs between two fields."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Csv(Table):
+    """A header, then fields between commas, or whatever the header has between its own."""
+
+    may_quote = True
+
+    def column_names(self, path: str) -> list[str]:
+        """The names in the header; MovieLens' has empty ones at its end."""
+        return self._header(path)[0]
+
+    def _header(self, path: str) -> tuple[list[str], str]:
+        """The names, and the separator that gives the most of them."""
+        header = first_line(path, self.encodings)
+        found: list[tuple[list[str], str]] = []
+        for separator in _SEPARATORS:
+            try:
+                names = next(csv.reader([header], delimiter=separator, strict=True), [])
+            except csv.Error as error:
+                fault = error
+            else:
+                found.append((names, separator))
+        if not found:
+            raise UserError(f"{path}, line 1: the header is not CSV ({fault})") from fault
+        return max(found, key=lambda names_and_separator: len(names_and_separator[0]))
+
+    def rows(
+        self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
+    ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
+        """(line number, values of the named columns, None for None) of every good record.
+
+        A record that lacks a named column, or has more fields than the header, is a bad line. Only
+        a file without quotes has spans: a quoted field may go over several lines.
+
+        Raises:
+            UserError: a quote that is opened and not closed.
+        """
+        header, separator = self._header(path)
+        places = [None if name is None else header.index(name) for name in names]
+        width = max((place for place, name in enumerate(header) if name.strip()), default=-1) + 1
+        lines = _Lines(text_lines(path, tally, span, self.encodings), path)
+        previous_limit = csv.field_size_limit(MAXIMUM_LINE)
+        try:
+            reader = csv.reader(lines, delimiter=separator, strict=True)
+            if span is None or span.first == 1:
+                next(reader)
+            while True:
+                lines.start_record()
+                try:
+                    record = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    if lines.ended:
+                        raise UserError(
+                            f"{path}, line {lines.first}: a quote is not closed"
+                        ) from error
+                    tally.reject(lines.first, f"not CSV ({error})", lines.text, lines.length)
+                    continue
+                if len(record) < width:
+                    tally.reject(lines.first, f"fewer fields than {width}", record, lines.length)
+                elif any(record[len(header) :]):
+                    reason = f"more fields than {len(header)}"
+                    tally.reject(lines.first, reason, record, lines.length)
+                else:
+                    yield lines.first, tuple(None if p is None else record[p] for p in places)
+        finally:
+            csv.field_size_limit(previous_limit)
+
+
+class _Lines:
+    """Feeds `csv.reader` and remembers which lines the present record took."""
+
+    def __init__(self, lines: Iterator[tuple[int, str]], path: str) -> None:
+        self._lines = lines
+        self._path = path
+        self.first = 0
+        self.length = 0
+        self.text = ""
+        self.ended = False
+
+    def start_record(self) -> None:
+        self.length = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            number, text = next(self._lines)
+        except StopIteration:
+            self.ended = True
+            raise
+        self.length += 1
+        if self.length == 1:
+            self.first, self.text = number, text
+        elif self.length > _LONGEST_RECORD:
+            raise UserError(f"{self._path}, line {self.first}: a quote is not closed")
+        return text + "\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tsv(Table):
+    """A table whose quotes stand for themselves.
+
+    Attributes:
+        names: the columns where the file has no header, as its documentation has them.
+        separator: between two fields; where "" the header tells: tabs, else what gives the most
+            columns, else spaces. MovieLens' "::" is one.
+        quotes: whether a field that is wholly in quotes loses them.
+    """
+
+    names: tuple[str, ...] = ()
+    separator: str = ""
+    quotes: bool = True
+
+    @property
+    def may_quote(self) -> bool:  # type: ignore[override]
+        """Whether a record may go over several lines where the file holds a double quote."""
+        return self.quotes
+
+    def column_names(self, path: str) -> list[str]:
+        """The names in the header, or the documented ones, whatever the file."""
+        return list(self._header(path)[0])
+
+    def _header(self, path: str) -> tuple[Sequence[str], str]:
+        if self.names:
+            return self.names, self.separator
+        header = first_line(path, self.encodings)
+        separator = self.separator
+        if not separator:
+            separator = "\t" if "\t" in header else max(_SEPARATORS, key=header.count)
+            separator = separator if separator in header else _SPACES
+        return [self._unquoted(name) for name in _parted(header, separator)], separator
+
+    def rows(
+        self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
+    ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
+        """(line number, values of the named columns, None for None) of every good record."""
+        header, separator = self._header(path)
+        places = [None if name is None else header.index(name) for name in names]
+        lines = text_lines(path, tally, span, self.encodings)
+        if not self.names and (span is None or span.first == 1):
+            next(lines, None)
+        for number, fields, count in self._records(lines, separator, len(header)):
+            if len(fields) != len(header):
+                text = separator.join(fields)
+                tally.reject(number, f"{len(fields)} fields instead of {len(header)}", text, count)
+            else:
+                yield (
+                    number,
+                    tuple(None if p is None else self._unquoted(fields[p]) for p in places),
+                )
+
+    def _records(
+        self, lines: Iterator[tuple[int, str]], separator: str, width: int
+    ) -> Iterator[tuple[int, list[str], int]]:
+        """(first line, fields, number of lines) of each record.
+
+        A field in quotes goes on over the following lines, if that is what makes the record whole;
+        otherwise the quote stands for itself.
+        """
+        waiting: list[tuple[int, str]] = []
+        while waiting or (line := next(lines, None)):
+            number, text = waiting.pop(0) if waiting else line  # type: ignore[misc]
+            fields = _parted(text, separator)
+            if not self.quotes or len(fields) > width or not _is_opened(fields[-1]):
+                yield number, fields, 1
+                continue
+            whole = fields
+            taken = 0
+            while len(whole) <= width and _is_opened(whole[-1]) and taken < _LONGEST_RECORD:
+                if taken == len(waiting):
+                    if (following := next(lines, None)) is None:
+                        break
+                    waiting.append(following)
+                more = _parted(waiting[taken][1], separator)
+                if len(more) == width > 1:
+                    break  # A record of its own.
+                whole = [*whole[:-1], f"{whole[-1]}\n{more[0]}", *more[1:]]
+                taken += 1
+            if len(whole) == width and not _is_opened(whole[-1]):
+                del waiting[:taken]
+                yield number, whole, 1 + taken
+            else:
+                yield number, fields, 1
+
+    def _unquoted(self, field: str) -> str:
+        """A field without the quotes around it, quotes inside it written once."""
+        if self.quotes and len(field) > 1 and field[0] == field[-1] == '"':
+            return field[1:-1].replace('""', '"')
+        return field
+
+
+def _parted(text: str, separator: str) -> list[str]:
+    """
+    >>> _parted("u  3   4.5", _SPACES)
+    ['u', '3', '4.5']
+    """
+    return text.split() if separator == _SPACES else text.split(separator)
+
+
+def _is_opened(field: str) -> bool:
+    """Whether a quote opens the field and none closes it.
+
+    >>> _is_opened('"Two'), _is_opened('"Two"'), _is_opened('12" doll'), _is_opened('"a ""b""')
+    (True, False, False, True)
+    """
+    return field.startswith('"') and not re.fullmatch(r'"(?:[^"]|"")*"', field)

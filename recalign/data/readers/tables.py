@@ -1,0 +1,45 @@
+"""What every reader of tables offers: its columns, and its records one by one."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from recalign.data.readers.lines import UTF_8, Span, is_gzipped
+from recalign.data.readers.tally import Tally
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Reads one kind of table, a file at a time.
+
+    Attributes:
+        encodings: the first that fits a line is its own.
+    """
+
+    encodings: tuple[str, ...] = UTF_8
+    unit = "line"
+    is_open = False
+    """Whether records may have columns that `column_names` does not know of."""
+    may_quote = False
+    """Whether a record may go over several lines where the file holds a double quote."""
+
+    def column_names(self, path: str) -> list[str]:
+        """The table's columns.
+
+        Raises:
+            UserError: the file is no such table.
+        """
+        raise NotImplementedError
+
+    def rows(
+        self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
+    ) -> Iterator[tuple[int, tuple]]:
+        """(number from 1, values of the named columns, None for None) of every good record.
+
+        Raises:
+            UserError: the file cannot be read on.
+        """
+        raise NotImplementedError
+
+    def can_be_cut(self, path: str) -> bool:
+        """Whether workers can each read a span of the file's bytes."""
+        return not is_gzipped(path)
