@@ -33,6 +33,9 @@ class T5Config:
         for small models on a CPU, slower compilation for deep ones. The parameters are the same.
       float32_attention_logits: compute attention scores and their softmax in float32 even where
         `dtype` is bfloat16, as T5X's option of that name.
+      attention: None for our own, which XLA compiles, or an implementation of
+        `jax.nn.dot_product_attention`: "cudnn" (fused; NVIDIA GPUs, bfloat16) or "xla". Beam
+        search's steps are our own in any case.
     """
 
     vocab_size: int = 32128
@@ -49,6 +52,7 @@ class T5Config:
     float32_attention_logits: bool = False
     logits_via_embedding: bool = False
     embedding_stddev: float = 1.0
+    attention: str | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -77,6 +81,17 @@ class T5Config:
             raise UserError(
                 f"T5Config.remat {self.remat!r} is not a policy of jax.checkpoint_policies; "
                 "give True, False or a name such as 'dots_with_no_batch_dims_saveable'"
+            )
+        if self.attention not in (None, "cudnn", "xla"):
+            raise UserError(
+                f"T5Config.attention must be None, 'cudnn' or 'xla', not {self.attention!r}"
+            )
+        if self.attention == "cudnn" and self.dtype != "bfloat16":
+            raise UserError("T5Config.attention 'cudnn' needs the dtype 'bfloat16'")
+        if self.attention and self.float32_attention_logits:
+            raise UserError(
+                "T5Config.attention: float32_attention_logits is for our own attention (None); "
+                "jax.nn.dot_product_attention computes its softmax in float32 anyway"
             )
 
     @property

@@ -5,7 +5,7 @@ D model width, H heads, C size of a head, F feed-forward width, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -89,9 +89,8 @@ class Attention(nn.Module):
         value_BxSxHxC: Float[Array, "B S H C"],
         position_bias: Float[Array, "1 H Q S"] | None,
         key_bias: Float[Array, "#B 1 #Q S"] | None,
-        *,
-        deterministic: bool = True,
     ) -> Float[Array, "B Q D"]:
+        """Attention of `x` to keys and values that are there already, without dropout."""
         query_BxQxHxC = self._split_heads(self.query(x_BxQxD))
         if self.config.float32_attention_logits:
             query_BxQxHxC = query_BxQxHxC.astype(jnp.float32)
@@ -105,9 +104,7 @@ class Attention(nn.Module):
             scores_BxHxQxS += key_bias.astype(scores_BxHxQxS.dtype)
         weights_BxHxQxS = jax.nn.softmax(scores_BxHxQxS)
         weights_BxHxQxS = weights_BxHxQxS.astype(self.config.activation_dtype)
-        weights_BxHxQxS = self._drop_keys(weights_BxHxQxS, deterministic)
-        mixed_BxQxHxC = jnp.einsum("bhqs,bshc->bqhc", weights_BxHxQxS, value_BxSxHxC)
-        return self.out(mixed_BxQxHxC.reshape(*mixed_BxQxHxC.shape[:2], -1))
+        return self._out(jnp.einsum("bhqs,bshc->bqhc", weights_BxHxQxS, value_BxSxHxC))
 
     def __call__(
         self,
@@ -119,31 +116,53 @@ class Attention(nn.Module):
         deterministic: bool,
     ) -> Float[Array, "B Q D"]:
         key_BxSxHxC, value_BxSxHxC = self.keys_values(memory_BxSxD)
-        return self.attend(
-            x_BxQxD,
-            key_BxSxHxC,
-            value_BxSxHxC,
-            position_bias,
-            key_bias,
-            deterministic=deterministic,
+        if not deterministic:
+            value_BxSxHxC = self._drop_keys(value_BxSxHxC)
+        if self.config.attention is None:
+            return self.attend(x_BxQxD, key_BxSxHxC, value_BxSxHxC, position_bias, key_bias)
+        bias = _every_query(position_bias, key_bias, x_BxQxD.shape[1])
+        return self._out(
+            jax.nn.dot_product_attention(
+                self._split_heads(self.query(x_BxQxD)),
+                key_BxSxHxC,
+                value_BxSxHxC,
+                bias,
+                scale=1.0,
+                implementation=cast(Literal["cudnn", "xla"], self.config.attention),
+            )
         )
 
     def _split_heads(self, x_BxSxE: Float[Array, "B S E"]) -> Float[Array, "B S H C"]:
         return x_BxSxE.reshape(*x_BxSxE.shape[:2], self.config.num_heads, self.config.head_dim)
 
-    def _drop_keys(
-        self, weights_BxHxQxS: Float[Array, "B H Q S"], deterministic: bool
-    ) -> Float[Array, "B H Q S"]:
-        """T5 draws one mask over the keys for all queries of a head."""
-        if deterministic or self.config.dropout_rate == 0.0:
-            return weights_BxHxQxS
+    def _out(self, mixed_BxQxHxC: Float[Array, "B Q H C"]) -> Float[Array, "B Q D"]:
+        return self.out(mixed_BxQxHxC.reshape(*mixed_BxQxHxC.shape[:2], -1))
+
+    def _drop_keys(self, value_BxSxHxC: Float[Array, "B S H C"]) -> Float[Array, "B S H C"]:
+        """T5 draws one mask over the keys for all queries of a head.
+
+        So it can be laid on the values, which are fewer numbers than the weights.
+        """
+        if self.config.dropout_rate == 0.0:
+            return value_BxSxHxC
         keep_probability = 1.0 - self.config.dropout_rate
-        B, H, _, S = weights_BxHxQxS.shape
-        keep = jax.random.bernoulli(self.make_rng("dropout"), keep_probability, (B, H, 1, S))
-        return weights_BxHxQxS * (
-            keep.astype(weights_BxHxQxS.dtype)
-            / jnp.asarray(keep_probability, weights_BxHxQxS.dtype)
-        )
+        B, S, H, _ = value_BxSxHxC.shape
+        keep_BxHxS = jax.random.bernoulli(self.make_rng("dropout"), keep_probability, (B, H, S))
+        keep_BxSxHx1 = keep_BxHxS.swapaxes(1, 2)[..., None]
+        return jnp.where(keep_BxSxHx1, value_BxSxHxC / keep_probability, 0)
+
+
+def _every_query(
+    position_bias: Float[Array, "1 H Q S"] | None,
+    key_bias: Float[Array, "#B 1 #Q S"] | None,
+    queries: int,
+) -> Float[Array, "#B #H Q S"] | None:
+    """One bias of both, with a row a query as cuDNN wants it."""
+    biases = [bias for bias in (position_bias, key_bias) if bias is not None]
+    if not biases:
+        return None
+    both = sum(biases[1:], biases[0])
+    return jnp.broadcast_to(both, (*both.shape[:2], queries, both.shape[3]))
 
 
 @jax.custom_vjp
@@ -241,6 +260,14 @@ class RelativePositionBias(nn.Module):
 def padding_bias(tokens_BxS: Int[Array, "B S"], dtype: jnp.dtype) -> Float[Array, "B 1 1 S"]:
     """Hides the keys whose token is padding."""
     return jnp.where(tokens_BxS > 0, 0.0, MASKED).astype(dtype)[:, None, None, :]
+
+
+def segment_bias(
+    query_segments_BxQ: Int[Array, "B Q"], key_segments_BxS: Int[Array, "B S"], dtype: jnp.dtype
+) -> Float[Array, "B 1 Q S"]:
+    """Hides the keys of other examples of a packed row; padding is segment 0."""
+    same_BxQxS = query_segments_BxQ[:, :, None] == key_segments_BxS[:, None, :]
+    return jnp.where(same_BxQxS, 0.0, MASKED).astype(dtype)[:, None]
 
 
 def causal_bias(length: int, dtype: jnp.dtype) -> Float[Array, "1 1 T T"]:

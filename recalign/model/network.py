@@ -24,6 +24,7 @@ from recalign.model.layers import (
     causal_bias,
     length_dropout,
     padding_bias,
+    segment_bias,
 )
 
 # float32 even under bfloat16 activations: the softmax over the vocabulary needs it.
@@ -40,7 +41,7 @@ class EncoderLayer(nn.Module):
         self,
         x_BxLxD: Float[Array, "B L D"],
         relpos_1xHxLxL: Float[Array, "1 H L L"],
-        padding_Bx1x1xL: Float[Array, "B 1 1 L"],
+        key_bias: Float[Array, "B 1 #L L"],
         deterministic: bool,
     ) -> tuple[Float[Array, "B L D"], None]:
         config, dtype = self.config, self.config.activation_dtype
@@ -49,7 +50,7 @@ class EncoderLayer(nn.Module):
         normed = RMSNorm(dtype, name="pre_attention_layer_norm")(x_BxLxD)
         # The two biases stay apart: their sum would be an array of the size of all scores.
         attended = Attention(config, name="attention")(
-            normed, normed, relpos_1xHxLxL, padding_Bx1x1xL, deterministic=deterministic
+            normed, normed, relpos_1xHxLxL, key_bias, deterministic=deterministic
         )
         x_BxLxD = x_BxLxD + dropout(attended, deterministic=deterministic)
 
@@ -78,11 +79,14 @@ class DecoderLayer(nn.Module):
         x_BxTxD: Float[Array, "B T D"],
         encoded_BxLxD: Float[Array, "B L D"],
         self_bias: Float[Array, "1 H T T"],
-        cross_bias: Float[Array, "B 1 1 L"],
+        cross_bias: Float[Array, "B 1 #T L"],
+        segment_bias: Float[Array, "B 1 T T"] | None,
         deterministic: bool,
     ) -> tuple[Float[Array, "B T D"], None]:
         normed = self.pre_self_attention_layer_norm(x_BxTxD)
-        attended = self.self_attention(normed, normed, self_bias, None, deterministic=deterministic)
+        attended = self.self_attention(
+            normed, normed, self_bias, segment_bias, deterministic=deterministic
+        )
         x_BxTxD = x_BxTxD + self.dropout(attended, deterministic=deterministic)
 
         normed = self.pre_cross_attention_layer_norm(x_BxTxD)
@@ -153,7 +157,7 @@ class Encoder(nn.Module):
     def __call__(
         self,
         embedded_BxLxD: Float[Array, "B L D"],
-        padding_Bx1x1xL: Float[Array, "B 1 1 L"],
+        key_bias: Float[Array, "B 1 #L L"],
         *,
         deterministic: bool,
     ) -> Float[Array, "B L D"]:
@@ -162,7 +166,7 @@ class Encoder(nn.Module):
         relpos = RelativePositionBias(config, bidirectional=True, name="relpos_bias")
         x_BxLxD = length_dropout(config)(embedded_BxLxD, deterministic=deterministic)
         layers = _stacked(EncoderLayer, config, config.num_encoder_layers)(config, name="layers")
-        x_BxLxD, _ = layers(x_BxLxD, relpos(length, length), padding_Bx1x1xL, deterministic)
+        x_BxLxD, _ = layers(x_BxLxD, relpos(length, length), key_bias, deterministic)
         x_BxLxD = RMSNorm(config.activation_dtype, name="encoder_norm")(x_BxLxD)
         # The one place where T5X draws a mask a position.
         return nn.Dropout(config.dropout_rate)(x_BxLxD, deterministic=deterministic)
@@ -187,7 +191,8 @@ class Decoder(nn.Module):
         self,
         embedded_BxTxD: Float[Array, "B T D"],
         encoded_BxLxD: Float[Array, "B L D"],
-        cross_bias: Float[Array, "B 1 1 L"],
+        cross_bias: Float[Array, "B 1 #T L"],
+        segment_bias: Float[Array, "B 1 T T"] | None = None,
         *,
         deterministic: bool,
     ) -> Float[Array, "B T V"]:
@@ -195,7 +200,9 @@ class Decoder(nn.Module):
         # every position that counts.
         self_bias = self.self_bias(embedded_BxTxD.shape[1])
         x_BxTxD = self.dropout(embedded_BxTxD, deterministic=deterministic)
-        x_BxTxD, _ = self.layers(x_BxTxD, encoded_BxLxD, self_bias, cross_bias, deterministic)
+        x_BxTxD, _ = self.layers(
+            x_BxTxD, encoded_BxLxD, self_bias, cross_bias, segment_bias, deterministic
+        )
         x_BxTxD = self.dropout(self.decoder_norm(x_BxTxD), deterministic=deterministic)
         return self._output_layer(x_BxTxD)
 
@@ -215,7 +222,12 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """T5 1.1. Token 0 is padding in the inputs and the decoder's start; nothing is packed."""
+    """T5 1.1. Token 0 is padding in the inputs and the decoder's start.
+
+    A row may be packed: several examples one after the other, told apart by segment ids as T5X has
+    them (1, 2, …; 0 is padding). Each sees itself alone. T5's positions are distances, so it needs
+    none of its own.
+    """
 
     config: T5Config
 
@@ -233,24 +245,45 @@ class Transformer(nn.Module):
         self,
         encoder_input_tokens_BxL: Int[Array, "B L"],
         decoder_input_tokens_BxT: Int[Array, "B T"],
+        encoder_segment_ids_BxL: Int[Array, "B L"] | None = None,
+        decoder_segment_ids_BxT: Int[Array, "B T"] | None = None,
         *,
         enable_dropout: bool = False,
     ) -> Float[Array, "B T V"]:
-        """Logits of every target position; `decoder_input_tokens` are the targets shifted right."""
-        encoded_BxLxD = self.encode(encoder_input_tokens_BxL, enable_dropout=enable_dropout)
+        """Logits of every target position.
+
+        Args:
+          encoder_input_tokens_BxL: inputs.
+          decoder_input_tokens_BxT: targets shifted right, each example by itself.
+          encoder_segment_ids_BxL: which example of the row an input belongs to; None: a row is one.
+          decoder_segment_ids_BxT: the same for the targets; given with the inputs' or not at all.
+          enable_dropout: needs the random stream "dropout".
+        """
+        encoded_BxLxD = self.encode(
+            encoder_input_tokens_BxL, encoder_segment_ids_BxL, enable_dropout=enable_dropout
+        )
         return self.decode(
             encoded_BxLxD,
             encoder_input_tokens_BxL,
             decoder_input_tokens_BxT,
+            encoder_segment_ids_BxL,
+            decoder_segment_ids_BxT,
             enable_dropout=enable_dropout,
         )
 
     def encode(
-        self, encoder_input_tokens_BxL: Int[Array, "B L"], *, enable_dropout: bool = False
+        self,
+        encoder_input_tokens_BxL: Int[Array, "B L"],
+        encoder_segment_ids_BxL: Int[Array, "B L"] | None = None,
+        *,
+        enable_dropout: bool = False,
     ) -> Float[Array, "B L D"]:
+        dtype, segments = self.config.activation_dtype, encoder_segment_ids_BxL
         return self.encoder(
             self.embed(encoder_input_tokens_BxL),
-            padding_bias(encoder_input_tokens_BxL, self.config.activation_dtype),
+            padding_bias(encoder_input_tokens_BxL, dtype)
+            if segments is None
+            else segment_bias(segments, segments, dtype),
             deterministic=not enable_dropout,
         )
 
@@ -259,13 +292,21 @@ class Transformer(nn.Module):
         encoded_BxLxD: Float[Array, "B L D"],
         encoder_input_tokens_BxL: Int[Array, "B L"],
         decoder_input_tokens_BxT: Int[Array, "B T"],
+        encoder_segment_ids_BxL: Int[Array, "B L"] | None = None,
+        decoder_segment_ids_BxT: Int[Array, "B T"] | None = None,
         *,
         enable_dropout: bool = False,
     ) -> Float[Array, "B T V"]:
+        dtype, own_segments = self.config.activation_dtype, decoder_segment_ids_BxT
+        cross_bias, self_bias = padding_bias(encoder_input_tokens_BxL, dtype), None
+        if encoder_segment_ids_BxL is not None and own_segments is not None:
+            cross_bias = segment_bias(own_segments, encoder_segment_ids_BxL, dtype)
+            self_bias = segment_bias(own_segments, own_segments, dtype)
         return self.decoder(
             self.embed(decoder_input_tokens_BxT),
             encoded_BxLxD,
-            padding_bias(encoder_input_tokens_BxL, self.config.activation_dtype),
+            cross_bias,
+            self_bias,
             deterministic=not enable_dropout,
         )
 

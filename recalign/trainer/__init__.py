@@ -1,7 +1,4 @@
-"""The project's own engine: experiments, training, evaluation and recommending."""
+"""The project's own engine: experiments, training, evaluation and recommending.
 
-from recalign.trainer.evaluation import evaluate
-from recalign.trainer.experiment import Experiment, load_experiment
-from recalign.trainer.loop import train
-
-__all__ = ["Experiment", "evaluate", "load_experiment", "train"]
+Nothing is imported here: `state` and `partitioning` need JAX alone, other modules the data too.
+"""

@@ -49,9 +49,17 @@ def nothing_yet() -> LossParts:
     return LossParts(*(jnp.zeros((), jnp.float32) for _ in LossParts._fields))
 
 
-def shift_right(targets_BxT: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The decoder's inputs: token 0, then all targets but the last."""
-    return jnp.pad(targets_BxT[:, :-1], ((0, 0), (1, 0)))
+def shift_right(
+    targets_BxT: Int[Array, "B T"], segment_ids_BxT: Int[Array, "B T"] | None = None
+) -> Int[Array, "B T"]:
+    """The decoder's inputs: token 0, then all targets but the last; so each example of a row."""
+
+    def shifted(rows_BxT: Int[Array, "B T"]) -> Int[Array, "B T"]:
+        return jnp.pad(rows_BxT[:, :-1], ((0, 0), (1, 0)))
+
+    if segment_ids_BxT is None:
+        return shifted(targets_BxT)
+    return jnp.where(segment_ids_BxT == shifted(segment_ids_BxT), shifted(targets_BxT), 0)
 
 
 def make_optimizer(
@@ -131,14 +139,19 @@ def random_params(config: T5Config, seed: int, mesh: Mesh) -> Any:
 def make_loss_sums(
     config: T5Config, *, z_loss: float = 0.0, label_smoothing: float = 0.0
 ) -> Callable[[Any, Batch, Array | None], LossParts]:
-    """(parameters, batch, dropout key or None) -> sums over the batch's target tokens."""
+    """(parameters, batch, dropout key or None) -> sums over the batch's target tokens.
+
+    A packed batch has `inputs_segment_ids` and `targets_segment_ids` beside its tokens.
+    """
     model = Transformer(config)
 
     def loss_sums(params: Any, batch: Batch, dropout_key: Array | None) -> LossParts:
         logits_BxTxV: Any = model.apply(
             {"params": params},
             batch["inputs"],
-            shift_right(batch["targets"]),
+            shift_right(batch["targets"], batch.get("targets_segment_ids")),
+            batch.get("inputs_segment_ids"),
+            batch.get("targets_segment_ids"),
             enable_dropout=dropout_key is not None,
             rngs=None if dropout_key is None else {"dropout": dropout_key},
         )

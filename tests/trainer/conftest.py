@@ -8,8 +8,9 @@ import jax
 import pytest
 import seqio
 
-from recalign.trainer import setup, train
+from recalign.trainer import setup
 from recalign.trainer.experiment import Experiment, load_experiment
+from recalign.trainer.loop import train
 
 TINY = {
     "MIXTURE_OR_TASK_NAME": "ut_at_tiny",

@@ -10,7 +10,8 @@ import sys
 
 import jax
 
-from recalign.trainer import evaluate, load_experiment
+from recalign.trainer.evaluation import evaluate
+from recalign.trainer.experiment import load_experiment
 from recalign.trainer.predictions import PredictionFile
 from tests.trainer.conftest import FILES
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from recalign.errors import UserError
 from recalign.model.network import Transformer
-from recalign.trainer import evaluate, evaluation
+from recalign.trainer import evaluation
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     BeamDecoder,
@@ -25,6 +25,7 @@ from recalign.trainer.decoding import (
     bucket_lengths,
     filled_up,
 )
+from recalign.trainer.evaluation import evaluate
 from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile, stacked_beams
 from recalign.trainer.state import sharded_params_shape

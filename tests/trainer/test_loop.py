@@ -12,8 +12,10 @@ import pytest
 from etils import epath
 
 from recalign.errors import Stopped, UserError
-from recalign.trainer import load_experiment, loop, partitioning, train
+from recalign.trainer import loop, partitioning
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
+from recalign.trainer.experiment import load_experiment
+from recalign.trainer.loop import train
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import MetricsWriter
 from tests.trainer import processes

@@ -1,0 +1,83 @@
+"""Rows of several examples: which example goes into which row, and the row that comes of it.
+
+Examples stay whole. Those of a row do not see each other: segment ids tell them apart, and
+positions start anew with each, both as SeqIO's and T5X's packed batches have them.
+
+Shape letters: N examples, R rows, L the length of a row.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Int
+
+LEFT_OUT = -1
+"""The row of an example that found no room."""
+
+
+def rows_of_examples(
+    lengths: Mapping[str, Int[np.ndarray, " N"]], capacity: Mapping[str, int], rows: int
+) -> Int[np.ndarray, " N"]:
+    """The row of each example, or LEFT_OUT: the longest first, each into the first row with room.
+
+    An example is as long as the largest share of a row that one of its features takes.
+
+    >>> lengths = {"inputs": np.array([2, 5, 3]), "targets": np.array([1, 1, 1])}
+    >>> rows_of_examples(lengths, {"inputs": 8, "targets": 2}, rows=2)
+    array([0, 0, 1])
+    """
+    names = list(capacity)
+    size_NxF = np.stack([lengths[name] for name in names], axis=1).astype(np.int64)
+    whole_F = np.array([capacity[name] for name in names], np.int64)
+    order_N = np.argsort(-(size_NxF / whole_F).max(axis=1), kind="stable")
+    row_N = np.full(len(size_NxF), LEFT_OUT)
+    left_RxF = np.tile(whole_F, (rows, 1))
+    for example in order_N:
+        has_room_R = (left_RxF >= size_NxF[example]).all(axis=1)
+        row = int(has_room_R.argmax())
+        if has_room_R[row]:
+            row_N[example] = row
+            left_RxF[row] -= size_NxF[example]
+    return row_N
+
+
+def packed_rows(
+    tokens: Mapping[str, Int[np.ndarray, "N _"]],
+    row_N: Int[np.ndarray, " N"],
+    capacity: Mapping[str, int],
+    rows: int,
+) -> dict[str, Int[np.ndarray, "R L"]]:
+    """The rows' tokens, and for each feature its segment ids and positions.
+
+    Args:
+      tokens: of each feature, padded on the right with 0.
+      row_N: of `rows_of_examples`. The examples of a row stand in their order here.
+      capacity: of each feature, the length of a row.
+      rows: how many.
+
+    Returns:
+      For a feature `inputs`: `inputs`, `inputs_segment_ids` (1, 2, …; 0 is padding) and
+      `inputs_positions` (0, 1, … in each example), int32 [rows, capacity].
+    """
+    kept_M = np.flatnonzero(row_N != LEFT_OUT)
+    kept_M = kept_M[np.argsort(row_N[kept_M], kind="stable")]
+    row_M = row_N[kept_M]
+    first_M = np.searchsorted(row_M, row_M)  # the first example of the same row
+    segment_M = np.arange(len(row_M)) - first_M + 1
+    packed = {}
+    for name, length in capacity.items():
+        tokens_MxL = tokens[name][kept_M]
+        is_token_MxL = tokens_MxL != 0
+        size_M = is_token_MxL.sum(axis=1)
+        before_M = np.cumsum(size_M) - size_M
+        start_M = before_M - before_M[first_M]
+        position = np.broadcast_to(np.arange(tokens_MxL.shape[1]), tokens_MxL.shape)[is_token_MxL]
+        place = (np.repeat(row_M, size_M), np.repeat(start_M, size_M) + position)
+        for suffix, values in (
+            ("", tokens_MxL[is_token_MxL]),
+            ("_segment_ids", np.repeat(segment_M, size_M)),
+            ("_positions", position),
+        ):
+            packed[name + suffix] = np.zeros((rows, length), np.int32)
+            packed[name + suffix][place] = values
+    return packed
