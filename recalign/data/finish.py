@@ -20,7 +20,7 @@ from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
 from recalign.data.records import VERSION, Shard, write_metadata
-from recalign.data.semantic_ids import semantic_ids
+from recalign.data.semantic_ids import SemanticIds, semantic_ids
 from recalign.data.ties import Ties
 from recalign.data.vocabulary import T5_MODEL
 from recalign.errors import UserError
@@ -107,10 +107,12 @@ def finish(
     extra_files: Mapping[str, bytes],
 ) -> None:
     """Completes a directory that holds the records."""
-    if item_ids == "semantic":
-        ids = semantic_ids(catalogue, seed, separator="_" if item_tokens else "")
-        catalogue = catalogue.with_ids(ids)
     notes = list(findings.notes)
+    semantic: SemanticIds | None = None
+    if item_ids == "semantic":
+        semantic = semantic_ids(catalogue, seed, separator="_" if item_tokens else "")
+        catalogue = catalogue.with_ids(semantic.ids)
+        notes += semantic.lines()
     tokens: ItemTokens | None = None
     if item_tokens:
         assert vocabulary is not None, "read_vocabulary gives one"
@@ -138,6 +140,7 @@ def finish(
         "seed": seed,
         "k_core": k_core,
         "item_ids": item_ids,
+        "semantic_ids": None if semantic is None else semantic.figures(),
         "item_tokens": None if tokens is None else dataclasses.asdict(tokens),
         "has_ratings": findings.has_ratings,
         "has_reviews": findings.has_reviews,

@@ -1,4 +1,4 @@
-"""Semantic item ids: items whose texts are alike get ids that begin alike.
+"""Semantic item ids: items with similar text share an id prefix.
 
 The idea is TIGER's (Rajput et al., arXiv 2305.05065); the paper leaves it to the future (section
 3.1, footnote 3). An item's text becomes a vector, and the vector a few codes, each the nearest
@@ -10,48 +10,68 @@ last number, `d1`, `d2`, ….
 Only the catalogue's texts are read: no interaction, held out or not, has any say.
 """
 
+import collections
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
 
 import gin
 import numpy as np
 from jaxtyping import Float, Int64
 
 from recalign.data.catalogue import Catalogue
+from recalign.data.text_embeddings import Embed, random_stream, tfidf_embeddings
 from recalign.errors import UserError
 
-Embed = Callable[[Sequence[str], int], Float[np.ndarray, "items size"]]
-"""(a text an item, seed) -> a vector an item; alike texts, near vectors."""
-
 _LETTERS = "abcdefgh"
+_OF_CHANCE = 100  # a stream of random numbers that no level has
 
 
-def tfidf_embeddings(
-    texts: Sequence[str], seed: int, *, size: int = 64
-) -> Float[np.ndarray, "items size"]:
-    """Latent semantic analysis: TF-IDF of the words, reduced by a truncated SVD, of length 1.
+@dataclasses.dataclass(frozen=True)
+class SemanticIds:
+    """Ids made of codes, and how well the codes tell the items apart.
 
-    Args:
-        texts: N texts.
-        seed: of the randomised SVD.
-        size: dimensions at most; fewer where there are fewer items or words.
-
-    Returns:
-        float64 [N, size].
+    Attributes:
+        ids: in index order, each once.
+        embed: name of the function that made the vectors.
+        codebook_size: centres a level.
+        collision_rate: share of the items whose codes are another item's too.
+        codebook_use: of each level, the share of its centres that any item has.
+        prefix_purity: of each level but the last, the share of the items whose category is the most
+            frequent one among the items with the same codes so far; None without categories.
+        chance_purity: the same for groups of the same sizes, filled at random.
     """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
 
-    words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    try:
-        counts = words.fit_transform(texts)
-    except ValueError:  # no text has a word
-        return np.zeros((len(texts), 1))
-    size = min(size, min(counts.shape) - 1)
-    if size < 1:
-        return counts.toarray()
-    return normalize(TruncatedSVD(size, random_state=_stream(seed, 0)).fit_transform(counts))
+    ids: list[str]
+    embed: str
+    codebook_size: int
+    collision_rate: float
+    codebook_use: list[float]
+    prefix_purity: list[float] | None
+    chance_purity: list[float] | None
+
+    def figures(self) -> dict:
+        """What `dataset.json` keeps: all but the ids."""
+        return {name: value for name, value in vars(self).items() if name != "ids"}
+
+    def lines(self) -> list[str]:
+        """What a person should know."""
+        use = ", ".join(f"{share:.0%}" for share in self.codebook_use)
+        lines = [
+            f"semantic ids ({self.embed}): {len(self.codebook_use)} codes of {self.codebook_size}; "
+            f"{self.collision_rate:.1%} of the items share all codes with another and are numbered",
+            f"codebook use: {use} of the centres",
+        ]
+        if self.prefix_purity and self.chance_purity:
+            lines.append(
+                "prefix purity: "
+                + ", ".join(
+                    f"{purity:.0%} after {level} (chance {chance:.0%})"
+                    for level, (purity, chance) in enumerate(
+                        zip(self.prefix_purity, self.chance_purity, strict=True), 1
+                    )
+                )
+            )
+        return lines
 
 
 @gin.configurable
@@ -63,8 +83,8 @@ def semantic_ids(
     levels: int = 3,
     codebook_size: int | None = None,
     separator: str = "",
-) -> list[str]:
-    """An id for each item of the catalogue, in index order, each once.
+) -> SemanticIds:
+    """An id for each item of the catalogue, and figures of them.
 
     Args:
         catalogue: the items; title, brand, categories and description are read.
@@ -90,7 +110,18 @@ def semantic_ids(
             f"semantic_ids.embed gave an array of shape {list(vectors.shape)}: {len(catalogue)}"
             " finite vectors are needed, one an item"
         )
-    return _written(residual_codes(vectors, levels, codebook_size, seed), separator)
+    codes = residual_codes(vectors, levels, codebook_size, seed)
+    _, number, items = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    purity, chance = _purity(codes, catalogue, seed)
+    return SemanticIds(
+        ids=_written(codes, separator),
+        embed=getattr(embed, "__name__", type(embed).__name__),
+        codebook_size=codebook_size,
+        collision_rate=float((items[number.ravel()] > 1).mean()),
+        codebook_use=[len(np.unique(level)) / codebook_size for level in codes.T],
+        prefix_purity=purity,
+        chance_purity=chance,
+    )
 
 
 def item_texts(catalogue: Catalogue) -> list[str]:
@@ -126,7 +157,7 @@ def residual_codes(
         # Rounded, so that vectors that differ by rounding alone count as one.
         distinct = len(np.unique(left.round(9), axis=0))
         clusters = KMeans(
-            min(codebook_size, distinct), n_init=1, random_state=_stream(seed, level + 1)
+            min(codebook_size, distinct), n_init=1, random_state=random_stream(seed, level + 1)
         )
         # One thread: the order of a parallel sum is not the same twice.
         with threadpool_limits(1):
@@ -135,9 +166,42 @@ def residual_codes(
     return codes
 
 
-def _stream(seed: int, number: int) -> np.random.RandomState:
-    """An independent stream of random numbers; RandomState's never change between versions."""
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, 2, number])))
+def _purity(
+    codes: Int64[np.ndarray, "items levels"], catalogue: Catalogue, seed: int
+) -> tuple[list[float], list[float]] | tuple[None, None]:
+    """Prefix purity and chance, a figure for each level but the last (of one level, for that).
+
+    An item's category is its first that fewer than half of all items have: "Toys & Games" tells
+    nothing. Items without one are left out.
+    """
+    named = catalogue.table["categories"].to_pylist()
+    counts = collections.Counter(name for names in named for name in set(names or ()))
+    category = [
+        next((name for name in names or () if 2 * counts[name] < len(named)), "") for names in named
+    ]
+    known = np.array([bool(name) for name in category])
+    if not known.any():
+        return None, None
+    classes = np.unique(np.array(category)[known], return_inverse=True)[1]
+    shuffled = random_stream(seed, _OF_CHANCE).permutation(classes)
+    purity, chance = [], []
+    for level in range(1, max(2, codes.shape[1])):
+        group = np.unique(codes[known, :level], axis=0, return_inverse=True)[1].ravel()
+        purity.append(_majority(group, classes))
+        chance.append(_majority(group, shuffled))
+    return purity, chance
+
+
+def _majority(group: Int64[np.ndarray, " items"], classes: Int64[np.ndarray, " items"]) -> float:
+    """The share of the items that are of their group's most frequent class.
+
+    >>> _majority(np.array([0, 0, 0, 1]), np.array([5, 5, 6, 6]))
+    0.75
+    """
+    pairs, counts = np.unique(np.stack([group, classes]), axis=1, return_counts=True)
+    most = np.zeros(group.max() + 1, np.int64)
+    np.maximum.at(most, pairs[0], counts)
+    return float(most.sum() / len(group))
 
 
 def _written(codes: Int64[np.ndarray, "items levels"], separator: str = "") -> list[str]:

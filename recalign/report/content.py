@@ -15,7 +15,7 @@ from recalign.report.comparison import place_of_task
 from recalign.report.corpora import Corpus, gather
 from recalign.report.cost import cost_table
 from recalign.report.curves import curves
-from recalign.report.dataset_tables import table_7, table_10
+from recalign.report.dataset_tables import ids_table, table_7, table_10
 from recalign.report.differences import claims, differences_table
 from recalign.report.ids import tables_of_ids
 from recalign.report.outcomes import KINDS
@@ -186,7 +186,8 @@ def _other_tables(
             samples[label] = table_10(label, dataset, _history_length(corpus))
     tables = [cost_table(named, systems), baselines_table(systems)]
     if prepared:
-        tables += [table_7(list(prepared.values())), *samples.values()]
+        named_datasets = list(prepared.values())
+        tables += [table_7(named_datasets), ids_table(named_datasets), *samples.values()]
     return tuple(table for table in tables if table is not None)
 
 

@@ -43,6 +43,44 @@ def _figures_7(figures: dict) -> list[Cell]:
     ]
 
 
+def ids_table(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table | None:
+    """What semantic ids are made of, a row a dataset that has them; None where none has."""
+    rows = []
+    for label, dataset in datasets:
+        figures = dataset.info.get("semantic_ids")
+        if figures:
+            use, purity = figures["codebook_use"], figures["prefix_purity"]
+            rows.append(
+                (
+                    Cell(label),
+                    Cell(figures["embed"]),
+                    Cell(f"{len(use)} of {figures['codebook_size']}"),
+                    Cell(f"{figures['collision_rate']:.2%}", figures["collision_rate"]),
+                    Cell(_shares(use)),
+                    Cell(_shares(purity) if purity else MISSING),
+                    Cell(_shares(figures["chance_purity"]) if purity else MISSING),
+                )
+            )
+    if not rows:
+        return None
+    return Table(
+        key="semantic-ids",
+        title="Semantic item IDs",
+        columns=("dataset", "texts", "codes", "collisions", "codebook use", "purity", "by chance"),
+        rows=tuple(rows),
+        notes=(
+            "Collisions: items whose codes are another item's too; a number tells them apart."
+            " Codebook use: the centres of each level that any item has. Purity: items whose"
+            " category is the most frequent one among those with the same first code, codes, …;"
+            " by chance: the same for groups of the same sizes, filled at random.",
+        ),
+    )
+
+
+def _shares(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.0%}" for value in values)
+
+
 def table_10(label: str, dataset: PreparedDataset, history_length: int) -> Table:
     """A row a task: samples of each split of a dataset, by its label."""
     statistics = dataset_statistics(dataset, history_length)

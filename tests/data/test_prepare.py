@@ -68,6 +68,7 @@ def test_what_the_dataset_says_of_itself(prepared):
         "seed": 0,
         "k_core": 0,
         "item_ids": "random",
+        "semantic_ids": None,
         "item_tokens": None,
         "has_ratings": True,
         "has_reviews": False,

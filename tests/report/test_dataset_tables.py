@@ -1,4 +1,6 @@
-from recalign.report.dataset_tables import table_7, table_10
+import types
+
+from recalign.report.dataset_tables import ids_table, table_7, table_10
 
 
 def test_what_a_dataset_holds(shop):
@@ -6,6 +8,22 @@ def test_what_a_dataset_holds(shop):
     # 3, 4, 5, 3, 4, 5, 3, 4 items of 8 users among 12 items: 31 of 96.
     assert [cell.text for cell in table.rows[0]][:5] == ["shop", "8", "12", "31", "67.71"]
     assert [cell.text for cell in table.rows[0]][5].startswith("3.88 ±")
+
+
+def test_what_semantic_ids_are_made_of(shop):
+    assert ids_table([("shop", shop.dataset)]) is None
+    figures = {
+        "embed": "minilm_embeddings", "codebook_size": 64, "collision_rate": 0.0312,
+        "codebook_use": [1.0, 0.98], "prefix_purity": [0.61], "chance_purity": [0.4],
+    }  # fmt: skip
+    other = types.SimpleNamespace(info={"semantic_ids": figures})
+    plain = {**figures, "prefix_purity": None, "chance_purity": None}
+    uncategorised = types.SimpleNamespace(info={"semantic_ids": plain})
+    table = ids_table([("a", shop.dataset), ("b", other), ("c", uncategorised)])
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["b", "minilm_embeddings", "2 of 64", "3.12%", "100%, 98%", "61%", "40%"],
+        ["c", "minilm_embeddings", "2 of 64", "3.12%", "100%, 98%", "—", "—"],
+    ]
 
 
 def test_samples_of_every_task_and_split(shop):
