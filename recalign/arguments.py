@@ -262,6 +262,13 @@ def convert(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="where fine-tuning began, which T5X's checkpoints do not say: its step_offset",
     )
+    parser.add_argument(
+        "--item_tokens",
+        metavar="DATASET",
+        help="give the weights rows for the item tokens of this prepared dataset, each the mean of"
+        " the rows of the item's title",
+    )
+    _data_dir(parser)
 
 
 def report(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from recalign.errors import UserError
 if TYPE_CHECKING:
     from recalign.data.prepared import PreparedDataset
     from recalign.trainer.experiment import Experiment
+    from recalign.weights import NewRows
 
 SPLITS = ("train", "validation", "test")
 # The columns of a table that can be named; recalign.data.readers says what each is for.
@@ -229,6 +230,9 @@ def convert(options: argparse.Namespace) -> None:
     """Weights from one format to another; says what became of them."""
     from recalign import weights
 
+    new_rows = None
+    if options.item_tokens:
+        new_rows = _item_rows(options.item_tokens, _data_dir(options))
     done = weights.convert(
         options.source,
         options.destination,
@@ -236,12 +240,29 @@ def convert(options: argparse.Namespace) -> None:
         destination_format=options.destination_format,
         weights_only=options.weights_only,
         first_step=options.first_step,
+        new_rows=new_rows,
     )
     print(
         f"{done.source_format} -> {done.destination_format}: {done.parameters:,} parameters"
         f"{' and the optimizer' if done.optimizer else ''} of step {done.step:,}"
         f" in {done.destination}"
     )
+
+
+def _item_rows(name: str, data_dir: str) -> NewRows:
+    """The rows that a checkpoint gets for the item tokens of a dataset."""
+    import sentencepiece
+
+    from recalign.data import item_tokens, prepared
+    from recalign.weights import NewRows
+
+    dataset = prepared.open_dataset(name, data_dir)
+    tokens, model = dataset.item_tokens, dataset.sentencepiece_model
+    if tokens is None or model is None:
+        raise UserError(f"dataset {name!r} has no item tokens: prepare it with --item_tokens")
+    tokenizer = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
+    texts = item_tokens.stands_for(dataset.catalogue, tokenizer, tokens)
+    return NewRows(tokens.first, tokens.vocab_size, texts)
 
 
 def report(options: argparse.Namespace) -> None:

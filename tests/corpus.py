@@ -91,6 +91,8 @@ def make_corpus(
     vocabulary: str | None = None,
     content: bool = False,
     seed: int = 0,
+    item_ids: str = "random",
+    item_tokens: bool = False,
 ) -> PreparedDataset:
     """Prepares a dataset of 60 users and 50 items, or of the sequences given."""
     if sequences is None:
@@ -116,6 +118,8 @@ def make_corpus(
         data_dir=data_dir,
         k_core=1,
         seed=seed,
+        item_ids=item_ids,
+        item_tokens=item_tokens,
         sentencepiece_model=vocabulary or vocabulary_file(),
     )
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
+from recalign.errors import UserError
+
 T5_MODEL = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
 EXTRA_IDS = 100
@@ -25,6 +27,19 @@ def embedding_rows(tokens: int) -> int:
     32128
     """
     return -(-tokens // _ROWS) * _ROWS
+
+
+def check_vocab_size(vocab_size: int, task: str, needed: int) -> None:
+    """Refuses an embedding with fewer rows than the task's vocabulary has tokens.
+
+    Raises:
+        UserError: with the gin line that is needed.
+    """
+    if needed > vocab_size:
+        raise UserError(
+            f"VOCAB_SIZE = {vocab_size} is too small for {task}, whose vocabulary has {needed} "
+            f"tokens: set VOCAB_SIZE = {embedding_rows(needed):_}"
+        )
 
 
 def train_vocabulary(sentences: Iterable[str], max_size: int, characters: str = "") -> bytes:

@@ -27,6 +27,7 @@ _SIZES = (
     "head_dim",
     "mlp_dim",
     "float32_attention_logits",
+    "logits_via_embedding",
 )
 
 
@@ -105,10 +106,7 @@ def own_config(module: network.Transformer) -> T5Config:
             f"the fast decoder needs t5x.examples.t5.network.Transformer, not {type(module)}"
         )
     config = module.config
-    if tuple(config.mlp_activations) != ("gelu", "linear") or config.logits_via_embedding:
-        raise UserError(
-            "the fast decoder needs a T5 1.1: mlp_activations = ('gelu', 'linear') and "
-            "logits_via_embedding = False"
-        )
+    if tuple(config.mlp_activations) != ("gelu", "linear"):
+        raise UserError("the fast decoder needs a T5 1.1: mlp_activations = ('gelu', 'linear')")
     sizes = {name: getattr(config, name) for name in _SIZES}
     return T5Config(**sizes, dtype=jnp.dtype(config.dtype).name, dropout_rate=0.0)

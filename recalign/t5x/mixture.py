@@ -7,17 +7,27 @@ import seqio
 
 import tasks
 from recalign import metrics
+from recalign.data.vocabulary import check_vocab_size
 from recalign.errors import UserError
 
 
-def vocabulary(mixture_or_task_name: str, module: str | None = None) -> seqio.Vocabulary:
+def vocabulary(
+    mixture_or_task_name: str, module: str | None = None, vocab_size: int | None = None
+) -> seqio.Vocabulary:
     """The vocabulary of a mixture's tasks: its dataset's own, or the one that gin names.
 
     Args:
         mixture_or_task_name: registered, or of a prepared dataset.
         module: imported first, to register it.
+        vocab_size: rows of the model's embedding; None to take it for large enough.
+
+    Raises:
+        UserError: the embedding is too small; T5X itself would read zeros for later tokens.
     """
-    return registered(mixture_or_task_name, module).output_features["targets"].vocabulary
+    found = registered(mixture_or_task_name, module).output_features["targets"].vocabulary
+    if vocab_size is not None:
+        check_vocab_size(vocab_size, mixture_or_task_name, found.vocab_size)
+    return found
 
 
 def decode_lengths(

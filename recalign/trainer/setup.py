@@ -8,7 +8,7 @@ import seqio
 import tensorflow as tf
 
 import tasks
-from recalign.data.vocabulary import embedding_rows
+from recalign.data.vocabulary import check_vocab_size
 from recalign.errors import UserError
 from recalign.trainer.experiment import Experiment
 
@@ -38,8 +38,4 @@ def check_vocabulary(experiment: Experiment, among: Sequence[seqio.Task]) -> Non
     """Refuses a model whose embedding is too small for the tasks' token ids."""
     for task in among:
         needed = task.output_features["inputs"].vocabulary.vocab_size
-        if needed > experiment.model.vocab_size:
-            raise UserError(
-                f"VOCAB_SIZE = {experiment.model.vocab_size} is too small for {task.name}, whose "
-                f"vocabulary has {needed} tokens: set VOCAB_SIZE = {embedding_rows(needed):_}"
-            )
+        check_vocab_size(experiment.model.vocab_size, task.name, needed)

@@ -13,6 +13,7 @@ import tqdm
 
 from recalign.errors import UserError
 from recalign.weights import formats, inspection, own
+from recalign.weights.growth import NewRows, grow
 from recalign.weights.tensors import Tensor, Weights, as_float32, stacks
 
 
@@ -44,6 +45,7 @@ def convert(
     destination_format: str | None = None,
     weights_only: bool = False,
     first_step: int | None = None,
+    new_rows: NewRows | None = None,
 ) -> Conversion:
     """Writes the weights of `source`, in another format, to `destination`.
 
@@ -62,6 +64,7 @@ def convert(
       weights_only: leave the optimizer's state behind.
       first_step: the step at which fine-tuning began, which T5X's checkpoints do not hold: T5X's
         `step_offset`. By default 0 where there is an optimizer's state, else the checkpoint's step.
+      new_rows: tokens that the vocabulary gets besides; the optimizer's state then stays behind.
 
     Raises:
       UserError: the source is not a whole T5 1.1 checkpoint, or the destination cannot be written.
@@ -70,6 +73,9 @@ def convert(
     weights = formats.open_weights(name, folder)
     config = inspection.infer_config(weights.where, weights.params)
     inspection.check_params(weights.where, weights.params, config)
+    if new_rows is not None:
+        weights = grow(weights, new_rows)
+        config = dataclasses.replace(config, vocab_size=new_rows.vocab_size)
     if weights_only:
         weights = dataclasses.replace(weights, moments={})
     if weights.moments:

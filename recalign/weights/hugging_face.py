@@ -86,6 +86,11 @@ def open_weights(folder: epath.Path) -> Weights:
     found = _open_files(local)
     for name in _IGNORED:
         found.pop(name, None)
+    if config.logits_via_embedding and "lm_head.weight" in found:
+        raise UserError(
+            f"{where}: tie_word_embeddings is true in {CONFIG}, but there is an output layer: "
+            "lm_head.weight"
+        )
     names = {theirs: ours for ours, theirs in _names(config).items()}
     # Under its own name what is left over is told best.
     params = {names.get(theirs, theirs): tensor for theirs, tensor in found.items()}
@@ -144,10 +149,11 @@ def _model_config(folder: pathlib.Path) -> T5Config:
     for key, value, default in _MUST_BE:
         if stated.get(key, default) != value:
             raise UserError(f"{path}: {key} is {stated.get(key, default)!r}; T5 1.1 has {value!r}")
-    # T5 1.1 neither ties its output layer to the embedding nor scales what goes into it.
-    # `transformers` 4 states the first for both; 5 states the second, and always "tied".
-    if stated.get("tie_word_embeddings", True) and stated.get("scale_decoder_outputs", True):
-        raise UserError(f"{path}: tie_word_embeddings is true; T5 1.1 has an output layer apart")
+    # Tied, `transformers` divides the logits by the root of the width, as T5X does. Version 4
+    # states `tie_word_embeddings` for both; 5 states the scale, and always "tied".
+    tied = bool(
+        stated.get("tie_word_embeddings", True) and stated.get("scale_decoder_outputs", True)
+    )
     try:
         return T5Config(
             vocab_size=stated["vocab_size"],
@@ -157,6 +163,7 @@ def _model_config(folder: pathlib.Path) -> T5Config:
             num_decoder_layers=stated.get("num_decoder_layers") or stated["num_layers"],
             head_dim=stated["d_kv"],
             mlp_dim=stated["d_ff"],
+            logits_via_embedding=tied,
         )
     except KeyError as error:
         raise UserError(f"{path}: it does not state {error}") from error
@@ -166,7 +173,8 @@ def _their_config(config: T5Config) -> dict[str, Any]:
     return {
         "architectures": ["T5ForConditionalGeneration"],
         **{key: value for key, value, _ in _MUST_BE},
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": config.logits_via_embedding,
+        **({"scale_decoder_outputs": True} if config.logits_via_embedding else {}),
         "vocab_size": config.vocab_size,
         "d_model": config.emb_dim,
         "d_kv": config.head_dim,

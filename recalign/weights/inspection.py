@@ -80,6 +80,7 @@ def infer_config(where: str, params: Mapping[str, Tensor]) -> T5Config:
         num_decoder_layers=_layers(params, "decoder/"),
         head_dim=inner // num_heads,
         mlp_dim=shape("encoder/layers_0/mlp/wi_0/kernel")[1],
+        logits_via_embedding="decoder/logits_dense/kernel" not in params,
     )
 
 
@@ -89,7 +90,8 @@ def check_params(where: str, params: Mapping[str, Tensor], config: T5Config) -> 
     if embedding is not None and embedding.shape[:1] != (config.vocab_size,):
         raise UserError(
             f"{where}: its vocabulary has {embedding.shape[0]} tokens, the model's "
-            f"{config.vocab_size} (T5Config.vocab_size)"
+            f"{config.vocab_size} (T5Config.vocab_size); `recalign convert --item_tokens DATASET` "
+            "gives it rows for a dataset's item tokens"
         )
     _check(where, "parameters", params, param_shapes(config))
     for name, tensor in params.items():
