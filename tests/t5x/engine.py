@@ -15,6 +15,7 @@ from recalign.model.names import to_t5x
 from recalign.t5x.constrained import ConstrainedDecodingModel
 from recalign.t5x.fast import FastDecodingModel
 from recalign.t5x.mixture import decode_lengths, vocabulary
+from recalign.t5x.optimizer import named
 from recalign.trainer.experiment import Experiment
 
 SIZES = (
@@ -25,7 +26,20 @@ SIZES = (
     "num_decoder_layers",
     "head_dim",
     "mlp_dim",
+    "logits_via_embedding",
 )
+
+
+def schedule_of(experiment: Experiment) -> Any:
+    """T5X's learning rate, from the macros that both engines read."""
+    return utils.create_learning_rate_scheduler(
+        factors=experiment.learning_rate_factors,
+        base_learning_rate=experiment.learning_rate,
+        warmup_steps=experiment.warmup_steps,
+        decay_factor=experiment.decay_factor,
+        steps_per_cycle=experiment.steps_per_cycle,
+        step_offset=experiment.initial_step,
+    )
 
 
 def model_of(experiment: Experiment, decoder: str = "stock") -> models.EncoderDecoderModel:
@@ -43,10 +57,18 @@ def model_of(experiment: Experiment, decoder: str = "stock") -> models.EncoderDe
         ),
         input_vocabulary=words,
         output_vocabulary=words,
-        optimizer_def=adafactor.Adafactor(
-            decay_rate=0.8,
-            step_offset=experiment.initial_step,
-            logical_factor_rules=adafactor.standard_logical_factor_rules(),
+        optimizer_def=named(
+            experiment.optimizer_name,
+            adafactor.Adafactor(
+                decay_rate=0.8,
+                step_offset=experiment.initial_step,
+                logical_factor_rules=adafactor.standard_logical_factor_rules(),
+            ),
+            schedule_of(experiment),
+            experiment.adam_beta1,
+            experiment.adam_beta2,
+            experiment.adam_epsilon,
+            experiment.weight_decay,
         ),
         z_loss=experiment.z_loss,
         label_smoothing=experiment.label_smoothing,
@@ -106,12 +128,6 @@ class T5X:
     def losses(self, batches: list[dict[str, np.ndarray]], model_dir: str) -> list[float]:
         """The summed loss of each step of training on these batches."""
         experiment = self.experiment
-        schedule = utils.create_learning_rate_scheduler(
-            factors="constant * linear_warmup",
-            base_learning_rate=experiment.learning_rate,
-            warmup_steps=experiment.warmup_steps,
-            step_offset=experiment.initial_step,
-        )
         run = trainer.Trainer(
             model=self.model,
             train_state=self.state,
@@ -120,7 +136,7 @@ class T5X:
             summary_dir=model_dir,
             train_state_axes=self.axes,
             rng=jax.random.PRNGKey(0),
-            learning_rate_fn=schedule,
+            learning_rate_fn=schedule_of(experiment),
             num_microbatches=None,
         )
         losses = []

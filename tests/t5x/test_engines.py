@@ -7,18 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from recalign.errors import UserError
 from recalign.preprocessors.stream import Stream
-from recalign.t5x.mixture import decode_lengths
+from recalign.t5x.mixture import decode_lengths, vocabulary
 from recalign.trainer import evaluation, partitioning
 from recalign.trainer.decoding import POOL, BeamDecoder
+from recalign.trainer.loop import train
+from recalign.trainer.optimization import optimizer_of
 from recalign.trainer.schedule import make_schedule
 from recalign.trainer.state import (
     TrainState,
-    make_optimizer,
     make_train_step,
     nothing_yet,
     random_params,
 )
+from recalign.weights import load_params
+from tests.corpus import make_corpus
 
 from .engine import T5X, batch_of
 
@@ -28,7 +32,7 @@ EXAMPLES = 24
 def own_losses(experiment, params, batches):
     """The summed loss of each step by the own engine."""
     mesh = partitioning.make_mesh()
-    optimizer = make_optimizer(experiment.learning_rate, experiment.warmup_steps, 0)
+    optimizer = optimizer_of(experiment, 0)
     step = make_train_step(
         experiment.config,
         optimizer,
@@ -50,8 +54,33 @@ def own_losses(experiment, params, batches):
     return losses, state.params
 
 
-def test_losses_of_twenty_steps_on_the_same_batches_of_a_mixture(experiment, model_dir):
-    made = experiment()
+SMALL = {
+    "VOCAB_SIZE": 768,
+    "LOGITS_VIA_EMBEDDING": True,
+    "EVERY_PREFIX": True,
+    "OPTIMIZER_NAME": "adamw",
+    "LEARNING_RATE": 0.003,
+    "LEARNING_RATE_FACTORS": "constant * linear_warmup * cosine_decay",
+    "STEPS_PER_CYCLE": 30,
+    "WEIGHT_DECAY": 0.1,
+    "LABEL_SMOOTHING": 0.1,
+}
+"""What a small model from random weights is trained with, items as tokens."""
+
+
+@pytest.fixture(scope="module")
+def items(data_dir):
+    """A dataset with item tokens; the name of its mixture."""
+    dataset = make_corpus("items", data_dir, item_tokens=True)
+    assert dataset.item_tokens.vocab_size == SMALL["VOCAB_SIZE"]
+    return "ut_at_items"
+
+
+@pytest.mark.parametrize("macros", [{}, SMALL], ids=["fine-tuning", "item tokens"])
+def test_losses_of_twenty_steps_on_the_same_batches_of_a_mixture(
+    experiment, items, model_dir, macros
+):
+    made = experiment(**{**macros, **({"MIXTURE_OR_TASK_NAME": items} if macros else {})})
     params = jax.tree.map(np.asarray, random_params(made.config, 0, partitioning.make_mesh()))
     stream = Stream.of(made.mixture_or_task_name, 0)
     rows = slice(0, made.batch_size)
@@ -91,6 +120,36 @@ def test_metrics_of_one_checkpoint(trained, decoder):
         hits += own.get("hr@5", 0.0) + own.get("valid_id_rate", 0.0)
     assert set(theirs) == {"retrieval_tiny", "ranking_tiny", "rating_tiny"}
     assert hits > 0  # the model answers with IDs: the comparison is not of nothing
+
+
+@pytest.mark.parametrize("decoder", ["stock", "fast", "constrained"])
+def test_metrics_of_item_tokens(experiment, items, decoder):
+    macros = {**SMALL, "TRAIN_STEPS": 60, "STEPS_PER_CYCLE": 90, "EVERY_PREFIX": False}
+    made = experiment(MIXTURE_OR_TASK_NAME=items, **macros)
+    train(made)
+    params, _ = load_params(made.model_dir, made.config)
+    theirs = T5X(made, params, decoder).metrics("test", EXAMPLES)
+    ranked = 0.0
+    for evaluated, records in own_evaluation(
+        made, params, "test", constrained=decoder == "constrained"
+    ):
+        own = evaluation.measure(evaluated, records)
+        for name, value in theirs[evaluated.task.name].items():
+            if decoder == "constrained":
+                if "@" not in name:
+                    continue
+                name += "_candidates" if POOL in evaluated.ways else ""
+            assert own[name] == pytest.approx(float(value), abs=1e-6), name
+        ranked += own.get("hr@5", 0.0)
+    assert set(theirs) == {f"{kind}_items" for kind in ("retrieval", "ranking", "rating")}
+    assert ranked > 0  # the comparison is not of nothing
+
+
+def test_a_table_without_rows_for_the_items_is_refused(experiment, items):
+    with pytest.raises(UserError, match=r"VOCAB_SIZE = 640 is too small .*VOCAB_SIZE = 768"):
+        vocabulary(items, vocab_size=640)
+    with pytest.raises(UserError, match=r"VOCAB_SIZE = 640 is too small .*VOCAB_SIZE = 768"):
+        train(experiment(MIXTURE_OR_TASK_NAME=items))
 
 
 def test_metrics_of_constrained_decoding(trained):
