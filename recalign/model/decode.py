@@ -9,6 +9,7 @@ the vocabulary.
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -119,7 +120,9 @@ def beam_decode(
     steps = max_decode_len if trie is None else trie.depth
     memory = incremental.prepare(params, config, encoder_input_tokens_BxL, max_decode_len)
 
-    def advance(search: _Search, live_beams: int = beam_size) -> _Search:
+    def advance(
+        search: _Search, live_beams: int = beam_size, levels: tuple[int, int | None] = (0, None)
+    ) -> _Search:
         hidden_BxKxD, cache = incremental.step(
             params,
             config,
@@ -143,7 +146,7 @@ def beam_decode(
             candidates = _trie_children(
                 logits_BxKxV,
                 search.live_log_probs_BxK,
-                trie.children(search.live_nodes_BxK, allowed_BxN),
+                trie.children(search.live_nodes_BxK, allowed_BxN, *levels),
                 trie,
                 exact_log_probs,
                 2 * beam_size,
@@ -162,10 +165,13 @@ def beam_decode(
     batch = encoder_input_tokens_BxL.shape[0]
     # One beam an example is enough for the first step, and for as long as all IDs begin alike.
     search = _start(config, batch, beam_size, max_decode_len)
-    for _ in range(0 if trie is None else trie.shared_prefix):
-        search = advance(search, live_beams=1)
-    search = advance(search)
-    search = jax.lax.while_loop(can_improve, advance, search)
+    first = 0 if trie is None else trie.shared_prefix
+    for level in range(first):
+        search = advance(search, live_beams=1, levels=(level, level))
+    search = advance(search, levels=(first, first))
+    search = jax.lax.while_loop(
+        can_improve, functools.partial(advance, levels=(first + 1, None)), search
+    )
     return _result(search)
 
 

@@ -36,7 +36,8 @@ class Trie:
       leaf_S: the leaf (EOS) of each sequence, in the order they were given.
       used_token_U: the distinct tokens of the trie, EOS included, ascending.
       used_rank_N: position of `token_N` in `used_token_U`.
-      max_children: the largest number of children of a node, the width of a lookup.
+      widths: the largest number of children of a node, at each level: a lookup is as wide as the
+        levels that it is for. With a token an item the first level has all items, the next one EOS.
       depth: tokens of the longest sequence, EOS included.
       shared_prefix: tokens with which every sequence begins, as the "I" of I1, I2, ….
     """
@@ -47,7 +48,7 @@ class Trie:
     leaf_S: Int[Array, " S"]
     used_token_U: Int[Array, " U"]
     used_rank_N: Int[Array, " N"]
-    max_children: int = dataclasses.field(metadata={"static": True})
+    widths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     depth: int = dataclasses.field(metadata={"static": True})
     shared_prefix: int = dataclasses.field(metadata={"static": True})
 
@@ -80,7 +81,7 @@ class Trie:
             leaf_S=jnp.asarray(leaf_S, jnp.int32),
             used_token_U=jnp.asarray(used_token_U, jnp.int32),
             used_rank_N=jnp.asarray(np.concatenate([[0], used_rank]), jnp.int32),
-            max_children=int(np.diff(first_child_N1).max()),
+            widths=_widths(first_child_N1),
             depth=int(tokens_SxT.shape[1]),
             shared_prefix=_shared_prefix(first_child_N1),
         )
@@ -90,12 +91,25 @@ class Trie:
         return self.token_N.shape[0]
 
     def children(
-        self, nodes_BxK: Int[Array, "B K"], allowed_BxN: Bool[Array, "#B N"] | None = None
+        self,
+        nodes_BxK: Int[Array, "B K"],
+        allowed_BxN: Bool[Array, "#B N"] | None = None,
+        first_level: int = 0,
+        last_level: int | None = None,
     ) -> tuple[Int[Array, "B K M"], Bool[Array, "B K M"]]:
-        """The child nodes of each beam's node, `max_children` wide, and which of them are real."""
+        """The child nodes of each beam's node, and which of them are real.
+
+        Args:
+          nodes_BxK: nodes of the levels from `first_level` to `last_level` (None: to the last); the
+            root's level is 0. M is the widest of these levels.
+          allowed_BxN: the nodes that are searched; None for all.
+          first_level, last_level: see `nodes_BxK`.
+        """
+        end = None if last_level is None else last_level + 1
+        width = max(self.widths[first_level:end], default=1)
         first_BxK = self.first_child_N1[nodes_BxK]
         end_BxK = self.first_child_N1[nodes_BxK + 1]
-        child_BxKxM = first_BxK[..., None] + jnp.arange(self.max_children, dtype=jnp.int32)
+        child_BxKxM = first_BxK[..., None] + jnp.arange(width, dtype=jnp.int32)
         valid_BxKxM = child_BxKxM < end_BxK[..., None]
         child_BxKxM = jnp.where(valid_BxKxM, child_BxKxM, 0)
         if allowed_BxN is not None:
@@ -165,6 +179,16 @@ def _padded(tokens: np.ndarray, lengths_S: np.ndarray, eos_id: int) -> np.ndarra
     tokens_SxT[column < lengths_S[:, None]] = tokens
     tokens_SxT[np.arange(lengths_S.size), lengths_S] = eos_id
     return tokens_SxT
+
+
+def _widths(first_child_N1: np.ndarray) -> tuple[int, ...]:
+    """The largest number of children of a node, level by level; the last level has leaves alone."""
+    children_N = np.diff(first_child_N1)
+    widths, start, end = [], 0, 1
+    while start < end:
+        widths.append(int(children_N[start:end].max()))
+        start, end = end, end + int(children_N[start:end].sum())
+    return tuple(widths)
 
 
 def _shared_prefix(first_child_N1: np.ndarray) -> int:

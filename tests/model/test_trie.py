@@ -60,6 +60,10 @@ def test_every_prefix_has_exactly_its_followers(sequences):
     # One node a prefix, complete sequences with EOS included.
     assert trie.num_nodes == len({*followers, *((*s, EOS) for s in sequences)})
     assert trie.depth == max(map(len, sequences)) + 1
+    assert trie.widths == tuple(
+        max((len(t) for p, t in followers.items() if len(p) == level), default=0)
+        for level in range(trie.depth + 1)
+    )
 
 
 @settings(max_examples=8)
