@@ -109,8 +109,6 @@ def stats(options: argparse.Namespace) -> None:
         print(json.dumps(figures, indent=2))
         return
     print(statistics.format_statistics(options.name, figures))
-    if figures["notes"]:
-        print("\n".join(["", "noticed when it was prepared:", *figures["notes"]]))
     if options.leaks:
         print(f"\n{leaks.format_leaks(found)}")
 

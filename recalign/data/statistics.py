@@ -106,7 +106,9 @@ def _reviewed(dataset: PreparedDataset) -> dict[str, int]:
 
 def format_statistics(name: str, statistics: dict) -> str:
     """Tables 7 and 10 as text, with the paper's figures below ours where the paper has them."""
-    return "\n".join([*table_7(name, statistics), "", *_table_10(name, statistics)])
+    noticed = ["", "noticed when it was prepared:", *statistics["notes"]]
+    lines = [*table_7(name, statistics), "", *_table_10(name, statistics)]
+    return "\n".join(lines + (noticed if statistics["notes"] else []))
 
 
 def table_7(name: str, statistics: dict) -> list[str]:

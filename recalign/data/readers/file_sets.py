@@ -26,7 +26,7 @@ def files_of(path: str | os.PathLike, endings: Collection[str] = ()) -> tuple[st
     if whole.is_dir():
         kept = [file for file in _below(whole) if not endings or ending_of(file) in endings]
         if not kept:
-            what = f"no file in this folder ends in {', '.join(endings)}"
+            what = f"no file in this folder ends in {', '.join(sorted(endings))}"
             raise UserError(f"{os.fspath(path)}: {what if endings else 'no file in this folder'}")
         return tuple(sorted(map(os.fspath, kept)))
     parts = whole.parts

@@ -25,8 +25,8 @@ def _as_integer(id_: str) -> str:
 
 
 def _number(id_: str) -> str:
-    """The digits at the end, as a number: SKU-003, i3, /item/3."""
-    match = re.search(r"(\d+)\D*$", id_)
+    """The only digits, as a number: SKU-003, i3, /item/3."""
+    match = re.fullmatch(r"\D*(\d+)\D*", id_)
     return match[1].lstrip("0") or "0" if match else id_
 
 
@@ -39,8 +39,8 @@ REPAIRS: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "case": ("upper and lower case are the same", str.casefold),
     "integer": ("123.0 and 1.23e2 are 123", _as_integer),
     "letters": ("letters and digits alone count, without case", _letters_and_digits),
-    "number": ("the number at the end counts, without the words around it", _number),
     "path": ("what stands behind the last slash counts", lambda id_: id_.rsplit("/", 1)[-1]),
+    "number": ("the number counts, without what is around it", _number),
 }
 """What --join_ids may be: how two IDs are made alike, the mildest first."""
 

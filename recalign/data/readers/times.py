@@ -116,11 +116,11 @@ def given_format(pattern: str) -> TimeFormat:
     """
     try:
         example = datetime.datetime(2014, 12, 31, 13, 45, 59).strftime(pattern)
-        datetime.datetime.strptime(example, pattern)
+        has_year = datetime.datetime.strptime(example, pattern).year == 2014
     except ValueError as error:
         raise UserError(f"--time_format {pattern!r}: {error} (as in '%d/%m/%Y %H:%M')") from error
-    if "%" not in pattern:
-        raise UserError(f"--time_format {pattern!r}: no %: as in '%d/%m/%Y %H:%M'")
+    if not has_year:
+        raise UserError(f"--time_format {pattern!r}: no year (as in '%d/%m/%Y %H:%M')")
     return TimeFormat(pattern)
 
 

@@ -1,0 +1,105 @@
+"""IDs of the log and of the catalogue that are written differently."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recalign.data.from_files import prepare_from_files
+from recalign.data.readers import read_log
+from recalign.data.statistics import dataset_statistics, format_statistics
+from recalign.errors import UserError
+
+# log's ID, catalogue's ID, what joins them
+PAIRS = {
+    "zeros at the front": ("108775015", "0108775015", "zeros"),
+    "a float column": ("123.0", "123", "integer"),
+    "a spreadsheet's exponent": ("1.08775015e+08", "108775015", "integer"),
+    "another prefix": ("i3", "SKU-3", "number"),
+    "case": ("b00abc", "B00ABC", "case"),
+    "hyphens": ("978-0-306-40615-7", "9780306406157", "letters"),
+    "a path": ("/m/07s9rl0", "07s9rl0", "letters"),
+    "an address": ("https://shop.example/p/red-shoe", "red-shoe", "path"),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_no_overlap_is_refused_with_an_id_of_each_side_and_what_joins_them(kind, write):
+    of_log, of_catalogue, repair = PAIRS[kind]
+    log = write("log.csv", f"user,item\nu,{of_log}\nv,{of_log}\n")
+    items = write("items.csv", f"item,title\n{of_catalogue},Red shoe\n")
+    with pytest.raises(UserError) as error:
+        read_log("csv", log, items)
+    message = str(error.value)
+    assert f"none of the log's 1 items is in it: the log has {of_log!r}" in message
+    assert f"{of_catalogue!r}" in message and "\n" not in message
+    suggested = message.split("--join_ids ")[1].split()[0]
+    assert suggested == repair
+    _, table, _ = read_log("csv", log, items, join_ids=suggested)
+    assert (table.raw_ids, table.titles) == ([of_log], ["Red shoe"])
+
+
+def test_integers_of_a_parquet_log_against_text_with_zeros(tmp_path, write):
+    ids = [108775015, 108775044, 110065001]
+    pq.write_table(
+        pa.table({"customer_id": ["u"] * 3, "article_id": pa.array(ids, pa.int64())}),
+        tmp_path / "log.parquet",
+    )
+    items = write("a.csv", "article_id,prod_name\n" + "".join(f"0{i},Top {i}\n" for i in ids))
+    with pytest.raises(UserError, match="--join_ids zeros would join 3 of them, such as"):
+        read_log("parquet", tmp_path / "log.parquet", items)
+    _, table, _ = read_log("parquet", tmp_path / "log.parquet", items, join_ids="zeros")
+    assert table.titles == ["Top 108775015", "Top 108775044", "Top 110065001"]
+
+
+def test_nothing_joins_them(write):
+    with pytest.raises(UserError, match="or leave --items out") as error:
+        read_log(
+            "csv", write("log.csv", "user,item\nu,a\n"), write("items.csv", "item,title\nb,B\n")
+        )
+    assert "--join_ids" not in str(error.value)
+
+
+def test_part_of_the_items_is_a_warning_with_both_shares_that_stays(write, tmp_path):
+    # Of four items one is missing, and with it 3 of 12 interactions.
+    lines = "".join(f"u{user},{item}\n" for user in range(3) for item in ("007", "a", "b", "c"))
+    dataset, said = prepare_from_files(
+        "mine",
+        data_dir=tmp_path / "data",
+        interactions=write("log.csv", f"user,item\n{lines}"),
+        items=write("items.csv", "item,title\na,A\nb,B\nc,C\n7,Seven\n"),
+        k_core=0,
+    )
+    (warning,) = [line for line in said if "are not in it" in line]
+    assert warning.startswith("warning: ")
+    assert (
+        "1 of the log's 4 items are not in it (25.0 %, with 25.0 % of the interactions)" in warning
+    )
+    assert "--join_ids zeros would join 1 of them, such as '007' and '7'" in warning
+    assert warning in dataset.info["notes"]
+    statistics = dataset_statistics(dataset)
+    assert warning in statistics["notes"]
+
+
+def test_a_repair_that_would_make_two_items_one_is_refused(write):
+    log = write("log.csv", "user,item\nu,07\nu,7\n")
+    items = write("items.csv", "item,title\n007,Seven\n")
+    with pytest.raises(UserError, match="--join_ids zeros: '07' and '7' of the log would be one"):
+        read_log("csv", log, items, join_ids="zeros")
+
+
+def test_an_unknown_repair(write):
+    path = write("log.csv", "user,item\nu,a\n")
+    with pytest.raises(UserError, match="--join_ids 'magic' is none of zeros, case"):
+        read_log("csv", path, join_ids="magic")
+
+
+def test_the_text_of_stats_holds_what_was_noticed(write, tmp_path):
+    dataset, _ = prepare_from_files(
+        "mine",
+        data_dir=tmp_path / "data",
+        interactions=write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
+        k_core=0,
+    )
+    text = format_statistics("mine", dataset_statistics(dataset))
+    assert "noticed when it was prepared:" in text
+    assert "warning:" in text and "no time column: the order of the file is taken for it" in text
