@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv with the locked packages and recalign itself; instant when nothing has changed.
-#   bash launch/setup.sh
-# Uses uv when it is on PATH, else Python 3.11's own venv and pip. Works from any directory.
+#   bash launch/setup.sh [--accelerator tpu|cuda12|cuda13|cpu]
+# With the newest Python from 3.11 to 3.13 that is there; by uv when it is on PATH, else by Python's
+# own venv and pip. Works from any directory.
 set -euo pipefail
 unset CDPATH
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,17 +20,35 @@ is_complete() {
   [[ -f $stamp && -x $venv/bin/python ]] && [[ "$(<"$stamp")" == "$(fingerprint)" ]]
 }
 
-is_python311() {
-  "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
+readonly MINORS=(13 12 11) # of Python 3, the newest first
+
+# Whether a program is Python 3.MINOR and can make environments; without MINOR, any that will do.
+is_python() {
+  "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[0] != 3 or str(sys.version_info[1]) not in sys.argv[1:])' \
+    "${@:2}" >/dev/null 2>&1
 }
 
 # Every candidate on PATH is tried by running it: a version manager's shim may exist and not work.
-find_python311() {
-  local candidate
-  while IFS= read -r candidate; do
-    if is_python311 "$candidate"; then printf '%s\n' "$candidate"; return; fi
-  done < <(type -aP python3.11 python3 python)
+find_python() {
+  local minor candidate
+  for minor in "${MINORS[@]}"; do
+    while IFS= read -r candidate; do
+      if is_python "$candidate" "$minor"; then printf '%s\n' "$candidate"; return; fi
+    done < <(type -aP "python3.$minor" python3 python)
+  done
   return 1
+}
+
+# The newest version that uv finds on this machine; where there is none, it fetches the newest.
+uv_version() {
+  local minor
+  for minor in "${MINORS[@]}"; do
+    if uv python find --no-python-downloads "3.$minor" >/dev/null 2>&1; then
+      printf '3.%s\n' "$minor"
+      return
+    fi
+  done
+  printf '3.%s\n' "${MINORS[0]}"
 }
 
 # The mark of unfinished work goes in before anything else and out after everything else, so that a
@@ -37,18 +56,18 @@ find_python311() {
 make_venv() {
   local python=
   if ! command -v uv >/dev/null; then
-    python=$(find_python311) || die "Python 3.11 is needed and is not on PATH;" \
-      "install python3.11 with its venv module, or install uv, which brings it along"
+    python=$(find_python) || die "Python 3.11, 3.12 or 3.13 is needed and is not on PATH;" \
+      "install one with its venv module, or install uv, which brings it along"
   fi
   rm -rf -- "$venv"
   mkdir -- "$venv"
   touch -- "$unfinished"
   if [[ -n $python ]]; then
     "$python" -m venv "$venv" \
-      || die "$python could make no environment; its venv module may be missing (python3.11-venv)"
+      || die "$python could make no environment; its message is above"
   else
-    uv venv --quiet --allow-existing --python 3.11 "$venv" \
-      || die "uv could make no environment with Python 3.11 (its own message is above)"
+    uv venv --quiet --allow-existing --python "$(uv_version)" "$venv" \
+      || die "uv could make no environment with Python 3.11 to 3.13 (its own message is above)"
   fi
 }
 
@@ -64,20 +83,37 @@ install_packages() {
   fi
 }
 
-if is_complete; then exit 0; fi
+add_accelerator() {
+  [[ -z $accelerator ]] || bash "$root/launch/accelerator.sh" "$accelerator"
+}
+
+accelerator=
+while (($#)); do
+  case $1 in
+    --accelerator) (($# > 1)) || die "--accelerator needs a value"; accelerator=$2; shift 2 ;;
+    --accelerator=*) accelerator=${1#*=}; shift ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$root/launch/setup.sh"; exit ;;
+    *) die "unknown argument '$1'; usage: bash launch/setup.sh [--accelerator tpu|cuda12|cuda13|cpu]" ;;
+  esac
+done
+case $accelerator in
+  "" | tpu | cuda12 | cuda13 | cpu) ;;
+  *) die "--accelerator '$accelerator' is none of tpu, cuda12, cuda13, cpu" ;;
+esac
+if is_complete; then add_accelerator; exit; fi
 
 # Two set-ups at once would write into each other's files; the second waits and finds it done.
 if command -v flock >/dev/null; then
   exec 9<"$root/launch/setup.sh"
   flock 9
-  if is_complete; then exit 0; fi
+  if is_complete; then add_accelerator; exit; fi
 fi
 
 started=$SECONDS
 if [[ -e $unfinished ]]; then
   say "an earlier set-up did not finish; starting afresh"
 fi
-if [[ -e $unfinished ]] || ! is_python311 "$venv/bin/python"; then
+if [[ -e $unfinished ]] || ! is_python "$venv/bin/python" "${MINORS[@]}"; then
   say "making $venv"
   make_venv
 fi
@@ -90,3 +126,4 @@ fingerprint >"$stamp.partial"
 mv -f -- "$stamp.partial" "$stamp"
 rm -f -- "$unfinished"
 say "ready after $((SECONDS - started)) s"
+add_accelerator

@@ -9,6 +9,23 @@ from typing import NoReturn
 from recalign import verbs
 
 
+def demo(parser: argparse.ArgumentParser) -> None:
+    """Which corpus, and where."""
+    parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="the run (default: runs/demo, or runs/demo-seedN)"
+    )
+
+
+def experiments(parser: argparse.ArgumentParser) -> None:
+    """Their names, or where they are."""
+    parser.add_argument(
+        "--search_paths",
+        action="store_true",
+        help="print the folders that T5X needs as --gin_search_paths away from a clone",
+    )
+
+
 def prepare(parser: argparse.ArgumentParser) -> None:
     """A raw log and how to read and number it."""
     parser.add_argument("name", metavar="NAME", help="the dataset's name; `demo` makes its own log")

@@ -140,6 +140,14 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=function)
         return added
 
+    arguments.demo(
+        verb(
+            "demo",
+            verbs.demo,
+            "prepares a corpus of its own, fine-tunes on it and writes a report, in minutes",
+            "recalign demo --seed 1",
+        )
+    )
     arguments.prepare(
         verb(
             "prepare",
@@ -212,6 +220,15 @@ def build_parser() -> argparse.ArgumentParser:
             verbs.convert,
             "turns weights of T5X, Hugging Face and recalign into each other",
             "recalign convert google/flan-t5-base flan_t5_base --from hugging_face --to own",
+        )
+    )
+    arguments.experiments(
+        verb(
+            "experiments",
+            verbs.experiments,
+            "lists the experiments that --gin_file finds by their names",
+            "python -m t5x.train --gin_search_paths=$(recalign experiments --search_paths)"
+            " --gin_file=reat_toys.gin …",
         )
     )
     arguments.report(

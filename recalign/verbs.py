@@ -15,6 +15,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,29 @@ _PREPARATION = (
 _SYNTHETIC = "synthetic"
 _SIZES = ("users", "themes", "products")
 _DEFAULT_DATA_DIR = "data"
+
+
+def demo(options: argparse.Namespace) -> None:
+    """All of recalign on a corpus of its own."""
+    from recalign.demo import run_demo
+
+    started = time.monotonic()
+    report = run_demo(options.seed, options.out, lambda title: print(f"\n== {title}", flush=True))
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    print(f"\n{report}, after {minutes} min {seconds} s")
+
+
+def experiments(options: argparse.Namespace) -> None:
+    """The experiments and what each is, or where T5X finds them."""
+    from recalign import gin_folder
+
+    if options.search_paths:
+        print(",".join(gin_folder.T5X_SEARCH_PATHS))
+        return
+    found = gin_folder.experiments()
+    width = max(map(len, found), default=0)
+    for name, what in found.items():
+        print(f"{name:<{width}}  {what}")
 
 
 def prepare(options: argparse.Namespace) -> None:

@@ -5,24 +5,18 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import gin
 from etils import epath
 
-import recalign
 from recalign.errors import UserError
+from recalign.gin_folder import SEARCH_PATHS
 from recalign.model.config import T5Config
 from recalign.preprocessors.settings import TaskSettings
 from recalign.trainer import gin_files as gin_reader
 from recalign.trainer.loss import NORMALIZERS
 from recalign.trainer.schedule import CONSTANT_AFTER_WARM_UP, make_schedule
-
-_ROOT = Path(recalign.__file__).resolve().parent.parent
-# The working directory first, as gin does; then the repository and the own engine's side of T5X's
-# files. T5X looks for the same names in its own root.
-SEARCH_PATHS = ("", str(_ROOT), "gin/engine", str(_ROOT / "gin" / "engine"))
 
 # Modules and configurables of T5X that shared files bind, and macros of T5X's own run files that
 # change nothing here. Anything else that is unknown is a mistake.

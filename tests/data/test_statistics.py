@@ -94,6 +94,10 @@ def test_the_text_holds_both_tables(dataset):
         "p5_rating         10           3     3",
         "no p5_explanation task: no review texts were kept (prepare --review_texts)",
         "no p5_review task: no review texts were kept (prepare --review_texts)",
+        "",
+        "noticed when it was prepared:",
+        "8 of 8 items have no title: named by brand and category, or by raw id",
+        "ratings from 1 to 5: 50.0 % are likes (above 3; --like_threshold)",
     ]
 
 

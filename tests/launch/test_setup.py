@@ -11,8 +11,9 @@ def test_uv_is_used_where_it_is(with_uv):
     outcome = with_uv.run("setup.sh")
     assert outcome.returncode == 0, outcome.stderr
     calls = with_uv.calls()
-    assert calls[0].startswith("uv venv")
-    assert "--python 3.11" in calls[0]
+    assert calls[0] == "uv python find --no-python-downloads 3.13"
+    assert calls[1].startswith("uv venv")
+    assert "--python 3.13" in calls[1]
     lock, package = installs(calls)
     assert lock.endswith(f"-r {with_uv.root}/requirements.txt")
     assert "--no-deps" in package and package.endswith(f"-e {with_uv.root}")
@@ -80,10 +81,10 @@ def test_an_update_that_fails_is_not_called_done_either(with_uv):
     assert not (with_uv.root / STAMP).exists()
 
 
-def test_without_python_311_the_message_says_so_and_nothing_is_left(checkout):
+def test_without_python_the_message_says_so_and_nothing_is_left(checkout):
     outcome = checkout.run("setup.sh")
     assert outcome.returncode == 1
-    assert outcome.stderr.count("Python 3.11 is needed") == 1
+    assert outcome.stderr.count("Python 3.11, 3.12 or 3.13 is needed") == 1
     assert not (checkout.root / ".venv").exists()
 
 
@@ -111,3 +112,37 @@ def test_any_directory_and_an_empty_home_will_do(with_uv, tmp_path):
     assert outcome.returncode == 0, outcome.stderr
     assert (with_uv.root / STAMP).exists()
     assert list(elsewhere.iterdir()) == []
+
+
+# A Python that is of the version in its name, and of no other.
+VERSIONED = """#!/usr/bin/env bash
+echo "${0##*/} $*" >>"$CALLS"
+case "$*" in
+  "-c import sys"*) [[ " ${*: -3} " == *" ${0##*.} "* ]] ;;
+  "-m venv "*) mkdir -p "$3/bin" && cp "$PYTHON_STAND_IN" "$3/bin/python" ;;
+esac
+"""
+
+
+def test_the_newest_python_that_is_there_is_taken(with_python):
+    (with_python.bin / "python3.11").unlink()
+    with_python.add_command("python3.11", VERSIONED)
+    with_python.add_command("python3.12", VERSIONED)
+    assert with_python.run("setup.sh").returncode == 0
+    made = [call for call in with_python.calls() if " -m venv " in call]
+    assert made == [f"python3.12 -m venv {with_python.root}/.venv"]
+
+
+def test_an_accelerator_is_added_each_time_it_is_asked_for(with_uv):
+    (with_uv.root / "launch" / "accelerator.sh").write_text('echo "accelerator $1" >>"$CALLS"\n')
+    assert with_uv.run("setup.sh", "--accelerator", "cuda13").returncode == 0
+    assert with_uv.calls()[-1] == "accelerator cuda13"
+    assert with_uv.run("setup.sh", "--accelerator=cuda13").returncode == 0
+    assert with_uv.calls() == ["accelerator cuda13"]
+
+
+def test_an_accelerator_that_is_none(with_uv):
+    outcome = with_uv.run("setup.sh", "--accelerator", "abacus")
+    assert outcome.returncode == 1
+    assert "'abacus' is none of tpu, cuda12, cuda13, cpu" in outcome.stderr
+    assert with_uv.calls() == []

@@ -17,7 +17,7 @@ PAIRS = {
     "another prefix": ("i3", "SKU-3", "number"),
     "case": ("b00abc", "B00ABC", "case"),
     "hyphens": ("978-0-306-40615-7", "9780306406157", "letters"),
-    "a path": ("/m/07s9rl0", "07s9rl0", "letters"),
+    "a path": ("/m/07s9rl0", "07s9rl0", "path"),
     "an address": ("https://shop.example/p/red-shoe", "red-shoe", "path"),
 }
 
