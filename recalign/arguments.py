@@ -104,6 +104,19 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_count, help="of all that is drawn (default: 0)")
     parser.add_argument(
+        "--split",
+        choices=("leave_one_out", "temporal"),
+        help="each user's last two items are held out, or the next after each of two moments, which"
+        " trains on nothing that came later (default: leave_one_out)",
+    )
+    parser.add_argument(
+        "--cuts",
+        type=_ids,
+        metavar="T,T",
+        help="the moments of --split temporal, as in 2014-01-01,2014-04-01 (default: those before"
+        " which lie 80 and 90 %% of the interactions)",
+    )
+    parser.add_argument(
         "--k_core",
         type=_count,
         help="keep users and items with at least this many interactions (default: 5)",

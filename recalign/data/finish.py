@@ -21,6 +21,7 @@ from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
 from recalign.data.records import VERSION, Shard, write_metadata
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
+from recalign.data.temporal import Cuts
 from recalign.data.ties import Ties
 from recalign.data.vocabulary import T5_MODEL
 from recalign.errors import UserError
@@ -35,6 +36,10 @@ class Findings:
         users_of_length: int64; the number of users whose sequence is so long, by length.
         ties: users whose last two items share a timestamp; None without timestamps.
         ratings: what they are like; None where the log has none.
+        split: the way of splitting.
+        cuts: the moments of a split by time.
+        trained_later: the share of test items that others' training parts hold after the test
+            moment; None without timestamps.
         notes: what was dropped or guessed, a line each.
     """
 
@@ -42,6 +47,9 @@ class Findings:
     users_of_length: Int64[np.ndarray, " lengths"]
     ties: Ties | None
     ratings: RatingSummary | None
+    split: str
+    cuts: Cuts | None
+    trained_later: float | None
     notes: Sequence[str]
 
     @property
@@ -154,6 +162,9 @@ def finish(
         ),
         "tied_last_fraction": None if findings.ties is None else findings.ties.users / users,
         "ties_sorted_by_item": None if findings.ties is None else findings.ties.is_sorted,
+        "trained_later_fraction": findings.trained_later,
+        "split": findings.split,
+        "cuts": findings.cuts,
         "ratings": None if findings.ratings is None else findings.ratings.info(),
         "sources": list(sources),
         "notes": [*notes, *_own_notes(findings, users)],

@@ -1,7 +1,7 @@
 """`recalign prepare NAME`: from files, local or downloaded, to a prepared dataset."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recalign.data.beam.runners import find_runner
@@ -13,6 +13,7 @@ from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS, read_log
 from recalign.data.readers.read import check_fraction
 from recalign.data.readers.sources import ReadOptions, find_log, format_of, log_reader
 from recalign.data.statistics import PAPER_TABLE_7
+from recalign.data.temporal import LEAVE_ONE_OUT, check_split
 from recalign.errors import UserError
 
 
@@ -31,6 +32,8 @@ def prepare_from_files(
     k_core: int = 5,
     keep_repeats: bool = False,
     like_threshold: float | None = None,
+    split: str = LEAVE_ONE_OUT,
+    cuts: Sequence[str] = (),
     sentencepiece_model: str | os.PathLike | None = None,
     beam_runner: str | None = None,
     beam_options: str = "",
@@ -45,8 +48,8 @@ def prepare_from_files(
         format, interactions, items, columns, max_bad_fraction, options: as `read_log` takes
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
-        item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold, sentencepiece_model: as
-            `prepare` takes them.
+        item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold, split, cuts,
+            sentencepiece_model: as `prepare` takes them.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
@@ -83,7 +86,12 @@ def prepare_from_files(
         "like_threshold": like_threshold,
         "sentencepiece_model": sentencepiece_model,
     }
+    check_split(split, cuts)
     if beam_runner is not None:
+        if split != LEAVE_ONE_OUT:
+            raise UserError(
+                "--split temporal is not there with --beam_runner: leave one of them out"
+            )
         runner = find_runner(beam_runner, beam_options, [os.fspath(interactions), str(data_dir)])
         # Only here, so that Beam is needed only for this.
         from recalign.data.beam.prepare import prepare_on_beam
@@ -100,6 +108,7 @@ def prepare_from_files(
         log, item_table, report = read_log(
             format, interactions, items, columns, max_bad_fraction, **options
         )
+        settings |= {"split": split, "cuts": cuts}
         noticed = report.lines(samples=False)
         dataset = prepare(log, item_table, sources=report.sources(), noticed=noticed, **settings)
     own = dataset.info["notes"][len(report.lines(samples=False)) :]

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from recalign.data.prepared import PreparedDataset, UserSequences
+from recalign.data.readers.tally import NO_TIME
+from recalign.data.temporal import TEMPORAL
 
 NEIGHBOURHOODS = (1, 3)
 """How far from the last item's number the target's is looked for."""
@@ -24,6 +26,9 @@ _DUPLICATED_FRACTION = 0.01
 
 _TIED_FRACTION = 0.5
 
+_TIED_RISK = 0.1
+"""From here on ties are a risk; in a file that is sorted by item they are one from `_LEAST` on."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
@@ -36,6 +41,7 @@ class Leak:
         users: the number of users looked at.
         leaks: the verdict.
         explanation: a line for a person, with the figures.
+        risk: whether it may make results too good without giving answers away by itself.
     """
 
     name: str
@@ -44,10 +50,12 @@ class Leak:
     users: int
     leaks: bool
     explanation: str
+    risk: bool = False
 
 
 def leak_report(dataset: PreparedDataset) -> list[Leak]:
-    """Looks at numeric neighbourhood of ids, titles, duplicated users, and ties in time.
+    """Looks at numeric neighbourhood of ids, titles, duplicated users, ties in time, and what
+    training knows of the time after a test.
 
     Chance is what the same targets give with the last items of other users: popularity and the
     catalogue are the same, the user is not. Items that belong together (volumes of a series) may
@@ -67,14 +75,21 @@ def leak_report(dataset: PreparedDataset) -> list[Leak]:
     leaks.append(_duplicates_leak(test))
     tied = dataset.info.get("tied_last_fraction")
     if tied is not None:
-        leaks.append(_ties_leak(tied, len(test)))
+        leaks.append(_ties_leak(tied, dataset.info.get("ties_sorted_by_item", False), len(test)))
+    later = dataset.info.get("trained_later_fraction")
+    if later is not None:
+        leaks.append(_later_leak(later, len(test), dataset.info.get("split")))
+    if any(NO_TIME in note for note in dataset.info.get("notes", ())):
+        leaks.append(_order_leak(len(test)))
     return leaks
 
 
 def format_leaks(leaks: list[Leak]) -> str:
     """A verdict a line."""
     return "\n".join(
-        f"{'LEAK' if leak.leaks else 'ok  '}  {leak.name}: {leak.explanation}" for leak in leaks
+        f"{'LEAK' if leak.leaks else 'risk' if leak.risk else 'ok  '}  {leak.name}:"
+        f" {leak.explanation}"
+        for leak in leaks
     )
 
 
@@ -164,9 +179,10 @@ def _duplicates_leak(test: UserSequences) -> Leak:
     )
 
 
-def _ties_leak(fraction: float, users: int) -> Leak:
+def _ties_leak(fraction: float, is_sorted: bool, users: int) -> Leak:
     """Users whose last two items have one timestamp: the file's order chose the test item, and a
     file sorted by item would let a model learn that order."""
+    order = ", which puts them in the order of their IDs," if is_sorted else ""
     return Leak(
         "ties in time",
         fraction,
@@ -174,5 +190,37 @@ def _ties_leak(fraction: float, users: int) -> Leak:
         users,
         fraction > _TIED_FRACTION,
         f"the last two items of {fraction:.2%} of {users:,} users have the same timestamp, so that"
-        f" the order of the file decides (more than {_TIED_FRACTION:.0%} leaks)",
+        f" the order of the file{order} decides which is asked (more than {_TIED_FRACTION:.0%}"
+        " leaks)",
+        fraction >= (_LEAST if is_sorted else _TIED_RISK),
+    )
+
+
+def _later_leak(fraction: float, users: int, split: str | None) -> Leak:
+    """Test items that others' training parts hold after the test moment: what was popular later is
+    known, which no recommender would at that moment."""
+    way = "" if split == TEMPORAL else "; --split temporal trains on nothing later"
+    return Leak(
+        "training after the test moment",
+        fraction,
+        0.0,
+        users,
+        False,
+        f"the test item of {fraction:.2%} of {users:,} users is in training parts of others after"
+        f" the moment that is asked about{way}",
+        fraction >= _LEAST,
+    )
+
+
+def _order_leak(users: int) -> Leak:
+    """A log without times, whose lines need not be in their order."""
+    return Leak(
+        "order of time",
+        1.0,
+        0.0,
+        users,
+        False,
+        "the log has no time column: the order of the file is taken for it, and which item is asked"
+        " depends on how the file was sorted",
+        True,
     )

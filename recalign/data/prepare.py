@@ -24,6 +24,16 @@ from recalign.data.ratings import rating_summary
 from recalign.data.readers.tally import WARNING
 from recalign.data.records import write_records
 from recalign.data.splits import MINIMUM_LENGTH, Sequences, train_counts
+from recalign.data.temporal import (
+    LEAVE_ONE_OUT,
+    TEMPORAL,
+    check_split,
+    find_cuts,
+    shown_by_time,
+    split_notes,
+    trained_later,
+    with_training,
+)
 from recalign.data.ties import Ties, comes_first
 from recalign.errors import UserError
 
@@ -43,6 +53,8 @@ def prepare(
     k_core: int = 5,
     keep_repeats: bool = False,
     like_threshold: float | None = None,
+    split: str = LEAVE_ONE_OUT,
+    cuts: Sequence[str] = (),
     sentencepiece_model: str | os.PathLike | bytes | None = None,
     sources: Sequence[object] = (),
     noticed: Sequence[str] = (),
@@ -67,6 +79,9 @@ def prepare(
             item of a user once either way.
         like_threshold: the rating above which an item is liked; None for the paper's 3, and for
             0.5 where all ratings are 0 or 1.
+        split: "leave_one_out" or "temporal".
+        cuts: of a temporal split: the two moments, a number or ISO 8601 each; none to take those
+            before which lie 80 and 90 percent of the interactions.
         sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
         sources: where the log came from, for `dataset.json`; anything that JSON holds.
         noticed: what was noticed when the log was read, a line each.
@@ -80,15 +95,28 @@ def prepare(
             that cannot be written; what was there before is then untouched.
     """
     check_settings(name, seed, k_core, item_ids)
+    check_split(split, cuts)
+    if split == TEMPORAL and log.timestamp is None:
+        raise UserError("--split temporal needs times: name their column with --time_column")
     vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
     notes = list(noticed)
     kept = _kept(log, k_core, keep_repeats, notes)
+    moments = None
+    if split == TEMPORAL:
+        assert log.timestamp is not None
+        moments = find_cuts(log.timestamp[kept], cuts)
+        kept = with_training(log, kept, moments[0], notes)
     sequences, raw_ids = _sequences(log, kept, item_ids, seed)
+    time = None if log.timestamp is None else log.timestamp[kept]
+    if moments is not None and time is not None:
+        shown = shown_by_time(time, sequences.row_splits, moments)
+        sequences = dataclasses.replace(sequences, by_time=shown)
+    counts = train_counts(sequences, len(raw_ids))
+    if moments is not None:
+        notes += split_notes(sequences, counts, moments)
     if item_ids == "sequential":
         notes.append(SEQUENTIAL_WARNING)
-    catalogue, catalogue_notes = build_catalogue(
-        raw_ids, items, train_counts(sequences, len(raw_ids))
-    )
+    catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
     ratings = rating_summary(sequences.ratings, like_threshold)
     if ratings is not None and not ratings.is_usable:
         sequences = dataclasses.replace(sequences, ratings=None)
@@ -97,6 +125,9 @@ def prepare(
         users_of_length=np.bincount(sequences.lengths),
         ties=_ties(log, kept, sequences, raw_ids),
         ratings=ratings,
+        split=split,
+        cuts=moments,
+        trained_later=None if time is None else trained_later(sequences, time, len(raw_ids)),
         notes=notes + catalogue_notes,
     )
     with atomic_directory(dataset_path(name, data_dir)) as directory:

@@ -20,7 +20,7 @@ import tqdm
 from etils import epath
 from jaxtyping import Float32, Int32, Int64
 
-from recalign.data.splits import HELD_OUT, SPLITS, Sequences, UserRow, split_rows
+from recalign.data.splits import SPLITS, Sequences, UserRow, split_rows
 from recalign.errors import UserError
 
 VERSION = "1.0.0"
@@ -101,7 +101,7 @@ def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: 
     """
     written = []
     for split in SPLITS:
-        rows = split_rows(split, len(sequences.users), seed)
+        rows = split_rows(split, len(sequences.users), seed, sequences.shown(split))
         shards = np.array_split(rows, number_of_shards(len(rows)))
         with tqdm.tqdm(total=len(rows), desc=f"{name} {split}", unit=" users", disable=None) as bar:
             for number, shard in enumerate(shards):
@@ -205,7 +205,7 @@ def _template(directory: epath.Path, name: str, split: str) -> tfds.core.Sharded
 
 
 def _serialized(number: int, row: UserRow, split: str) -> bytes:
-    shown = len(row.items) - HELD_OUT[split]
+    shown = row.shown_in(split)
     example = tf.train.Example()
     feature = example.features.feature
     feature["user"].bytes_list.value.append(row.user.encode())

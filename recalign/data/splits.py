@@ -1,11 +1,16 @@
-"""Leave one out: a user's last item is the test target, the last but one the validation target."""
+"""Which of a user's items a split shows, and which of them is its target.
+
+Leave one out: a user's last item is the test target, the last but one the validation target.
+By time (temporal.py): the first item after each of two moments, for whoever has one.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 SPLITS = ("train", "validation", "test")
 """The splits, at the positions that the feature `split` of a record gives."""
@@ -29,6 +34,13 @@ class UserRow(NamedTuple):
     ratings: list[float] | None = None
     review_texts: list[str] | None = None
     summaries: list[str] | None = None
+    shown: tuple[int, ...] | None = None
+
+    def shown_in(self, split: str) -> int:
+        """How many of the items a split shows, the target among them."""
+        if self.shown is not None:
+            return self.shown[SPLITS.index(split)]
+        return len(self.items) - HELD_OUT[split]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +53,8 @@ class Sequences:
         ratings: float32 [total] or None.
         row_splits: int64 [U + 1]; row r is items[row_splits[r]:row_splits[r + 1]].
         review_texts, summaries: large_string [total] or None, both together.
+        by_time: split -> int64 [U], how many of a row's items it shows, the target among them; 0
+            for a row that is not in it. None where one is left out.
     """
 
     users: list[str]
@@ -49,6 +63,13 @@ class Sequences:
     row_splits: Int64[np.ndarray, " rows_and_one"]
     review_texts: pa.LargeStringArray | None = None
     summaries: pa.LargeStringArray | None = None
+    by_time: Mapping[str, Int64[np.ndarray, " rows"]] | None = None
+
+    def shown(self, split: str) -> Int64[np.ndarray, " rows"]:
+        """How many of each row's items a split shows, the target among them."""
+        if self.by_time is not None:
+            return self.by_time[split]
+        return self.lengths - HELD_OUT[split]
 
     @property
     def lengths(self) -> Int64[np.ndarray, " rows"]:
@@ -58,31 +79,40 @@ class Sequences:
     def row(self, number: int) -> UserRow:
         """One user's sequence."""
         start, end = self.row_splits[number : number + 2].tolist()
-        texts = [
+        review_texts, summaries = (
             None if column is None else column[start:end].to_pylist()
             for column in (self.review_texts, self.summaries)
-        ]
+        )
         return UserRow(
             self.users[number],
             self.items[start:end].tolist(),
             None if self.ratings is None else self.ratings[start:end].tolist(),
-            *texts,
+            review_texts,
+            summaries,
+            tuple(int(self.shown(split)[number]) for split in SPLITS) if self.by_time else None,
         )
 
 
-def split_rows(split: str, users: int, seed: int) -> Int64[np.ndarray, " rows"]:
-    """The rows that a split holds, ascending: all, or validation's sample, fixed by the seed."""
-    if split != "validation" or users <= VALIDATION_USERS:
-        return np.arange(users)
+def split_rows(
+    split: str, users: int, seed: int, shown: Int64[np.ndarray, " rows"] | None = None
+) -> Int64[np.ndarray, " rows"]:
+    """The rows that a split holds, ascending: all that it shows something of, or of validation's a
+    sample, fixed by the seed."""
+    rows = np.arange(users) if shown is None else np.flatnonzero(shown)
+    if split != "validation" or len(rows) <= VALIDATION_USERS:
+        return rows
     # RandomState's streams never change between numpy versions; a Generator's may.
     chooser = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, 1])))
-    return np.sort(chooser.permutation(users)[:VALIDATION_USERS])
+    return np.sort(rows[chooser.permutation(len(rows))[:VALIDATION_USERS]])
 
 
 def train_counts(sequences: Sequences, number_of_items: int) -> Int64[np.ndarray, " items"]:
     """How often each item occurs in the training parts: popularity that knows no held-out item."""
-    in_training = np.ones(len(sequences.items), bool)
-    ends = sequences.row_splits[1:]
-    for back in range(1, HELD_OUT["train"] + 1):
-        in_training[ends - back] = False
-    return np.bincount(sequences.items[in_training], minlength=number_of_items)
+    return np.bincount(sequences.items[in_training(sequences)], minlength=number_of_items)
+
+
+def in_training(sequences: Sequences) -> Bool[np.ndarray, " total"]:
+    """Which interactions the training parts hold."""
+    starts = np.repeat(sequences.row_splits[:-1], sequences.lengths)
+    place = np.arange(len(sequences.items)) - starts
+    return place < np.repeat(sequences.shown("train"), sequences.lengths)

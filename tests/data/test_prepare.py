@@ -80,6 +80,10 @@ def test_what_the_dataset_says_of_itself(prepared):
         "sequence_length_std": pytest.approx(np.sqrt(2) / 3),
         "tied_last_fraction": pytest.approx(1 / 3),
         "ties_sorted_by_item": False,
+        # u1 is asked about c at 30, u2 about e at 8, u3 about a at 1: u2 trains on a at 5.
+        "trained_later_fraction": pytest.approx(1 / 3),
+        "split": "leave_one_out",
+        "cuts": None,
         "ratings": {
             "number": 10,
             "missing": 0,

@@ -137,8 +137,8 @@ def bucket_of(user: UserLog) -> int:
 
 
 def item_lines(users: beam.PCollection) -> beam.PCollection:
-    """A line of JSON an item: raw id, train count, and where its first interaction is in the order
-    of users and, of a user, of time."""
+    """A line of JSON an item: raw id, train count, where its first interaction is in the order of
+    users and, of a user, of time, and when it was last trained on."""
     return (
         users
         | "occurrences" >> beam.FlatMap(_occurrences)
@@ -147,20 +147,24 @@ def item_lines(users: beam.PCollection) -> beam.PCollection:
     )
 
 
-def _occurrences(user: UserLog) -> Iterator[tuple[str, tuple[int, tuple[int, int]]]]:
+_Occurrences = tuple[int, tuple[int, int], float]
+"""Train count, the first place, and the latest time in training (-1: none)."""
+
+
+def _occurrences(user: UserLog) -> Iterator[tuple[str, _Occurrences]]:
     trained = len(user.items) - HELD_OUT["train"]
-    for place, item in enumerate(user.items):
-        yield item, (int(place < trained), (user.first, place))
+    for place, (item, time) in enumerate(zip(user.items, user.times, strict=True)):
+        in_training = place < trained
+        yield item, (int(in_training), (user.first, place), time if in_training else -1.0)
 
 
-def _counts_and_first(
-    found: Iterable[tuple[int, tuple[int, int]]],
-) -> tuple[int, tuple[int, int]]:
-    count, first = 0, (2**63, 0)
+def _counts_and_first(found: Iterable[_Occurrences]) -> _Occurrences:
+    count, first, latest = 0, (2**63, 0), -1.0
     for occurrence in found:
         count += occurrence[0]
         first = min(first, occurrence[1])
-    return count, first
+        latest = max(latest, occurrence[2])
+    return count, first, latest
 
 
 def write_facts(facts: dict[str, Any], path: str) -> None:

@@ -37,6 +37,7 @@ from recalign.data.readers.read import read_items
 from recalign.data.readers.sources import LogFiles, LogReader
 from recalign.data.records import Shard
 from recalign.data.splits import MINIMUM_LENGTH
+from recalign.data.temporal import LEAVE_ONE_OUT
 from recalign.data.ties import Ties
 from recalign.errors import UserError
 
@@ -48,12 +49,12 @@ class _Left:
     Attributes:
         users: the pattern of the files that hold it.
         facts: what the last pipeline found out.
-        items: (raw id, train count, first place) of every item.
+        items: (raw id, train count, first place, latest time in training) of every item.
     """
 
     users: str
     facts: Mapping[str, Any]
-    items: Sequence[tuple[str, int, tuple[int, int]]]
+    items: Sequence[tuple[str, int, tuple[int, int], float]]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,7 +111,11 @@ def prepare_on_beam(
         raw_ids, counts = _in_index_order(left.items, item_ids, seed)
         catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
         findings = _findings(reader, left, notes + catalogue_notes, like_threshold)
-        shards = _write_shards(runner, left, catalogue, findings, name, directory, work, seed)
+        shards, later = _write_shards(
+            runner, left, catalogue, findings, name, directory, work, seed
+        )
+        if reader.time is not None:
+            findings = dataclasses.replace(findings, trained_later=later / left.size[0])
         work.rmtree()
         finish(
             directory,
@@ -251,7 +256,7 @@ def _read_users(pipeline: beam.Pipeline, pattern: str) -> beam.PCollection:
 def _left(folder: epath.Path) -> _Left:
     facts = dict(json.loads(line) for line in _lines(folder, "facts"))
     items = [json.loads(line) for line in _lines(folder, "items")]
-    return _Left(str(folder / "users*"), facts, [(i, n, tuple(first)) for i, n, first in items])
+    return _Left(str(folder / "users*"), facts, [(i, n, tuple(p), t) for i, n, p, t in items])
 
 
 def _lines(folder: epath.Path, name: str) -> list[str]:
@@ -265,13 +270,13 @@ def _lines(folder: epath.Path, name: str) -> list[str]:
 
 
 def _in_index_order(
-    items: Sequence[tuple[str, int, tuple[int, int]]], item_ids: str, seed: int
+    items: Sequence[tuple[str, int, tuple[int, int], float]], item_ids: str, seed: int
 ) -> tuple[list[str], np.ndarray]:
     """Raw ids and train counts; the permutation is that of `prepare`, over the items alone."""
     by_appearance = sorted(items, key=lambda item: item[2])
-    raw_ids = [raw_id for raw_id, _, _ in by_appearance]
+    raw_ids = [item[0] for item in by_appearance]
     order = item_order(item_ids, raw_ids, np.arange(len(raw_ids), dtype=np.int32), seed)
-    counts = np.asarray([count for _, count, _ in by_appearance], np.int64)
+    counts = np.asarray([item[1] for item in by_appearance], np.int64)
     return [raw_ids[position] for position in order.tolist()], counts[order]
 
 
@@ -288,6 +293,9 @@ def _findings(
         users_of_length=users_of_length,
         ties=Ties(*left.facts["tied"]) if "time" in reader.columns else None,
         ratings=None if ratings is None else summary(ratings, like_threshold),
+        split=LEAVE_ONE_OUT,
+        cuts=None,
+        trained_later=None,
         notes=notes,
     )
 
@@ -301,10 +309,11 @@ def _write_shards(
     directory: epath.Path,
     work: epath.Path,
     seed: int,
-) -> list[Shard]:
-    """The last pipeline."""
+) -> tuple[list[Shard], int]:
+    """The last pipeline: the shards, and how many test items others' training parts hold later."""
     index_file = work / "index.json"
-    index_file.write_text(json.dumps(catalogue.raw_ids))
+    latest = {item[0]: item[3] for item in left.items}
+    index_file.write_text(json.dumps([[raw_id, latest[raw_id]] for raw_id in catalogue.raw_ids]))
     buckets = sorted(left.facts["buckets"])
     first_rows = itertools.accumulate((users for _, users in buckets), initial=0)
     plan = Plan(
@@ -320,8 +329,10 @@ def _write_shards(
     )
 
     def build(pipeline: beam.Pipeline) -> None:
-        shards = write(_read_users(pipeline, left.users), plan)
+        shards, later = write(_read_users(pipeline, left.users), plan)
         shards | "write shards" >> beam.io.WriteToText(str(work / "shards"))
+        write_facts({"later": later}, str(work / "facts"))
 
     runner.run(build)
-    return [Shard(**json.loads(line)) for line in _lines(work, "shards")]
+    (later,) = [json.loads(line)[1] for line in _lines(work, "facts")]
+    return [Shard(**json.loads(line)) for line in _lines(work, "shards")], later

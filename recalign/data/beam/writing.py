@@ -27,7 +27,7 @@ class Plan:
         name: of the dataset.
         directory: the dataset's, where the shards go.
         work: a directory for files that are not there yet.
-        index_file: the items' raw ids in index order, JSON.
+        index_file: the items' raw ids in index order and when each was last trained on, JSON.
         first_row: bucket -> the number of its first user.
         users: how many.
         seed: decides the validation sample.
@@ -56,13 +56,14 @@ def shard_ends(records: int) -> list[int]:
     return list(itertools.accumulate(len(part) for part in parts))
 
 
-def write(users: beam.PCollection, plan: Plan) -> beam.PCollection:
-    """Writes all shards; gives their `Shard`s as JSON."""
+def write(users: beam.PCollection, plan: Plan) -> tuple[beam.PCollection, beam.PCollection]:
+    """Writes all shards; gives their `Shard`s as JSON, and of how many users others' training parts
+    hold the test item after the test moment."""
     numbered = (
         users
         | "to buckets" >> beam.Map(lambda user: (bucket_of(user), user))
         | "by bucket" >> beam.GroupByKey()
-        | "number" >> beam.ParDo(_Number(plan)).with_outputs("validation", main="all")
+        | "number" >> beam.ParDo(_Number(plan)).with_outputs("validation", "later", main="all")
     )
     whole = numbered.all | "by shard" >> beam.GroupByKey()
     sample = numbered.validation | "by its shards" >> beam.GroupByKey()
@@ -73,7 +74,8 @@ def write(users: beam.PCollection, plan: Plan) -> beam.PCollection:
         | "write validation"
         >> beam.ParDo(_Write(plan, "validation", number_of_shards(len(plan.validation)))),
     ]
-    return written | "shards" >> beam.Flatten()
+    later = numbered.later | "all later" >> beam.CombineGlobally(sum)
+    return written | "shards" >> beam.Flatten(), later
 
 
 class _Number(beam.DoFn):
@@ -83,8 +85,9 @@ class _Number(beam.DoFn):
         self._plan = plan
 
     def setup(self) -> None:
-        raw_ids = json.loads(epath.Path(self._plan.index_file).read_text())
-        self._index = {raw_id: index for index, raw_id in enumerate(raw_ids)}
+        items = json.loads(epath.Path(self._plan.index_file).read_text())
+        self._index = {raw_id: index for index, (raw_id, _) in enumerate(items)}
+        self._latest = dict(items)
         self._ends = shard_ends(self._plan.users)
         sample = self._plan.validation
         self._place_in_sample = {row: place for place, row in enumerate(sample)}
@@ -96,6 +99,8 @@ class _Number(beam.DoFn):
         for row, user in enumerate(in_order, self._plan.first_row[number]):
             record = self._record(user)
             yield bisect.bisect_right(self._ends, row), (row, record)
+            later = int(self._latest[user.items[-1]] > user.times[-1])
+            yield beam.pvalue.TaggedOutput("later", later)
             if row in self._place_in_sample:
                 shard = bisect.bisect_right(self._sample_ends, self._place_in_sample[row])
                 yield beam.pvalue.TaggedOutput("validation", (shard, (row, record)))

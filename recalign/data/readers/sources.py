@@ -25,7 +25,7 @@ from recalign.data.readers.moments import find_time
 from recalign.data.readers.objects import JSON
 from recalign.data.readers.parquet_files import Parquet
 from recalign.data.readers.tables import Table
-from recalign.data.readers.tally import WARNING, FileReport, Tally, file_report
+from recalign.data.readers.tally import NO_TIME, WARNING, FileReport, Tally, file_report
 from recalign.data.readers.times import TimeFormat
 from recalign.data.readers.values import RatingFormat
 from recalign.errors import UserError
@@ -235,7 +235,7 @@ class LogReader:
         unused = f"not used: {', '.join(name[:40] for name in self.unused[:20])}"
         if self.table is not None and "time" not in self.columns:
             way = f" ({unused}; name it with --time_column)" if self.unused else ""
-            notes.append(f"{WARNING}no time column: the order of the file is taken for it{way}")
+            notes.append(f"{WARNING}{NO_TIME}: the order of the file is taken for it{way}")
         elif self.unused:
             notes.append(unused)
         if len(self.files) > 1:

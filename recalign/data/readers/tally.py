@@ -10,6 +10,9 @@ DEFAULT_MAX_BAD_FRACTION = 0.001
 WARNING = "warning: "
 """Begins a note on what may make the results wrong."""
 
+NO_TIME = "no time column"
+"""Stands in the note of a log whose order is that of its file."""
+
 MOST_SAMPLES = 5
 _SHOWN = 80
 
