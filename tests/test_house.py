@@ -25,10 +25,14 @@ MAY_IMPORT = {
     "baselines": _PIPELINE - {"prompts"},
     "show": _PIPELINE,
     "t5x": _PIPELINE | {"model"},
-    "trainer": _PIPELINE | {"model", "weights", "baselines"},
+    "trainer": _PIPELINE | {"model", "weights", "baselines", "gin_folder"},
     "plan": {"errors", "model", "trainer"},
     "report": {"errors", "data", "metrics"},
-    "verbs": _PIPELINE | {"model", "weights", "baselines", "show", "trainer", "plan", "report"},
+    "gin_folder": set(),
+    "demo": {"errors"},
+    "verbs": _PIPELINE
+    | {"gin_folder", "demo"}
+    | {"model", "weights", "baselines", "show", "trainer", "plan", "report"},
     "arguments": {"verbs"},
     "cli": {"errors", "verbs", "arguments"},
     "__main__": {"cli"},
