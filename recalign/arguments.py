@@ -1,17 +1,17 @@
-"""The arguments of each verb of the command line: a function a verb, then what they share."""
+"""The arguments of each verb of the command line: a function a verb."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from typing import NoReturn
 
-from recalign import verbs
+from recalign import flags, verbs
 
 
 def demo(parser: argparse.ArgumentParser) -> None:
     """Which corpus, and where."""
-    parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--seed", type=flags.count, default=0, help="of all that is drawn (default: 0)"
+    )
     parser.add_argument(
         "--out", metavar="DIR", help="the run (default: runs/demo, or runs/demo-seedN)"
     )
@@ -43,7 +43,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         )
     log.add_argument(
         "--max_bad_fraction",
-        type=_fraction,
+        type=flags.fraction,
         metavar="F",
         help="stop when more than this share of the lines cannot be read (default: 0.001)",
     )
@@ -55,7 +55,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     log.add_argument(
         "--events",
-        type=_ids,
+        type=flags.ids,
         metavar="KIND,…",
         help="the kinds of events that count, as in --event_column event --events transaction",
     )
@@ -79,7 +79,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     log.add_argument(
         "--like_threshold",
-        type=_number,
+        type=flags.number,
         metavar="T",
         help="a rating above it is a like (default: 3; 0.5 where ratings are 0 or 1)",
     )
@@ -102,7 +102,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="make the ids pieces of the vocabulary: a token an item, or a token a semantic code;"
         " prints the VOCAB_SIZE that experiments then need",
     )
-    parser.add_argument("--seed", type=_count, help="of all that is drawn (default: 0)")
+    parser.add_argument("--seed", type=flags.count, help="of all that is drawn (default: 0)")
     parser.add_argument(
         "--split",
         choices=("leave_one_out", "temporal"),
@@ -111,14 +111,14 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cuts",
-        type=_ids,
+        type=flags.ids,
         metavar="T,T",
         help="the moments of --split temporal, as in 2014-01-01,2014-04-01 (default: those before"
         " which lie 80 and 90 %% of the interactions)",
     )
     parser.add_argument(
         "--k_core",
-        type=_count,
+        type=flags.count,
         help="keep users and items with at least this many interactions (default: 5)",
     )
     parser.add_argument(
@@ -130,8 +130,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         ("themes", "kinds of items"),
         ("products", "items a theme"),
     ):
-        synthetic.add_argument(f"--{size}", type=_positive, metavar="N", help=what)
-    _gin(parser, required=False, what="settings, such as those of semantic_ids")
+        synthetic.add_argument(f"--{size}", type=flags.positive, metavar="N", help=what)
+    flags.gin(parser, required=False, what="settings, such as those of semantic_ids")
     large = parser.add_argument_group("a log that outgrows a machine")
     large.add_argument(
         "--beam_runner",
@@ -148,10 +148,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def stats(parser: argparse.ArgumentParser) -> None:
     """Which dataset, and how."""
     parser.add_argument("name", metavar="NAME", help="a prepared dataset")
-    _data_dir(parser)
+    flags.data_dir(parser)
     parser.add_argument(
         "--history_length",
-        type=_positive,
+        type=flags.positive,
         default=20,
         metavar="W",
         help="items a prompt (default: 20)",
@@ -166,28 +166,30 @@ def show(parser: argparse.ArgumentParser) -> None:
     """Which samples."""
     parser.add_argument("task", metavar="TASK", help="a task, such as retrieval_demo")
     parser.add_argument("--split", choices=verbs.SPLITS, default="train", help="(default: train)")
-    parser.add_argument("--n", type=_positive, default=3, help="how many samples (default: 3)")
-    parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")
-    _gin(parser, required=False)
+    parser.add_argument("--n", type=flags.positive, default=3, help="how many samples (default: 3)")
+    parser.add_argument(
+        "--seed", type=flags.count, default=0, help="of all that is drawn (default: 0)"
+    )
+    flags.gin(parser, required=False)
 
 
 def train(parser: argparse.ArgumentParser) -> None:
     """An experiment."""
-    _gin(parser)
+    flags.gin(parser)
 
 
 def eval(parser: argparse.ArgumentParser) -> None:
     """An experiment, and which checkpoint and split."""
-    _gin(parser)
+    flags.gin(parser)
     parser.add_argument("--split", choices=verbs.SPLITS[1:], default="test", help="(default: test)")
     parser.add_argument(
         "--checkpoint",
         default="best",
         metavar="best|last|STEP",
-        type=_checkpoint,
+        type=flags.checkpoint,
         help="which checkpoint (default: best)",
     )
-    _max_examples(parser)
+    flags.max_examples(parser)
 
 
 def recommend(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +198,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument(
         "--history",
-        type=_ids,
+        type=flags.ids,
         metavar="ID,ID,…",
         help="item IDs, the catalogue's or the log's, the oldest first",
     )
@@ -207,10 +209,10 @@ def recommend(parser: argparse.ArgumentParser) -> None:
         ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything}, of which all but the'
         ' history may be left out, is answered by a line {"items": […], "latency_ms": …}',
     )
-    parser.add_argument("--k", type=_positive, default=10, help="how many items (default: 10)")
+    parser.add_argument("--k", type=flags.positive, default=10, help="how many items (default: 10)")
     parser.add_argument(
         "--most_items",
-        type=_positive,
+        type=flags.positive,
         metavar="N",
         help="the most that one request may ask for (default: 200); memory and time grow with its"
         " square",
@@ -224,7 +226,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
         "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    _data_dir(parser)
+    flags.data_dir(parser)
 
 
 def baselines(parser: argparse.ArgumentParser) -> None:
@@ -233,13 +235,15 @@ def baselines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         default=(),
-        type=_ids,
+        type=flags.ids,
         metavar="MODEL,…",
         help="which; all: all that the dataset has something for (default: those without training:"
         " popularity, graph, knn, and optimum and history where there are any)",
     )
-    parser.add_argument("--epochs", type=_positive, help="the most that a model trains")
-    parser.add_argument("--seed", type=_count, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument("--epochs", type=flags.positive, help="the most that a model trains")
+    parser.add_argument(
+        "--seed", type=flags.count, default=0, help="of all that is drawn (default: 0)"
+    )
     parser.add_argument(
         "--leave_out_seen",
         action="store_true",
@@ -251,13 +255,13 @@ def baselines(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the libraries' own environments are made (default: the user's cache)",
     )
-    _gin(parser, required=False)
+    flags.gin(parser, required=False)
     parser.add_argument("--out", metavar="FILE", help="(default: runs/baselines_NAME/results.json)")
 
 
 def plan(parser: argparse.ArgumentParser) -> None:
     """An experiment and a slice."""
-    _gin(parser)
+    flags.gin(parser)
     parser.add_argument(
         "--topology",
         required=True,
@@ -288,7 +292,7 @@ def convert(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--first_step",
-        type=_count,
+        type=flags.count,
         metavar="STEP",
         help="where fine-tuning began, which T5X's checkpoints do not say: its step_offset",
     )
@@ -298,7 +302,7 @@ def convert(parser: argparse.ArgumentParser) -> None:
         help="give the weights rows for the item tokens of this prepared dataset, each the mean of"
         " the rows of the item's title",
     )
-    _data_dir(parser)
+    flags.data_dir(parser)
 
 
 def report(parser: argparse.ArgumentParser) -> None:
@@ -321,110 +325,3 @@ def report(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where prepared datasets lie (default: where each run's config.gin says)",
     )
-
-
-# Shared flags and types ---------------------------------------------------------------------------
-
-
-def _data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data_dir",
-        "--tfds_data_dir",
-        metavar="DIR",
-        help="where prepared datasets lie (default: data)",
-    )
-
-
-def _max_examples(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max_examples", type=_positive, metavar="N", help="only the first N of each task"
-    )
-
-
-def _gin(
-    parser: argparse.ArgumentParser, *, required: bool = True, what: str = "an experiment"
-) -> None:
-    """The experiment; optional where it only says how long histories and how large pools are."""
-    parser.add_argument(
-        "--gin_file",
-        dest="gin_files",
-        action="append",
-        required=required,
-        default=None if required else [],
-        metavar="FILE",
-        help=f"a file of {what}; may be given again, a later file wins",
-    )
-    parser.add_argument(
-        "--gin.NAME",
-        dest="gin_bindings",
-        action=_GinWithoutValue,
-        default=[],
-        metavar="VALUE",
-        help="overrides the experiment, as --gin.TRAIN_STEPS=500 does",
-    )
-    parser.add_argument(
-        "--gin_search_paths",
-        type=lambda text: text.split(","),
-        default=[],
-        metavar="DIR,…",
-        help="where else included files are looked for",
-    )
-    _data_dir(parser)
-
-
-class _GinWithoutValue(argparse.Action):
-    """Stands for `--gin.NAME=VALUE` in the help; what is well formed never gets here."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> NoReturn:
-        parser.error("a binding is written --gin.NAME=VALUE, with a name, in one argument")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
-    return number
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return number
-
-
-def _checkpoint(text: str) -> str:
-    if text not in ("best", "last") and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither best, last nor a step")
-    return text
-
-
-def _ids(text: str) -> list[str]:
-    ids = [part.strip() for part in text.split(",") if part.strip()]
-    if not ids:
-        raise argparse.ArgumentTypeError("it names nothing")
-    return ids

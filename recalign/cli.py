@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from recalign import __version__, arguments, verbs
+from recalign import __version__, arguments, quiet, verbs
 from recalign.errors import Stopped, UserError
 
 # A place that cannot be written to or read from: the user's affair, not a fault of ours.
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
         options.gin_bindings = bindings
     try:
         with _told_to_stop(options.verb):
-            verbs.load_tensorflow()
+            quiet.load_tensorflow()
             options.run(options)
         sys.stdout.flush()
     except UserError as error:

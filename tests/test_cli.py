@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from recalign import cli, verbs, weights
+from recalign import cli, quiet, verbs, weights
 from recalign.data import prepared
 from recalign.errors import UserError
 
@@ -34,7 +34,7 @@ def recalign(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.Com
 @pytest.fixture
 def quick(monkeypatch):
     """Without TensorFlow: for what happens before any room is entered."""
-    monkeypatch.setattr(verbs, "load_tensorflow", lambda: None)
+    monkeypatch.setattr(quiet, "load_tensorflow", lambda: None)
     return monkeypatch
 
 

@@ -33,8 +33,10 @@ MAY_IMPORT = {
     "verbs": _PIPELINE
     | {"gin_folder", "demo"}
     | {"model", "weights", "baselines", "show", "trainer", "plan", "report"},
-    "arguments": {"verbs"},
-    "cli": {"errors", "verbs", "arguments"},
+    "quiet": set(),
+    "flags": set(),
+    "arguments": {"verbs", "flags"},
+    "cli": {"errors", "verbs", "arguments", "quiet"},
     "__main__": {"cli"},
 }
 KEPT_OUT = {

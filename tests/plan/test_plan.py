@@ -11,7 +11,7 @@ import shlex
 
 import pytest
 
-from recalign import cli, plan, verbs
+from recalign import cli, plan, quiet
 from recalign.errors import UserError
 from recalign.plan import chips
 from recalign.plan.programs import Layout
@@ -122,7 +122,7 @@ def test_a_search_recommends_lines_that_parse_and_fit():
 
 @needs_libtpu
 def test_the_command_prints_json(monkeypatch, capsys):
-    monkeypatch.setattr(verbs, "load_tensorflow", lambda: None)
+    monkeypatch.setattr(quiet, "load_tensorflow", lambda: None)
     flags = [f"--gin.{line.replace(' = ', '=', 1)}" for line in bindings()]
     files = [f"--gin_file={name}" for name in FILES]
     assert cli.main(["plan", *files, *flags, "--topology", "v5e:2x2", "--json"]) == 0

@@ -66,10 +66,10 @@ def test_sigterm_while_a_command_starts_up_says_that_it_can_go_on(verb, tmp_path
     """From the moment that it knows its verb: TensorFlow alone takes seconds to load."""
     words = [verb, "--gin_file=x", *(["--split", "test"] if verb == "eval" else [])]
     code = (
-        "import sys; from recalign import cli, verbs\n"
+        "import sys; from recalign import cli, quiet\n"
         "def load():\n"
         "    print('starting', flush=True); import time; time.sleep(60)\n"
-        "verbs.load_tensorflow = load\n"
+        "quiet.load_tensorflow = load\n"
         f"sys.exit(cli.main({words!r}))\n"
     )
     process = subprocess.Popen(

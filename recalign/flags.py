@@ -1,0 +1,116 @@
+"""Flags that several verbs have, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import NoReturn
+
+
+def data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data_dir",
+        "--tfds_data_dir",
+        metavar="DIR",
+        help="where prepared datasets lie (default: data)",
+    )
+
+
+def seed(parser: argparse.ArgumentParser) -> None:
+    """Of what is drawn."""
+    parser.add_argument("--seed", type=count, default=0, help="of all that is drawn (default: 0)")
+
+
+def max_examples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max_examples", type=positive, metavar="N", help="only the first N of each task"
+    )
+
+
+def gin(
+    parser: argparse.ArgumentParser, *, required: bool = True, what: str = "an experiment"
+) -> None:
+    """The experiment; optional where it only says how long histories and how large pools are."""
+    parser.add_argument(
+        "--gin_file",
+        dest="gin_files",
+        action="append",
+        required=required,
+        default=None if required else [],
+        metavar="FILE",
+        help=f"a file of {what}; may be given again, a later file wins",
+    )
+    parser.add_argument(
+        "--gin.NAME",
+        dest="gin_bindings",
+        action=_GinWithoutValue,
+        default=[],
+        metavar="VALUE",
+        help="overrides the experiment, as --gin.TRAIN_STEPS=500 does",
+    )
+    parser.add_argument(
+        "--gin_search_paths",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="DIR,…",
+        help="where else included files are looked for",
+    )
+    data_dir(parser)
+
+
+class _GinWithoutValue(argparse.Action):
+    """Stands for `--gin.NAME=VALUE` in the help; what is well formed never gets here."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        parser.error("a binding is written --gin.NAME=VALUE, with a name, in one argument")
+
+
+def count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
+def number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return number
+
+
+def checkpoint(text: str) -> str:
+    if text not in ("best", "last") and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither best, last nor a step")
+    return text
+
+
+def ids(text: str) -> list[str]:
+    ids = [part.strip() for part in text.split(",") if part.strip()]
+    if not ids:
+        raise argparse.ArgumentTypeError("it names nothing")
+    return ids

@@ -1,0 +1,147 @@
+"""Files as people have them: separators, folders, patterns, encodings."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recalign.data.from_files import prepare_from_files
+from recalign.data.readers import read_log
+from recalign.data.readers.sources import format_of
+from recalign.errors import UserError
+
+
+def pairs(log):
+    """(user, item) with raw ids, in the order of the file."""
+    return [(log.user_ids[u], log.item_ids[i]) for u, i in zip(log.user, log.item, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tabs.csv", "user\titem\nu\ta, b\nv\tc\n"),
+        ("bars.csv", "user|item\nu|a, b\nv|c\n"),
+        ("spaces.tsv", "user   item\nu      a,_b\nv c\n"),
+        ("atomic.inter", "user_id:token\titem_id:token\nu\ta, b\nv\tc\n"),
+        ("lines.json", '{"user": "u", "item": "a, b"}\n{"user": "v", "item": "c"}\n'),
+        ("array.json", '[\n {"user": "u", "item": "a, b"},\n {"user": "v", "item": "c"}\n]\n'),
+        ("UPPER.CSV", 'user,item\nu,"a, b"\nv,c\n'),
+    ],
+)
+def test_the_separator_and_the_format_are_found(name, content, write):
+    path = write(name, content)
+    log, _, _ = read_log(format_of(path), path)
+    assert pairs(log) == [("u", "a,_b" if name == "spaces.tsv" else "a, b"), ("v", "c")]
+
+
+def test_recboles_files_with_typed_headers(write):
+    log = write(
+        "ml.inter",
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t31\t2.5\t1260759144\n",
+    )
+    items = write(
+        "ml.item",
+        "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+        "31\tToy Story\t1995\tAnimation Comedy\n",
+    )
+    read, table, report = read_log("tsv", log, items)
+    assert pairs(read) == [("1", "31")] and read.rating.tolist() == [2.5]
+    assert table.titles == ["Toy Story"]
+    assert report.items.columns["title"] == "movie_title:token_seq"
+
+
+def test_a_newline_inside_a_quoted_field_of_a_tsv(write):
+    items = write(
+        "i.tsv",
+        'item\tdescription\ttitle\n1\t"Two\nlines, ""quoted"""\tA\n2\t12" wide\tB\n'
+        '3\tplain\t"Open\n4\tx\tD\n',
+    )
+    log = write("log.csv", "user,item\n" + "".join(f"u,{n}\n" for n in range(1, 5)))
+    _, table, _ = read_log("csv", log, items)
+    assert table.descriptions == ['Two\nlines, "quoted"', '12" wide', "plain", "x"]
+    assert table.titles == ["A", "B", '"Open', "D"]
+
+
+def test_a_stray_quote_that_joins_two_lines_makes_a_bad_line(write):
+    good = "".join(f"u{n},i{n}\n" for n in range(3000))
+    path = write("log.csv", f'user,item\nu1,"heroes\nu0,12"\n{good}')
+    log, _, report = read_log("csv", path)
+    assert len(log) == 3000 and report.interactions.rejected == 1
+    assert "line 2: an id with a line break" in report.interactions.samples[0]
+
+
+@pytest.mark.parametrize("ending", ["\t\t\t\t", "\t11:05:58 AM\tN1 N2\tN3-1 N4-0"])
+def test_sequences_with_more_tabs(ending, write):
+    if ending.strip("\t"):
+        with pytest.raises(UserError, match="line 1: 4 tabs, not `user<TAB>item item …`"):
+            read_log("sequences", write("b.tsv", f"1\tU13740\t{ending.lstrip()}\n"))
+    else:
+        log, _, _ = read_log("sequences", write("b.tsv", f"u\ta b{ending}\n"))
+        assert pairs(log) == [("u", "a"), ("u", "b")]
+
+
+def test_a_folder_of_parquet_shards_and_a_pattern(tmp_path, write):
+    folder = tmp_path / "events"
+    (folder / "day=1").mkdir(parents=True)
+    (folder / "_SUCCESS").write_text("")
+    for number, place in ((2, "part-1.parquet"), (1, "day=1/part-0.parquet")):
+        table = pa.table({"user": [f"u{number}"], "item": pa.array([number], pa.int64())})
+        pq.write_table(table, folder / place)
+    log, _, report = read_log("parquet", folder)
+    assert pairs(log) == [("u1", "1"), ("u2", "2")]
+    assert "2 files" in report.interactions.notes
+    write("day1.csv", "user,item\nu,a\nu,b\n")
+    write("day2.csv", "user,item\nu,c\n")
+    dataset, _ = prepare_from_files(
+        "mine",
+        data_dir=tmp_path / "data",
+        interactions=str(folder.parent / "day*.csv"),
+        k_core=0,
+    )
+    assert sorted(dataset.catalogue.raw_ids) == ["a", "b", "c"]
+
+
+def test_bad_lines_of_several_files_name_their_own(tmp_path, write):
+    write("a.csv", "user,item,time\n" + "".join(f"u,i{n},{10**9 + n}\n" for n in range(50)))
+    write("b.csv", "user,item,time\nu,x,1000000000000\nu,,5\nu,y,1000000001\n")
+    _, _, report = read_log("csv", tmp_path / "?.csv", max_bad_fraction=0.5)
+    samples = report.interactions.samples
+    assert [sample.split(": ")[0].rsplit("/", 1)[1] for sample in samples] == [
+        "b.csv, line 3",
+        "b.csv, line 2",
+    ]
+
+
+def test_files_of_other_columns_and_no_files(tmp_path, write):
+    write("a.csv", "user,item\nu,a\n")
+    write("b.csv", "user,product\nu,a\n")
+    with pytest.raises(UserError, match=r"b.csv: no column 'item', which .*a.csv has"):
+        read_log("csv", tmp_path / "*.csv")
+    with pytest.raises(UserError, match="no file fits this pattern"):
+        read_log("csv", tmp_path / "*.tsv")
+    with pytest.raises(UserError, match="no file in this folder ends in .parquet, .pq"):
+        read_log("parquet", tmp_path)
+
+
+# Encodings ----------------------------------------------------------------------------------------
+
+
+def test_other_encodings(write):
+    text = "user,item,city\nu,Käse,Köln\n"
+    path = write("log.csv", text.encode("latin-1"))
+    with pytest.raises(UserError, match="--encoding latin-1, or convert it by iconv"):
+        read_log("csv", path)
+    assert pairs(read_log("csv", path, encoding="latin-1")[0]) == [("u", "Käse")]
+    greek = write("greek.tsv", "user\titem\nu\tΑθήνα\n".encode("iso8859-7"))
+    assert pairs(read_log("tsv", greek, encoding="iso8859-7")[0]) == [("u", "Αθήνα")]
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "utf-16", "utf-32"])
+def test_encodings_that_cannot_be(encoding, write):
+    path = write("log.csv", "user,item\nu,a\n")
+    with pytest.raises(UserError, match=f"--encoding '?{encoding}"):
+        read_log("csv", path, encoding=encoding)
+
+
+def test_utf_16_names_the_way(write):
+    with pytest.raises(UserError, match="iconv -f utf-16 -t utf-8"):
+        read_log("csv", write("log.csv", "user,item\nu,a\n".encode("utf-16")))
