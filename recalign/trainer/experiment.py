@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import gin
 from etils import epath
 
+from recalign.data.item_vectors import SOURCES
 from recalign.errors import UserError
 from recalign.gin_folder import SEARCH_PATHS
 from recalign.model.config import T5Config
@@ -75,6 +76,9 @@ class Experiment:
       model: sizes of the network.
       initial_checkpoint_path: start weights; empty for random ones.
       initial_step: the step at which fine-tuning begins, where the start weights do not say it.
+      item_vectors: what the rows of item tokens begin with beside random values, as parts of their
+        variance: {'text': 0.45, 'transitions': 0.45} (`data.item_vectors`), from random start
+        weights alone; None for random values.
       batch_size: examples a step, over all devices.
       microbatches: parts that a batch is computed in, one after the other; None for one.
       optimizer_name: "adafactor" (T5's, for fine-tuning) or "adamw".
@@ -116,6 +120,7 @@ class Experiment:
     model: T5Config
     initial_checkpoint_path: str | tuple | None = None
     initial_step: int = 0
+    item_vectors: Mapping[str, float] | None = None
     batch_size: int = 128
     microbatches: int | None = None
     optimizer_name: str = "adafactor"
@@ -256,6 +261,19 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
         "microbatches",
         parts > 0 and experiment.batch_size % parts == 0,
         f"is to divide BATCH_SIZE = {experiment.batch_size}",
+    )
+    shares = experiment.item_vectors or {}
+    require(
+        "item_vectors",
+        set(shares) <= set(SOURCES)
+        and all(isinstance(share, int | float) and share > 0 for share in shares.values())
+        and sum(shares.values()) <= 1,
+        f"is to give parts, of 1 together at most, to {' and '.join(SOURCES)}",
+    )
+    require(
+        "item_vectors",
+        not (shares and experiment.initial_checkpoint_path),
+        "is for random start weights, not for those of INITIAL_CHECKPOINT_PATH",
     )
     factor = experiment.loss_normalizing_factor
     require(

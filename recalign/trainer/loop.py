@@ -19,8 +19,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from recalign.data.atomic import write_whole
+from recalign.data.prepared import PreparedDataset
 from recalign.errors import Stopped, UserError
 from recalign.preprocessors.stream import TOKENS, Stream
+from recalign.preprocessors.task import PreparedSource
 from recalign.trainer import partitioning, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.evaluation import evaluate
@@ -74,6 +76,12 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
     return evaluate(experiment, experiment.test_split, "best")
 
 
+def _dataset(stream: Stream) -> PreparedDataset | None:
+    """The prepared dataset that the run is about; None where no task is of one."""
+    sources = (getattr(task, "source", None) for task in stream.tasks)
+    return next((s.open() for s in sources if isinstance(s, PreparedSource)), None)
+
+
 def _train(experiment: Experiment) -> None:
     setup.prepare(experiment)
     mesh = partitioning.make_mesh(experiment.num_partitions)
@@ -88,7 +96,7 @@ def _train(experiment: Experiment) -> None:
     shape = state_shape(experiment.config, optimizer_of(experiment, 0), mesh)
     saved = checkpoints.restore_latest(shape)
     if saved is None:
-        params, first_step = start_weights(experiment, mesh)
+        params, first_step = start_weights(experiment, _dataset(stream), mesh)
         optimizer = optimizer_of(experiment, first_step)
         state = new_state(params, optimizer, first_step, mesh)
         say(_describe_start(experiment, params, first_step, mesh))

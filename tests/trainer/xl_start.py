@@ -47,7 +47,7 @@ def made(number: int, index: Index) -> np.ndarray:
 
 def started(experiment: Experiment, mesh: jax.sharding.Mesh) -> TrainState:
     """As `recalign.trainer.loop` starts."""
-    params, step = start_weights(experiment, mesh)
+    params, step = start_weights(experiment, None, mesh)
     optimizer = make_optimizer(experiment.learning_rate, experiment.warmup_steps, step)
     return jax.block_until_ready(new_state(params, optimizer, step, mesh))
 
