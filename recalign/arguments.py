@@ -176,6 +176,12 @@ def show(parser: argparse.ArgumentParser) -> None:
 def train(parser: argparse.ArgumentParser) -> None:
     """An experiment."""
     flags.gin(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="go on with settings that change the training, such as DROPOUT_RATE, in a MODEL_DIR"
+        " that was begun with others",
+    )
 
 
 def eval(parser: argparse.ArgumentParser) -> None:
@@ -221,6 +227,15 @@ def recommend(parser: argparse.ArgumentParser) -> None:
         "--repeats",
         action="store_true",
         help="items of the history may be recommended again (default: they are left out)",
+    )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE",
+        help="a module that the run was trained with, whose code may run (a run's own files are"
+        " read as data)",
     )
     parser.add_argument(
         "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"

@@ -7,7 +7,7 @@ import seqio
 
 import tasks
 from recalign.errors import UserError
-from recalign.preprocessors.task import data_directory
+from recalign.preprocessors.surroundings import data_directory
 
 _WIDTH = 100
 
@@ -17,7 +17,6 @@ def show_task(
     split: str = "train",
     n: int = 3,
     *,
-    data_dir: str | None = None,
     sequence_length: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
@@ -27,7 +26,6 @@ def show_task(
         name: a task, or a mixture for samples of each of its tasks.
         split: "train", "validation" or "test".
         n: how many of each task.
-        data_dir: where prepared datasets are; None for the data directory that is set.
         sequence_length: the most tokens of `inputs` and `targets`; None shows whole prompts.
         seed: decides which samples are shown, and what is drawn in training.
 
@@ -36,8 +34,6 @@ def show_task(
     """
     if n < 1:
         raise UserError(f"n = {n}: at least 1 sample is needed")
-    if data_dir is not None:
-        seqio.set_tfds_data_dir_override(data_dir)
     tasks.ensure_registered(name, data_directory())
     provider = seqio.get_mixture_or_task(name)
     shown = seqio.get_subtasks(provider)

@@ -20,6 +20,7 @@ from recalign.errors import UserError
 
 if TYPE_CHECKING:
     from recalign.data.prepared import PreparedDataset
+    from recalign.preprocessors.surroundings import Surroundings
     from recalign.trainer.experiment import Experiment
     from recalign.weights import NewRows
 
@@ -140,18 +141,18 @@ def show(options: argparse.Namespace) -> None:
 
     experiment = _settings(options, options.task)
     lengths = experiment.task_feature_lengths if experiment else None
-    blocks = samples.show_task(
-        options.task, options.split, options.n, sequence_length=lengths, seed=options.seed
-    )
-    for block in blocks:
-        print(block)
+    with _surroundings(options, experiment).entered():
+        for block in samples.show_task(
+            options.task, options.split, options.n, sequence_length=lengths, seed=options.seed
+        ):
+            print(block)
 
 
 def train(options: argparse.Namespace) -> None:
     """Fine-tunes, resumes, and evaluates where the experiment asks for it."""
     from recalign.trainer import loop
 
-    results = loop.train(_experiment(options, options.gin_bindings))
+    results = loop.train(_experiment(options, options.gin_bindings), force=options.force)
     if results is not None:
         _print_results(results)
 
@@ -175,10 +176,15 @@ def recommend(options: argparse.Namespace) -> None:
     """The next items after a history, or after each history that standard input asks about."""
     from recalign.trainer import recommend as recommending
 
-    _use_data_dir(options)
     only = None if options.only is None else recommending.read_ids(options.only)
     most = {} if options.most_items is None else {"most_items": options.most_items}
-    recommender = recommending.Recommender(options.model_dir, repeats=options.repeats, **most)
+    recommender = recommending.Recommender(
+        options.model_dir,
+        repeats=options.repeats,
+        data_dir=options.data_dir,
+        modules=options.modules,
+        **most,
+    )
     if options.jsonl:
         from recalign.trainer import serving, writers
 
@@ -192,8 +198,9 @@ def recommend(options: argparse.Namespace) -> None:
         print(json.dumps([item._asdict() for item in found], indent=2, ensure_ascii=False))
         return
     width = max((len(item.id) for item in found), default=0)
+    raw = max((len(item.raw_id) for item in found), default=0)
     for item in found:
-        print(f"{item.score:.4f}  {item.id:<{width}}  {item.title}")
+        print(f"{item.score:.4f}  {item.id:<{width}}  {item.raw_id:<{raw}}  {item.title}")
 
 
 def baselines(options: argparse.Namespace) -> None:
@@ -204,27 +211,28 @@ def baselines(options: argparse.Namespace) -> None:
     from recalign.baselines import environments, measure, systems, text
     from recalign.data import prepared, synthetic
 
-    _settings(options, f"retrieval_{options.name}")
+    experiment = _settings(options, f"retrieval_{options.name}")
     dataset = prepared.open_dataset(options.name, _data_dir(options))
     kinds = ("retrieval", "ranking", "rating") if dataset.has_ratings else ("retrieval", "ranking")
     has_law = synthetic.read_law(dataset) is not None
     models = systems.resolve(options.models, kinds, has_law, options.name)
     tasks.ensure_registered(f"retrieval_{options.name}", _data_dir(options))
     out = options.out or f"runs/baselines_{options.name}/results.json"
-    results = measure.measure(
-        dataset,
-        models,
-        {kind: seqio.TaskRegistry.get(f"{kind}_{options.name}") for kind in kinds},
-        pathlib.Path(out),
-        epochs=options.epochs,
-        seed=options.seed,
-        leave_out_seen=options.leave_out_seen,
-        force=options.force,
-        environments_directory=pathlib.Path(
-            options.environments or environments.default_directory()
-        ),
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    with _surroundings(options, experiment).entered():
+        results = measure.measure(
+            dataset,
+            models,
+            {kind: seqio.TaskRegistry.get(f"{kind}_{options.name}") for kind in kinds},
+            pathlib.Path(out),
+            epochs=options.epochs,
+            seed=options.seed,
+            leave_out_seen=options.leave_out_seen,
+            force=options.force,
+            environments_directory=pathlib.Path(
+                options.environments or environments.default_directory()
+            ),
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
     print(text.format_systems(results))
 
 
@@ -306,18 +314,16 @@ def _data_dir(options: argparse.Namespace) -> str:
     return options.data_dir or _DEFAULT_DATA_DIR
 
 
-def _use_data_dir(options: argparse.Namespace) -> None:
-    """Makes --data_dir what SeqIO's tasks read from."""
-    if options.data_dir is not None:
-        import seqio
+def _surroundings(options: argparse.Namespace, experiment: Experiment | None) -> Surroundings:
+    """What tasks take from the command line and, where one is given, from an experiment."""
+    from recalign.preprocessors.surroundings import Surroundings
 
-        seqio.set_tfds_data_dir_override(options.data_dir)
+    return Surroundings(_data_dir(options)) if experiment is None else experiment.surroundings
 
 
 def _experiment(options: argparse.Namespace, bindings: Sequence[str]) -> Experiment:
     from recalign.trainer import experiment
 
-    _use_data_dir(options)
     data_dir = [] if options.data_dir is None else [f"DATA_DIR = {options.data_dir!r}"]
     return experiment.load_experiment(
         options.gin_files, [*bindings, *data_dir], options.gin_search_paths
@@ -345,7 +351,6 @@ def _settings(options: argparse.Namespace, task: str) -> Experiment | None:
 
     It is not run: what it lacks for that does not matter here.
     """
-    _use_data_dir(options)
     if options.gin_files:
         unused = [f"MIXTURE_OR_TASK_NAME = {task!r}", "MODEL_DIR = 'unused'"]
         return _experiment(options, [*unused, *options.gin_bindings])

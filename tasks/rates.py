@@ -7,6 +7,7 @@ import seqio
 
 from recalign.errors import UserError
 from recalign.preprocessors.kinds import KINDS
+from recalign.preprocessors.surroundings import entered
 
 
 @gin.configurable(module="tasks")
@@ -21,10 +22,22 @@ def mixture_rates(rates: Mapping[str, float] | None = None) -> Mapping[str, floa
     return rates or {}
 
 
+def rates_of(mixture: str) -> Mapping[str, float]:
+    """The rates of the experiment that this thread is in, else gin's."""
+    if (surroundings := entered()) is not None:
+        return surroundings.rates
+    return of_gin(mixture)
+
+
+def of_gin(mixture: str) -> Mapping[str, float]:
+    """What gin binds for a mixture."""
+    with gin.config_scope(mixture):
+        return mixture_rates()
+
+
 def rate(mixture: str, task: seqio.Task, *, defaults: Mapping[str, float]) -> float:
     """The task's rate in the mixture: gin's, else that of `defaults`, else 1."""
-    with gin.config_scope(mixture):
-        rates = mixture_rates()
+    rates = rates_of(mixture)
     for name, value in rates.items():
         if name not in KINDS and name not in seqio.TaskRegistry.names():
             raise UserError(

@@ -11,7 +11,8 @@ from recalign import metrics
 from recalign.data.prepared import INFO_FILE, dataset_path
 from recalign.errors import UserError
 from recalign.preprocessors.mixture import StreamMixture
-from recalign.preprocessors.task import RecommendationTask, data_directory
+from recalign.preprocessors.surroundings import data_directory
+from recalign.preprocessors.task import RecommendationTask
 from tasks.rates import rate
 from tasks.vocabulary import DatasetVocabulary
 

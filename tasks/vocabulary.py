@@ -5,21 +5,26 @@ import os
 from typing import Any
 
 import gin
-import sentencepiece
 import seqio
 from absl import logging
 from etils import epath
 
 from recalign.data.prepared import open_dataset
-from recalign.data.vocabulary import EXTRA_IDS, T5_MODEL, has_sentinels
+from recalign.data.vocabulary import EXTRA_IDS, T5_MODEL, has_sentinels, read_pieces
 from recalign.errors import UserError
-from recalign.preprocessors.task import data_directory
+from recalign.preprocessors.surroundings import data_directory, entered
 
 
 @gin.configurable(module="tasks")
 def vocabulary(sentencepiece_model: str = T5_MODEL) -> str:
     """The file for datasets without a vocabulary of their own."""
     return sentencepiece_model
+
+
+def vocabulary_file() -> str:
+    """The file of the experiment that this thread is in, else gin's."""
+    surroundings = entered()
+    return vocabulary() if surroundings is None else surroundings.vocabulary_file or T5_MODEL
 
 
 class DatasetVocabulary(seqio.SentencePieceVocabulary):
@@ -37,7 +42,7 @@ class DatasetVocabulary(seqio.SentencePieceVocabulary):
     @property
     def plain(self) -> seqio.SentencePieceVocabulary:
         """The vocabulary of the data directory and gin configuration that are set now."""
-        key = (data_directory(), vocabulary())
+        key = (data_directory(), vocabulary_file())
         if key not in self._found:
             own = open_dataset(self._dataset, key[0]).sentencepiece_model
             self._found[key] = plain_vocabulary(os.fspath(own or key[1]))
@@ -86,25 +91,19 @@ def plain_vocabulary(path: str) -> seqio.SentencePieceVocabulary:
     """
     try:
         content = epath.Path(path).read_bytes()
-        tokenizer = sentencepiece.SentencePieceProcessor(model_proto=content)
-    except Exception as error:  # Cloud clients and SentencePiece raise classes of their own.
+    except Exception as error:  # Cloud clients raise classes of their own.
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"vocabulary {path}: {reason}: give `recalign prepare` a --sentencepiece_model FILE, "
             "or bind tasks.vocabulary.sentencepiece_model in gin"
         ) from error
-    special = (tokenizer.pad_id(), tokenizer.eos_id(), tokenizer.unk_id())
-    if special[:2] != (0, 1):
-        raise UserError(
-            f"vocabulary {path}: padding is {special[0]} and end of sequence {special[1]}; T5 "
-            "models need 0 and 1 (train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1)"
-        )
-    if special[2] != 2:
+    tokenizer = read_pieces(content, path)
+    if tokenizer.unk_id() != 2:
         logging.warning(
             "Vocabulary %s: the unknown piece is %d, T5's is 2: weights that were trained with "
             "T5's own vocabulary do not fit it.",
             path,
-            special[2],
+            tokenizer.unk_id(),
         )
     extra_ids = 0 if has_sentinels(content) else EXTRA_IDS
     return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)

@@ -2,10 +2,11 @@
 
 import re
 
-import gin
 import pytest
 
 from recalign.errors import UserError
+from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.surroundings import Surroundings
 from recalign.show import show_task
 from tests.corpus import make_corpus
 
@@ -18,17 +19,13 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def small_pools(monkeypatch):
-    import seqio
-
-    monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", None)
-    gin.parse_config("TaskSettings.candidate_pool = 4")
-    yield
-    gin.clear_config()
+def small_pools(data_dir):
+    with Surroundings(data_dir, TaskSettings(candidate_pool=4)).entered():
+        yield
 
 
-def test_samples_are_decoded_from_their_tokens(data_dir):
-    blocks = list(show_task("ranking_shown", "test", 2, data_dir=data_dir))
+def test_samples_are_decoded_from_their_tokens():
+    blocks = list(show_task("ranking_shown", "test", 2))
     assert len(blocks) == 2
     for block in blocks:
         text = " ".join(block.split())
@@ -39,15 +36,15 @@ def test_samples_are_decoded_from_their_tokens(data_dir):
         )
 
 
-def test_a_mixture_shows_each_of_its_tasks(data_dir):
-    blocks = show_task("ut_at_shown", n=1, data_dir=data_dir)
+def test_a_mixture_shows_each_of_its_tasks():
+    blocks = show_task("ut_at_shown", n=1)
     names = [block.partition("_shown, train")[0] for block in blocks]
     assert sorted(names) == ["mim", "mlm", "ranking", "rating", "retrieval"]
 
 
-def test_prompts_are_fitted_where_lengths_are_given(data_dir):
+def test_prompts_are_fitted_where_lengths_are_given():
     lengths = {"inputs": 70, "targets": 30}
-    (block,) = show_task("retrieval_shown", n=1, data_dir=data_dir, sequence_length=lengths)
+    (block,) = show_task("retrieval_shown", n=1, sequence_length=lengths)
     assert int(re.search(r"(\d+) tokens of inputs", block)[1]) <= 70
     assert "What would the user buy next?" in " ".join(block.split())
 
@@ -60,6 +57,6 @@ def test_prompts_are_fitted_where_lengths_are_given(data_dir):
         (("mim_showm",), "no task or mixture 'mim_showm'"),
     ],
 )
-def test_bad_requests_are_users_errors(data_dir, arguments, message):
+def test_bad_requests_are_users_errors(arguments, message):
     with pytest.raises(UserError, match=message):
-        list(show_task(*arguments, data_dir=data_dir))
+        list(show_task(*arguments))

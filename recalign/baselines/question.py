@@ -12,7 +12,7 @@ from recalign.baselines.drivers.exchange import Parts, Question
 from recalign.baselines.outcomes import Example, column
 from recalign.baselines.systems import System
 from recalign.data.prepared import Catalogue, PreparedDataset
-from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.surroundings import task_settings
 
 _MOST_FEATURES = 1000
 """S3-Rec's authors had 1,027 attributes on Toys; a few models hold a matrix of users' windows
@@ -42,7 +42,7 @@ def question_of(
     train, test = dataset.sequences("train"), dataset.sequences("test")
     validation = dataset.sequences("validation")
     last, valid_last = test.row_splits[1:] - 1, validation.row_splits[1:] - 1
-    settings = TaskSettings()
+    settings = task_settings()
     rates = "rating" in system.kinds
     nothing = np.zeros(0, np.int8)
     train_likes = valid_likes = nothing

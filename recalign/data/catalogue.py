@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from etils import epath
 from jaxtyping import Int64
@@ -70,8 +71,15 @@ class Catalogue:
         return len(self.ids)
 
     @functools.cached_property
-    def _indices(self) -> dict[str, int]:
+    def indices(self) -> dict[str, int]:
+        """The catalogue index by short id."""
         return {id_: index for index, id_ in enumerate(self.ids)}
+
+    @property
+    def ambiguous(self) -> list[str]:
+        """Short ids of one item that are raw ids of another."""
+        indices = self.indices
+        return [raw for n, raw in enumerate(self.raw_ids) if indices.get(raw, n) != n]
 
     def index_of(self, id_: str) -> int:
         """The catalogue index of a short id.
@@ -79,7 +87,7 @@ class Catalogue:
         Raises:
             UserError: no item has this id.
         """
-        index = self._indices.get(id_)
+        index = self.indices.get(id_)
         if index is None:
             raise UserError(
                 f"no item has the id {id_!r}: the catalogue's {len(self)} ids are"
@@ -167,16 +175,38 @@ def write_catalogue(catalogue: Catalogue, directory: epath.Path) -> None:
         pq.write_table(catalogue.table, file)
 
 
-def read_catalogue(directory: epath.Path) -> Catalogue:
-    """Reads `items.parquet`.
+def read_catalogue(content: bytes, name: str) -> Catalogue:
+    """Reads the content of `items.parquet`.
+
+    Args:
+        content: the file's.
+        name: the file's, for messages.
 
     Raises:
-        UserError: the file is absent or no catalogue.
+        UserError: it is no catalogue, or not one that recalign writes.
     """
-    path = directory / FILE_NAME
     try:
-        with path.open("rb") as file:
-            return Catalogue.of_table(pq.read_table(file, schema=SCHEMA))
-    except (OSError, pa.ArrowException, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a catalogue ({reason}): prepare the dataset again") from error
+        table = pq.read_table(pa.BufferReader(content), schema=SCHEMA)
+        fault = _fault(table)
+        if fault is None:
+            return Catalogue.of_table(table)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        fault = str(error).splitlines()[0]
+    raise UserError(f"{name}: not a catalogue ({fault}): prepare the dataset again")
+
+
+def _fault(table: pa.Table) -> str | None:
+    """What is wrong with a catalogue's content."""
+    if not len(table):
+        return "no item"
+    for name in SCHEMA.names:
+        if table[name].null_count:
+            return f"{name} is missing in {table[name].null_count:,} of {len(table):,} items"
+    for name in ("id", "raw_id"):
+        if len(pc.unique(table[name])) < len(table):
+            return f"items share an {name}"
+    if not pc.all(pc.greater(pc.utf8_length(table["id"]), 0)).as_py():
+        return "an id is empty"
+    if not pc.all(pc.greater(pc.utf8_length(table["title"]), 0)).as_py():
+        return "a title is empty"
+    return None if pc.min(table["train_count"]).as_py() >= 0 else "a train_count is negative"

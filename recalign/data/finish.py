@@ -14,16 +14,17 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int64
 
-from recalign.data.catalogue import Catalogue, write_catalogue
+from recalign.data import integrity
+from recalign.data.catalogue import FILE_NAME, Catalogue, write_catalogue
 from recalign.data.ids import check_method
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
-from recalign.data.records import VERSION, Shard, write_metadata
+from recalign.data.records import VERSION, Shard, shard_digests, write_metadata
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
 from recalign.data.temporal import Cuts
 from recalign.data.ties import Ties
-from recalign.data.vocabulary import T5_MODEL
+from recalign.data.vocabulary import T5_MODEL, read_pieces
 from recalign.errors import UserError
 
 
@@ -92,11 +93,13 @@ def read_vocabulary(given: str | os.PathLike | bytes | None, item_tokens: bool) 
         return None
     path = T5_MODEL if given is None else given
     try:
-        return epath.Path(path).read_bytes()
+        content = epath.Path(path).read_bytes()
     except Exception as error:  # Cloud clients raise classes of their own.
         reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
         hint = "" if given else ": give --item_tokens a local copy: --sentencepiece_model FILE"
         raise UserError(f"{os.fspath(path)}: {reason}{hint}") from error
+    read_pieces(content, os.fspath(path))
+    return content
 
 
 def finish(
@@ -134,6 +137,8 @@ def finish(
         has_reviews=findings.has_reviews,
     )
     write_catalogue(catalogue, directory)
+    if shared := catalogue.ambiguous:
+        notes.append(_ambiguous(shared))
     if vocabulary is not None:
         (directory / SENTENCEPIECE_FILE).write_bytes(vocabulary)
     for file_name, content in extra_files.items():
@@ -168,9 +173,20 @@ def finish(
         "ratings": None if findings.ratings is None else findings.ratings.info(),
         "sources": list(sources),
         "notes": [*notes, *_own_notes(findings, users)],
-        "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files),
+        "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files, seed),
+        "shards": shard_digests(shards),
+        "files": integrity.file_digests(
+            directory, [FILE_NAME, *([SENTENCEPIECE_FILE] if vocabulary else []), *extra_files]
+        ),
     }
-    (directory / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+    (directory / INFO_FILE).write_text(integrity.sealed_json(info))
+
+
+def _ambiguous(shared: Sequence[str]) -> str:
+    return (
+        f"{len(shared):,} items have an ID in the log that is another item's in the catalogue"
+        f" ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]} there"
+    )
 
 
 def _own_notes(findings: Findings, users: int) -> list[str]:
@@ -185,13 +201,17 @@ def _fingerprint(
     catalogue: Catalogue,
     vocabulary: bytes | None,
     extra_files: Mapping[str, bytes],
+    seed: int,
 ) -> str:
-    """A digest of all that the dataset holds, so that two of one name can be told apart."""
+    """A digest of all that the dataset holds, so that two of one name can be told apart.
+
+    The seed, by which held-out negatives are drawn, is a part of it; names and sources are not.
+    """
     records = sum(shard.digest for shard in shards) % 2**256
-    digest = hashlib.sha256(records.to_bytes(32))
+    digest = hashlib.sha256(records.to_bytes(32) + str(seed).encode())
     for batch in catalogue.table.to_batches(max_chunksize=10_000):
         digest.update(json.dumps(batch.to_pylist()).encode())
     digest.update(vocabulary or b"")
     for file_name in sorted(extra_files):
         digest.update(file_name.encode() + extra_files[file_name])
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

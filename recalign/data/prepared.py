@@ -2,15 +2,27 @@
 
 import dataclasses
 import functools
-import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from etils import epath
 
+from recalign.data.catalogue import FILE_NAME as CATALOGUE_FILE
 from recalign.data.catalogue import Catalogue, read_catalogue
+from recalign.data.integrity import DIGEST, digest_of, is_sealed, parse_json, read_text
 from recalign.data.item_tokens import ItemTokens
 from recalign.data.ratings import LIKE_THRESHOLD
-from recalign.data.records import VERSION, UserReviews, UserSequences, read_records, read_reviews
+from recalign.data.records import (
+    VERSION,
+    Stored,
+    UserReviews,
+    UserSequences,
+    damaged,
+    read_records,
+    read_reviews,
+)
+from recalign.data.splits import SPLITS
 from recalign.errors import UserError
 
 INFO_FILE = "dataset.json"
@@ -88,7 +100,10 @@ class PreparedDataset:
     def item_tokens(self) -> ItemTokens | None:
         """The pieces of the vocabulary that are items; None where ids are spelled."""
         found = self.info.get("item_tokens")
-        return None if found is None else ItemTokens(**found)
+        try:
+            return None if found is None else ItemTokens(**found)
+        except TypeError as error:
+            raise damaged(self.directory, f"item_tokens in {INFO_FILE}") from error
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
@@ -97,13 +112,47 @@ class PreparedDataset:
         Raises:
             UserError: a damaged file.
         """
-        return read_catalogue(self.directory)
+        catalogue = read_catalogue(
+            self.content(CATALOGUE_FILE), os.fspath(self.directory / CATALOGUE_FILE)
+        )
+        if len(catalogue) != self.info["items"]:
+            raise damaged(self.directory, f"{len(catalogue):,} items in {CATALOGUE_FILE}")
+        return catalogue
+
+    @functools.cached_property
+    def sentencepiece_model(self) -> epath.Path | None:
+        """The dataset's own vocabulary, where it has one.
+
+        Raises:
+            UserError: it is not what was written.
+        """
+        if SENTENCEPIECE_FILE not in self.info["files"]:
+            return None
+        self.content(SENTENCEPIECE_FILE)
+        return self.directory / SENTENCEPIECE_FILE
 
     @property
-    def sentencepiece_model(self) -> epath.Path | None:
-        """The dataset's own vocabulary, where it has one."""
-        path = self.directory / SENTENCEPIECE_FILE
-        return path if path.exists() else None
+    def fingerprint(self) -> str:
+        """Of all that it holds: equal for equal content, whatever its name and sources."""
+        return self.info["fingerprint"]
+
+    def content(self, name: str) -> bytes:
+        """The content of a file that lies beside the records.
+
+        Raises:
+            UserError: it is absent, or not what was written.
+        """
+        try:
+            content = (self.directory / name).read_bytes()
+        except OSError as error:
+            raise damaged(self.directory, f"{name}: {error.strerror or error}") from error
+        if digest_of(content) != self.info["files"].get(name):
+            raise damaged(self.directory, f"{name} is not what was written")
+        return content
+
+    @property
+    def _stored(self) -> Stored:
+        return Stored(self.directory, self.name, self.info["shards"], self.info["items"])
 
     def sequences(self, split: str) -> UserSequences:
         """All records of "train", "validation" or "test".
@@ -113,7 +162,7 @@ class PreparedDataset:
             KeyError: an unknown split.
         """
         if split not in self._sequences:
-            self._sequences[split] = read_records(self.directory, split, self.has_ratings)
+            self._sequences[split] = read_records(self._stored, split, self.has_ratings)
         return self._sequences[split]
 
     def reviews(self, split: str) -> UserReviews:
@@ -129,7 +178,7 @@ class PreparedDataset:
                 " log that has them"
             )
         if split not in self._reviews:
-            self._reviews[split] = read_reviews(self.directory, split)
+            self._reviews[split] = read_reviews(self._stored, split)
         return self._reviews[split]
 
 
@@ -162,17 +211,49 @@ def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
     directory = dataset_directory(name, data_dir)
     path = directory / INFO_FILE
     # The info holds a fingerprint of the data, so that other data never has the same text.
-    return _open(os.fspath(directory), path.stat().mtime, path.read_text())
+    dataset = _open(os.fspath(directory), path.stat().mtime, read_text(path))
+    if dataset.name != name:
+        raise UserError(
+            f"{directory} holds the dataset {dataset.name!r}, not {name!r}: use it under its name, "
+            f"or prepare {name!r}"
+        )
+    return dataset
 
 
 @functools.lru_cache(maxsize=16)
 def _open(directory: str, mtime: int, info_text: str) -> PreparedDataset:
     del mtime  # A part of the key alone.
+    path = f"{directory}/{INFO_FILE}"
     try:
-        info = json.loads(info_text)
-        info["name"], info["has_ratings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{directory}/{INFO_FILE}: damaged ({error}): prepare the dataset again"
-        ) from error
+        info = parse_json(info_text, "it")
+    except UserError as error:
+        raise UserError(f"{path}: damaged ({error}): prepare the dataset again") from error
+    if isinstance(info, dict) and {"name", "fingerprint"} <= info.keys() and DIGEST not in info:
+        raise UserError(f"{path}: written by an earlier recalign: prepare the dataset again")
+    if not is_sealed(info) or (fault := _fault(info)):
+        reason = "not what was written" if not is_sealed(info) else fault
+        raise UserError(f"{path}: damaged ({reason}): prepare the dataset again")
     return PreparedDataset(epath.Path(directory), info)
+
+
+_TYPES = {
+    "name": str, "version": str, "seed": int, "has_ratings": bool, "users": int, "items": int,
+    "interactions": int, "fingerprint": str, "shards": dict, "files": dict,
+}  # fmt: skip
+
+
+def _fault(info: Mapping[str, Any]) -> str | None:
+    """What is wrong with a whole file that recalign did not write."""
+    for name, expected in _TYPES.items():
+        if not isinstance(info.get(name), expected):
+            return f"{name} is {info.get(name)!r}"
+    for split in SPLITS:
+        shards = info["shards"].get(split)
+        if not isinstance(shards, list) or not shards:
+            return f"no shards of {split}"
+        for shard in shards:
+            match shard:
+                case [int(), str()]:
+                    continue
+            return f"a shard of {split} is {shard!r}"
+    return None

@@ -221,11 +221,28 @@ def _serialized(number: int, row: UserRow, split: str) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSequences:
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Where the records of a dataset lie, and how they are known to be as they were written.
+
+    Attributes:
+        directory: the dataset's.
+        name: the dataset's, with which the files' names begin.
+        shards: of each split (records, digest) a file, as in `Shard`.
+        items: how many items there are.
+    """
+
+    directory: epath.Path
+    name: str
+    shards: Mapping[str, Sequence[tuple[int, str]]]
+    items: int
+
+
+def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences:
     """Reads a whole split.
 
     Raises:
-        UserError: files that are absent or damaged.
+        UserError: files that are absent, damaged or not those that were written.
         KeyError: an unknown split.
     """
     features = {
@@ -236,7 +253,7 @@ def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSe
     }
     if has_ratings:
         features["ratings"] = tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)
-    batches = list(_parsed(directory, split, features))
+    batches = list(_parsed(stored, split, features))
 
     def flat(feature: str, dtype: type) -> np.ndarray:
         parts = [batch[feature].values.numpy() for batch in batches]
@@ -246,7 +263,7 @@ def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSe
         lengths = [batch[feature].row_lengths().numpy() for batch in batches]
         return np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
 
-    return UserSequences(
+    sequences = UserSequences(
         users=[user.decode() for batch in batches for user in batch["user"].numpy()],
         rows=np.concatenate([batch["row"].numpy() for batch in batches]),
         items=flat("items", np.int32),
@@ -255,9 +272,32 @@ def read_records(directory: epath.Path, split: str, has_ratings: bool) -> UserSe
         unseen=flat("unseen", np.int32),
         unseen_splits=row_splits("unseen"),
     )
+    if fault := _fault(sequences, split, stored.items):
+        raise damaged(stored.directory, f"{split}: {fault}")
+    return sequences
 
 
-def read_reviews(directory: epath.Path, split: str) -> UserReviews:
+def _fault(read: UserSequences, split: str, items: int) -> str | None:
+    """What no file of recalign's has, whoever wrote it."""
+    lengths = np.diff(read.row_splits)
+    if read.rows.min() < 0 or (np.diff(read.rows) <= 0).any():
+        return "rows are not ascending"
+    if lengths.min() < 1 or (np.diff(read.unseen_splits) != HELD_OUT[split]).any():
+        return "a sequence lacks items"
+    indices = np.concatenate([read.items, read.unseen])
+    if indices.min() < 0 or indices.max() >= items:
+        return f"an item beyond the catalogue's {items:,}"
+    if read.ratings is not None and len(read.ratings) != len(read.items):
+        return "ratings do not match the items"
+    return None
+
+
+def damaged(directory: epath.Path, reason: str) -> UserError:
+    """What is said of a dataset whose files are not as they were written."""
+    return UserError(f"{directory}: damaged ({reason}): prepare the dataset again")
+
+
+def read_reviews(stored: Stored, split: str) -> UserReviews:
     """Reads the review texts of a whole split.
 
     Raises:
@@ -267,23 +307,40 @@ def read_reviews(directory: epath.Path, split: str) -> UserReviews:
     names = ("review_texts", "summaries")
     features = {name: tf.io.RaggedFeature(tf.string) for name in names}
     chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
-    for batch in _parsed(directory, split, features):
+    for batch in _parsed(stored, split, features):
         for name in names:
             texts = pa.array(batch[name].values.numpy(), pa.large_binary())
             chunks[name].append(texts.cast(pa.large_string()))
     return UserReviews(*(pa.concat_arrays(chunks[name]) for name in names))
 
 
-def _parsed(
-    directory: epath.Path, split: str, features: Mapping[str, object]
-) -> Iterator[dict[str, Any]]:
-    """The records of a split, many at a time."""
+def shard_digests(shards: Sequence[Shard]) -> dict[str, list[tuple[int, str]]]:
+    """Of each split (records, digest) a file, in the files' order."""
+    return {
+        split: [
+            (shard.records, f"{shard.digest:064x}")
+            for shard in sorted(shards, key=lambda shard: shard.number)
+            if shard.split == split
+        ]
+        for split in SPLITS
+    }
+
+
+def _parsed(stored: Stored, split: str, features: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """The records of a split, many at a time; at the end of each file its digest is compared."""
     if split not in SPLITS:
         raise KeyError(split)
-    try:
-        files = tfds.builder_from_directory(directory).info.splits[split].filepaths
-        records = tf.data.TFRecordDataset([os.fspath(path) for path in files]).batch(8192)
-        yield from records.map(lambda batch: tf.io.parse_example(batch, features))
-    except (tf.errors.OpError, OSError, ValueError, tfds.core.DatasetNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{directory}: damaged ({reason}): prepare the dataset again") from error
+    shards = stored.shards[split]
+    for number, (records, digest) in enumerate(shards):
+        path = shard_file(stored.directory, stored.name, split, number, len(shards))
+        found = count = 0
+        try:
+            for batch in tf.data.TFRecordDataset([os.fspath(path)]).batch(8192):
+                for record in batch.numpy():
+                    found += int.from_bytes(hashlib.sha256(record).digest())
+                count += len(batch)
+                yield tf.io.parse_example(batch, features)
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            raise damaged(stored.directory, str(error).splitlines()[0]) from error
+        if (count, f"{found % 2**256:064x}") != (records, digest):
+            raise damaged(stored.directory, f"{path.name} is not what was written")

@@ -107,10 +107,9 @@ def prepare_demo(
 
 def read_law(dataset: PreparedDataset) -> Law | None:
     """The law over the dataset's catalogue; None where the log was not drawn from one."""
-    path = dataset.directory / LAW_FILE
-    if not path.exists():
+    if LAW_FILE not in dataset.info["files"]:
         return None
-    return Law.from_bytes(path.read_bytes()).over_catalogue(dataset.catalogue.raw_ids)
+    return Law.from_bytes(dataset.content(LAW_FILE)).over_catalogue(dataset.catalogue.raw_ids)
 
 
 def draw_law(config: CorpusConfig, rng: np.random.Generator) -> Law:

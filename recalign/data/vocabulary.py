@@ -82,6 +82,30 @@ def has_sentinels(model: bytes) -> bool:
     return b"\xe2\x96\x81<extra_id_0>" in model
 
 
+def read_pieces(content: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
+    """A SentencePiece model that T5 can be trained with.
+
+    Args:
+      content: of the model's file.
+      name: the file's, for messages.
+
+    Raises:
+      UserError: it is no such model, or its special pieces are not T5's.
+    """
+    try:
+        pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
+        special = (pieces.pad_id(), pieces.eos_id())
+    except Exception as error:  # of classes of SentencePiece's own
+        said = (str(error).strip().splitlines() or ["unreadable"])[0]
+        raise UserError(f"vocabulary {name}: no SentencePiece model ({said})") from error
+    if special != (0, 1):
+        raise UserError(
+            f"vocabulary {name}: padding is {special[0]} and end of sequence {special[1]}; T5 "
+            "models need 0 and 1 (train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1)"
+        )
+    return pieces
+
+
 def with_sentinels(model: bytes, count: int) -> bytes:
     """The model's file with sentinels as last pieces, the first of them last, as T5's own has."""
     proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]

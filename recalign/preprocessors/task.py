@@ -14,23 +14,16 @@ from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
 from recalign.preprocessors.kinds import KINDS
 from recalign.preprocessors.samples import Features, Request, Samples
-from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.surroundings import data_directory, task_settings
 
 BATCH = 256
 """Positions that are turned into examples at once: the operations' own cost is shared."""
-
-DEFAULT_DATA_DIR = "data"
 
 _NO_PROMPT = prompts.Prompt((), ())
 
 _ROUNDS = 12
 """Rounds of the cipher behind the shuffle: with TensorFlow's 4, a million samples keep a
 correlation of 0.4 between neighbours and of 0.7 between two epochs; from 8 on there is none."""
-
-
-def data_directory() -> str:
-    """Where prepared datasets are: SeqIO's TFDS override where it is set, else `data`."""
-    return seqio.utils._TFDS_DATA_DIR_OVERRIDE or DEFAULT_DATA_DIR
 
 
 class PreparedSource(seqio.DataSource):
@@ -143,7 +136,7 @@ class RecommendationTask(seqio.Task):
                 prompt=self.prompt,
                 products=self.products,
                 vocabulary=self.output_features["inputs"].vocabulary,
-                settings=TaskSettings(),
+                settings=task_settings(),
                 inputs=lengths.get("inputs"),
                 targets=lengths.get("targets"),
             )

@@ -60,10 +60,20 @@ def as_csv(tables: Sequence[Table]) -> str:
         for row in table.rows:
             for group, column, cell in zip(groups[1:], table.columns[1:], row[1:], strict=True):
                 value = "" if cell.value is None else repr(float(cell.value))
-                writer.writerow(
-                    [table.key, row[0].text, group, column, cell.text, value, cell.mark, cell.note]
-                )
+                texts = [table.key, row[0].text, group, column, cell.text]
+                notes = [cell.mark, cell.note]
+                writer.writerow([*map(_inert, texts), value, *map(_inert, notes)])
     return buffer.getvalue()
+
+
+def _inert(text: str) -> str:
+    """Text that a spreadsheet takes for no formula; a number with its sign is none.
+
+    >>> _inert("=cmd|'/C calc'!A0"), _inert("+0.021")
+    ("'=cmd|'/C calc'!A0", '+0.021')
+    """
+    is_number = re.fullmatch(r"[+-]?[\d., %]+", text)
+    return f"'{text}" if text.startswith(tuple("=+-@\t\r")) and not is_number else text
 
 
 def as_latex(title: str, tables: Sequence[Table]) -> str:

@@ -7,9 +7,11 @@ was damaged later is recognised even where the file format itself notices nothin
 layers lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -35,6 +37,10 @@ _Restored = TypeVar("_Restored")
 # What Orbax, TensorStore and JSON raise on damaged and missing files. Others are no fault of the
 # files: no memory, no network, no permission.
 _OF_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, EOFError)
+
+
+# How TensorStore tells what the system said.
+_OF_THE_SYSTEM = re.compile(r"OS error \d+: ([^\]\n]+)")
 
 
 class Damaged(Exception):
@@ -105,15 +111,16 @@ class Checkpoints:
             "first_step": first_step,
             "fingerprints": {name: fingerprints.of_arrays(item) for name, item in items.items()},
         }
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(items["params"], _in_chunks(items["params"])),
-                rest=ocp.args.StandardSave(items["rest"], _in_chunks(items["rest"])),
-                info=ocp.args.JsonSave(info),
-            ),
-            metrics=None if metric is None else {_METRIC: metric},
-        )
+        with self._of_the_place():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(items["params"], _in_chunks(items["params"])),
+                    rest=ocp.args.StandardSave(items["rest"], _in_chunks(items["rest"])),
+                    info=ocp.args.JsonSave(info),
+                ),
+                metrics=None if metric is None else {_METRIC: metric},
+            )
 
     def restore_latest(self, shape: TrainState) -> Saved | None:
         """The newest whole checkpoint; damaged ones are told of and moved out of the way."""
@@ -150,10 +157,29 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until all is written; raises what went wrong in the background."""
-        self._manager.wait_until_finished()
+        with self._of_the_place():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        with self._of_the_place():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _of_the_place(self) -> Iterator[None]:
+        """A full disk is no fault of ours: Orbax and TensorStore tell it as a ValueError."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno:
+                reason = error.strerror
+            elif found := _OF_THE_SYSTEM.search(str(error)):
+                reason = found[1]
+            else:
+                raise
+            raise UserError(
+                f"{self._folder}: cannot be written: {reason}; whole checkpoints are kept, and the "
+                "same command goes on from the newest"
+            ) from error
 
     def _choose(self, which: str | int, skipped: set[int]) -> int:
         steps = [step for step in self.steps() if step not in skipped]
@@ -189,6 +215,7 @@ class Checkpoints:
         )
         expected = _or_damaged(lambda: dict(restored["info"]["fingerprints"]))
         for name in shapes:
+            fingerprints.check_version(expected.get(name), str(self._folder / str(step)))
             if fingerprints.of_arrays(restored[name]) != expected.get(name):
                 raise Damaged(f"its {name} are not what was written")
         return (*(restored[name] for name in shapes), restored["info"])

@@ -1,6 +1,7 @@
 """Evaluation by beam search: the examples of a split -> beams -> the tasks' own metrics."""
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from recalign import metrics
 from recalign.errors import UserError
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
-from recalign.trainer import partitioning, results, setup
+from recalign.trainer import partitioning, provenance, results, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     EXACT,
@@ -101,7 +102,7 @@ def evaluate(
     """
     if not experiment.directory.exists():
         raise UserError(f"{experiment.directory}: no such folder: train first, or check MODEL_DIR")
-    with locked(experiment.directory, EVALUATION):
+    with locked(experiment.directory, EVALUATION), experiment.surroundings.entered():
         return _evaluate(experiment, split, checkpoint, max_examples)
 
 
@@ -114,6 +115,8 @@ def _evaluate(
     setup.check_vocabulary(experiment, evaluated_tasks)
     partitioning.check_batch_size("EVAL_BATCH_SIZE", experiment.decode_batch_size, mesh)
     checkpoints = Checkpoints(experiment.directory, read_only=True)
+    origin = provenance.origin(experiment, evaluated_tasks)
+    provenance.check_used(experiment.directory, origin)
     try:
         step, params = checkpoints.restore_params(
             checkpoint, sharded_params_shape(experiment.config, mesh)
@@ -122,10 +125,10 @@ def _evaluate(
         checkpoints.close()
     say(f"evaluating the checkpoint of step {step:,} on {split}")
     decoder = decoder_of(experiment, mesh)
+    made_from = provenance.of_results(origin, fingerprints.of_arrays(params))
     settings = {
         "checkpoint_step": step,
-        "params": fingerprints.of_arrays(params),
-        "model": dataclasses.asdict(experiment.model),
+        "made_from": made_from,
         "beam_size": experiment.beam_size,
         "batch_size": experiment.decode_batch_size,
         "lengths": dict(experiment.task_feature_lengths),
@@ -145,7 +148,9 @@ def _evaluate(
         predict(evaluated, params, decoder, experiment, file)
         measured[task.name] = measure(evaluated, file.finish())
         say(f"{task.name} {split} | {describe(measured[task.name])}")
-    return results.write(experiment, evaluated_tasks, split, step, measured, max_examples)
+    return results.write(
+        experiment, evaluated_tasks, split, step, measured, max_examples, made_from
+    )
 
 
 def decoder_of(experiment: Experiment, mesh: jax.sharding.Mesh) -> BeamDecoder:
@@ -368,7 +373,11 @@ def describe(metrics: Mapping[str, float]) -> str:
 
 
 def _fingerprint_of_examples(examples: Sequence[Example]) -> str:
-    """Changes with the inputs, and so with the data, the wording and the vocabulary."""
-    tokens = np.concatenate([np.zeros(1, np.int32), *[e["inputs"] for e in examples]])
-    weights = np.arange(1, len(tokens) + 1, dtype=np.uint64)
-    return f"{len(examples)}-{int((tokens.astype(np.uint64) * weights).sum()):x}"
+    """A digest of all that the examples hold: what is asked, what is right, and of whom."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for name in sorted(example):
+            value = np.asarray(example[name])
+            digest.update(f"{name} {value.dtype} {value.shape}".encode())
+            digest.update(repr(value.tolist()).encode() if value.dtype == object else value.data)
+    return digest.hexdigest()

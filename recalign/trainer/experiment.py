@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
+import threading
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import gin
 from etils import epath
@@ -14,10 +15,16 @@ from recalign.data.item_vectors import SOURCES
 from recalign.errors import UserError
 from recalign.gin_folder import SEARCH_PATHS
 from recalign.model.config import T5Config
+from recalign.preprocessors.p5.templates import p5_templates
 from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.surroundings import DEFAULT_DATA_DIR, Surroundings
 from recalign.trainer import gin_files as gin_reader
+from recalign.trainer import gin_text
 from recalign.trainer.loss import NORMALIZERS
 from recalign.trainer.schedule import CONSTANT_AFTER_WARM_UP, make_schedule
+from tasks import rates, vocabulary
+
+_ONE_AT_A_TIME = threading.RLock()
 
 # Modules and configurables of T5X that shared files bind, and macros of T5X's own run files that
 # change nothing here. Anything else that is unknown is a mistake.
@@ -110,7 +117,7 @@ class Experiment:
       log_period: steps between lines of metrics.
       num_partitions: devices that share one copy of the parameters.
       mixture_or_task_module: a module that registers the tasks, imported first.
-      data_dir: where prepared datasets lie; None for SeqIO's own setting.
+      data_dir: where prepared datasets lie; None for `data`.
     """
 
     mixture_or_task_name: str
@@ -154,6 +161,28 @@ class Experiment:
     num_partitions: int = 1
     mixture_or_task_module: str | None = None
     data_dir: str | None = None
+    # What `Surroundings` holds beside the folder, bound in gin under names of their own.
+    settings: TaskSettings = dataclasses.field(default_factory=TaskSettings)
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    templates_file: str | None = None
+    vocabulary_file: str | None = None
+    # Lines of gin for code of the user's.
+    foreign: tuple[str, ...] = ()
+
+    OUTSIDE: ClassVar[tuple[str, ...]] = (
+        "settings", "rates", "templates_file", "vocabulary_file", "foreign",
+    )  # fmt: skip
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What its tasks take from outside."""
+        return Surroundings(
+            self.data_dir or DEFAULT_DATA_DIR,
+            self.settings,
+            self.rates,
+            self.templates_file,
+            self.vocabulary_file,
+        )
 
     @property
     def seed(self) -> int:
@@ -177,6 +206,8 @@ def load_experiment(
     gin_files: Sequence[str],
     gin_bindings: Sequence[str] = (),
     search_paths: Sequence[str] = (),
+    *,
+    source: str = "the command line",
 ) -> Experiment:
     """Reads an experiment; raises a UserError that names the file, the line and the binding.
 
@@ -184,18 +215,35 @@ def load_experiment(
       gin_files: such as ["gin/reat_toys.gin"]; a later file wins.
       gin_bindings: such as ["MODEL_DIR = 'runs/x'"]; they win over the files.
       search_paths: further folders in which files and includes are looked up.
+      source: where the bindings come from, for messages.
     """
+    with _ONE_AT_A_TIME:
+        return _load(gin_files, gin_bindings, search_paths, source)
+
+
+def _load(
+    gin_files: Sequence[str], gin_bindings: Sequence[str], search_paths: Sequence[str], source: str
+) -> Experiment:
+    """gin's bindings are the process's: what depends on them is taken out of gin here."""
     provenance = gin_reader.parse(
         gin_files,
         gin_bindings,
         search_paths=[*SEARCH_PATHS, *search_paths],
         skip_unknown=T5X_ONLY,
         unread_macros=T5X_MACROS,
+        source=source,
     )
     try:
         _check_types(TaskSettings, gin.get_bindings(TaskSettings), provenance)
-        TaskSettings()
         experiment = gin.get_configurable(Experiment)()  # every argument is a binding
+        experiment = dataclasses.replace(
+            experiment,
+            settings=TaskSettings(),
+            rates=rates.of_gin(experiment.mixture_or_task_name),
+            templates_file=p5_templates(),
+            vocabulary_file=vocabulary.vocabulary(),
+            foreign=gin_text.of_users_code(gin.config_str()),
+        )
     except UserError as error:
         raise UserError(_with_place(str(error), provenance)) from error
     except (TypeError, ValueError, RuntimeError) as error:

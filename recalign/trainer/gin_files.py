@@ -52,6 +52,7 @@ def parse(
     search_paths: Sequence[str],
     skip_unknown: Collection[str],
     unread_macros: Collection[str],
+    source: str = _COMMAND_LINE,
 ) -> Provenance:
     """Replaces gin's configuration by that of these files and bindings.
 
@@ -62,12 +63,14 @@ def parse(
       skip_unknown: names of another engine's configurables, whose bindings are left out. Imports
         of their modules are left out too.
       unread_macros: macros of another engine that may stand unread; any other is a misspelling.
+      source: where the bindings come from.
     """
     provenance = Provenance()
-    for name in gin_files:
-        _walk_file(name, search_paths, skip_unknown, provenance, included_at=None)
-    for binding in gin_bindings:
-        _walk_text(binding, _COMMAND_LINE, search_paths, skip_unknown, provenance)
+    with gin.unlock_config():  # modules that are imported may add to what can be configured
+        for name in gin_files:
+            _walk_file(name, search_paths, skip_unknown, provenance, included_at=None)
+        for binding in gin_bindings:
+            _walk_text(binding, source, search_paths, skip_unknown, provenance, is_file=False)
     for macro, location in provenance.referenced.items():
         if macro not in provenance.macros and macro != "gin.REQUIRED":
             raise UserError(f"{location}: reads {macro}, which is set nowhere")
@@ -132,9 +135,10 @@ def _walk_text(
     search_paths: Sequence[str],
     skip_unknown: Collection[str],
     provenance: Provenance,
+    is_file: bool = True,
 ) -> None:
     def at(line_number: int) -> str:
-        return name if name == _COMMAND_LINE else f"{name}:{line_number}"
+        return name if not is_file else f"{name}:{line_number}"
 
     try:
         recorder = _Recorder()

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import gin
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +22,7 @@ from recalign.data.prepared import PreparedDataset
 from recalign.errors import Stopped, UserError
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.preprocessors.task import PreparedSource
-from recalign.trainer import partitioning, setup
+from recalign.trainer import partitioning, provenance, run_config, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import Experiment
@@ -39,6 +38,7 @@ from recalign.trainer.state import (
 from recalign.trainer.validation import Validation
 from recalign.trainer.weights import start_weights
 from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, progress_line, say
+from recalign.weights import fingerprints
 
 # Steps whose metrics are not fetched yet. With one the device never waits for the host, which
 # prepares the next batch meanwhile; and a loss that is not finite is found one step later.
@@ -55,10 +55,14 @@ class Dispatched(NamedTuple):
     batch: Mapping[str, np.ndarray]
 
 
-def train(experiment: Experiment) -> dict[str, Any] | None:
+def train(experiment: Experiment, *, force: bool = False) -> dict[str, Any] | None:
     """Trains to TRAIN_STEPS, from the newest checkpoint of MODEL_DIR where there is one.
 
     Nothing is written before all that can be refused was looked at.
+
+    Args:
+      experiment: what to train.
+      force: go on where the run was made otherwise, as far as that means anything.
 
     Returns:
       What stands in results.json; None where TEST_SPLIT asks for no evaluation.
@@ -69,8 +73,8 @@ def train(experiment: Experiment) -> dict[str, Any] | None:
       Stopped: the run was told to stop (SIGTERM, Ctrl-C) and saved its state; the same command goes
         on from there.
     """
-    with locked(experiment.directory, TRAINING):
-        _train(experiment)
+    with locked(experiment.directory, TRAINING), experiment.surroundings.entered():
+        _train(experiment, force)
     if experiment.test_split is None:
         return None
     return evaluate(experiment, experiment.test_split, "best")
@@ -82,7 +86,7 @@ def _dataset(stream: Stream) -> PreparedDataset | None:
     return next((s.open() for s in sources if isinstance(s, PreparedSource)), None)
 
 
-def _train(experiment: Experiment) -> None:
+def _train(experiment: Experiment, force: bool) -> None:
     setup.prepare(experiment)
     mesh = partitioning.make_mesh(experiment.num_partitions)
     microbatches = experiment.microbatches or 1
@@ -94,14 +98,21 @@ def _train(experiment: Experiment) -> None:
     # State: the newest checkpoint, else start weights. -------------------------------------------
     checkpoints = Checkpoints(directory, keep=experiment.keep_checkpoints)
     shape = state_shape(experiment.config, optimizer_of(experiment, 0), mesh)
+    origin = provenance.origin(experiment, stream.tasks)
+    changes = provenance.check_resumed(directory, origin, force) if checkpoints.steps() else []
     saved = checkpoints.restore_latest(shape)
     if saved is None:
         params, first_step = start_weights(experiment, _dataset(stream), mesh)
+        start: dict[str, Any] | None = {
+            "step": first_step,
+            "params": fingerprints.of_arrays(params),
+        }
         optimizer = optimizer_of(experiment, first_step)
         state = new_state(params, optimizer, first_step, mesh)
         say(_describe_start(experiment, params, first_step, mesh))
     else:
         state, first_step = saved.state, saved.first_step
+        start = None
         optimizer = optimizer_of(experiment, first_step)
         say(f"going on from the checkpoint of step {int(state.step):,}")
     step = resumed_at = int(state.step)
@@ -143,7 +154,9 @@ def _train(experiment: Experiment) -> None:
     is_writer = jax.process_index() == 0
     writer = MetricsWriter(directory, resumed_at, enabled=is_writer)
     if is_writer:
-        _write_config(directory)
+        write_whole(directory / CONFIG_FILE, run_config.text_of(experiment))
+        at_step = [f"step {resumed_at}: {it}" for it in changes]
+        provenance.write(directory, origin, start, at_step)
 
     # Loop. ----------------------------------------------------------------------------------------
     clock, tokens = time.perf_counter(), 0
@@ -264,11 +277,6 @@ def _describe_start(
         f"steps {first_step:,} to {experiment.train_steps:,} of batch {experiment.batch_size} on "
         f"{mesh.size} {jax.devices()[0].platform} device(s)"
     )
-
-
-def _write_config(directory: epath.Path) -> None:
-    """All of the run's settings in one file, from which `recommend` reads them again."""
-    write_whole(directory / CONFIG_FILE, gin.config_str())
 
 
 @dataclasses.dataclass

@@ -4,21 +4,26 @@
 best first), "log_probs", …}, and what the metrics need of the beams besides ("tokens", "scores").
 Until all are there, `<task>-<split>.parts/` has a file of such lines for each batch: a file in a
 bucket is never added to, only written anew. `<task>-<split>.settings.json` says what they were made
-with; lines that other settings made are thrown away.
+with; lines that other settings made are thrown away, and so are damaged ones: a line's last field
+is the digest of the others.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 
+from recalign.data import integrity
 from recalign.data.atomic import write_whole
+from recalign.errors import UserError
 from recalign.trainer.decoding import HostBeams
+from recalign.trainer.writers import say
 
 FOLDER = "predictions"
+_DIGITS = 16  # of a line's digest
 
 
 class PredictionFile:
@@ -32,22 +37,43 @@ class PredictionFile:
         self.records: dict[int, dict[str, Any]] = {}
         # Every process reads the same lines, and decodes the same examples; one writes.
         self._writes = jax.process_index() == 0
-        if _read_json(settings_path) == dict(settings):
-            for path in (self._path, *self._parts.glob("*.jsonl")):
-                self.records |= {record["index"]: record for record in _records(path)}
+        self._damaged = 0
+        if _read_json(settings_path) == integrity.sealed(settings):
+            for path in (self._path, *sorted(self._parts.glob("*.jsonl"))):
+                self.records |= {record["index"]: record for record in self._whole(path)}
+            if self._damaged:
+                say(f"{name}: {self._damaged:,} damaged predictions are made again")
         elif self._writes:
             self._path.unlink(missing_ok=True)
             self._remove_parts()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(settings_path, json.dumps(dict(settings)))
+            write_whole(settings_path, json.dumps(integrity.sealed(settings)))
+
+    def _whole(self, path: epath.Path) -> Iterator[dict[str, Any]]:
+        """The records of a file that are as they were written; others are made again."""
+        # Not by splitlines: a text of a catalogue may hold other separators.
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        for line in filter(None, lines):
+            try:
+                record = integrity.parse_json(line, str(path))
+            except UserError:
+                record = None
+            if integrity.is_sealed(record):
+                yield record
+            else:
+                self._damaged += 1
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes a line a record, unless its example has one."""
-        new = [record for record in records if record["index"] not in self.records]
+        new = [
+            integrity.sealed(record, _DIGITS)
+            for record in records
+            if record["index"] not in self.records
+        ]
         if self._writes and new:
             self._parts.mkdir(parents=True, exist_ok=True)
             _write(self._parts / f"{len(self.records):08}.jsonl", new)
-        self.records |= {record["index"]: dict(record) for record in new}
+        self.records |= {record["index"]: record for record in new}
 
     def finish(self) -> list[dict[str, Any]]:
         """Brings all lines into one file, sorted by example; returns them."""
@@ -111,14 +137,8 @@ def _write(path: epath.Path, records: Sequence[Mapping[str, Any]]) -> None:
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
-def _records(path: epath.Path) -> list[dict[str, Any]]:
-    text = path.read_text() if path.exists() else ""
-    # Not by splitlines: a text of a catalogue may hold other separators.
-    return [json.loads(line) for line in text.split("\n") if line]
-
-
 def _read_json(path: epath.Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return integrity.read_json(path)
+    except UserError:
         return None

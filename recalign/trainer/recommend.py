@@ -17,15 +17,15 @@ from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.fitting import keep_recent
 from recalign.preprocessors.samples import Samples
-from recalign.preprocessors.task import DEFAULT_DATA_DIR, RecommendationTask, data_directory
+from recalign.preprocessors.task import RecommendationTask
 from recalign.preprocessors.windows import ABSENT, Windows
-from recalign.trainer import partitioning, setup
+from recalign.trainer import partitioning, provenance, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import POOL, BeamDecoder, bucket_lengths, fetch
 from recalign.trainer.evaluation import catalogue_trie
-from recalign.trainer.experiment import load_experiment
+from recalign.trainer.experiment import Experiment
+from recalign.trainer.run_config import load_run
 from recalign.trainer.state import sharded_params_shape
-from recalign.trainer.writers import CONFIG_FILE
 
 # Fewer beams than this would miss good items.
 _LEAST_BEAMS = 20
@@ -58,6 +58,8 @@ class Recommender:
         *,
         repeats: bool = False,
         most_items: int = MOST_ITEMS,
+        data_dir: str | None = None,
+        modules: Sequence[str] = (),
     ):
         """Loads a run.
 
@@ -66,19 +68,22 @@ class Recommender:
           checkpoint: "best", "last" or a step.
           repeats: whether items of the history may be recommended again.
           most_items: the most that one request may ask for.
+          data_dir: where its prepared dataset lies; None for where the run had it.
+          modules: the user's own, whose code the run needs and may run.
 
         Raises:
-          UserError: no run is there, or it was not trained on a retrieval task.
+          UserError: no run is there, it was not trained on a retrieval task, or its config holds
+            more than settings that are values.
         """
-        directory = epath.Path(model_dir)
-        config = directory / CONFIG_FILE
-        if not config.exists():
-            raise UserError(f"{directory} is no run: it holds no {CONFIG_FILE}")
-        bindings = [f"MODEL_DIR = {os.fspath(directory)!r}"]
-        if (data_dir := data_directory()) != DEFAULT_DATA_DIR:
-            bindings.append(f"DATA_DIR = {data_dir!r}")
-        self._experiment = experiment = load_experiment([os.fspath(config)], bindings)
+        self._experiment = load_run(model_dir, data_dir=data_dir, modules=modules)
+        self._repeats = repeats
+        self._most_items = most_items
+        with self._experiment.surroundings.entered():
+            self._open(self._experiment, checkpoint)
+
+    def _open(self, experiment: Experiment, checkpoint: str | int) -> None:
         setup.prepare(experiment)
+        directory = experiment.directory
         # A run on a slice may be asked on one device.
         partitions = math.gcd(experiment.num_partitions, len(jax.devices()))
         self._mesh = partitioning.make_mesh(partitions)
@@ -90,8 +95,7 @@ class Recommender:
         finally:
             checkpoints.close()
         task = _retrieval_task(experiment.mixture_or_task_name)
-        self._repeats = repeats
-        self._most_items = most_items
+        provenance.check_used(directory, provenance.origin(experiment, [task]))
         self._catalogue = task.source.open().catalogue
         self._index_of_raw_id = {raw: i for i, raw in enumerate(self._catalogue.raw_ids)}
         samples = task.samples("test", experiment.task_feature_lengths)
@@ -110,13 +114,14 @@ class Recommender:
         """The k most likely next items, the most likely first.
 
         Args:
-          history: IDs of the catalogue ("I12") or of the raw log, the oldest first. The newest
-            that fit into the window are shown to the model.
+          history: IDs of the catalogue ("I12", "id:I12") or of the raw log ("B00X", "raw:B00X"),
+            the oldest first. The newest that fit into the window are shown to the model.
           k: how many items; fewer come back where fewer are allowed.
           only: the IDs to choose from; None for the whole catalogue.
 
         Raises:
-          UserError: an ID that no item has, an empty history, or more items than are allowed.
+          UserError: an ID that no item has, or that two have; an empty history; or more items than
+            are allowed.
         """
         if not history:
             raise UserError("an empty history: at least one item is needed")
@@ -126,15 +131,17 @@ class Recommender:
             raise UserError("no items to choose from: the list of allowed IDs is empty")
         items = [self._index(item, "history") for item in history]
         allowed = None if only is None else [self._index(item, "the allowed IDs") for item in only]
-        return self._search(self._inputs(items), self._pool(items, allowed), k)
+        with self._experiment.surroundings.entered():
+            return self._search(self._inputs(items), self._pool(items, allowed), k)
 
     def warm_up(self, k: int = 10) -> int:
         """Compiles what requests for up to k items need; returns for how many prompt lengths."""
         lengths = bucket_lengths(self._experiment.task_feature_lengths["inputs"])
-        self._inputs([0])
-        for length in lengths:
-            inputs_BxL = self._on_each_device(np.ones((1, length), np.int32))
-            self._search(inputs_BxL, self._pool([0], None), k)
+        with self._experiment.surroundings.entered():
+            self._inputs([0])
+            for length in lengths:
+                inputs_BxL = self._on_each_device(np.ones((1, length), np.int32))
+                self._search(inputs_BxL, self._pool([0], None), k)
         return len(lengths)
 
     def _search(
@@ -186,12 +193,24 @@ class Recommender:
         return pool
 
     def _index(self, item: str, where: str) -> int:
+        """The item that an ID can only mean: the catalogue's (`id:I3`) or the log's (`raw:I3`)."""
+        by_id, by_raw = self._catalogue.indices, self._index_of_raw_id
+        meant = {by_id.get(item), by_raw.get(item)}
+        for prefix, indices in (("id:", by_id), ("raw:", by_raw)):
+            if item.startswith(prefix):
+                meant.add(indices.get(item.removeprefix(prefix)))
+        meant.discard(None)
+        if len(meant) > 1:
+            raise UserError(
+                f"{where}: {item!r} is the ID of one item in the catalogue and of another in the "
+                f"log: say id:{item} or raw:{item}"
+            )
+        for index in meant:
+            return index
         try:
             return self._catalogue.index_of(item)
         except UserError as error:
-            if (index := self._index_of_raw_id.get(item)) is not None:
-                return index
-            raise UserError(f"{where}: {error}") from error
+            raise UserError(f"{where}: {error}, and the log has no such item") from error
 
     def _inputs(self, items: Sequence[int]) -> Int[np.ndarray, "B L"]:
         """The retrieval prompt of a history, once a device, padded to a compiled length."""

@@ -1,19 +1,17 @@
 """results.json: what a run scored, beside the references on the same examples."""
 
-import importlib.metadata
-import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import seqio
 
-from recalign import __version__
 from recalign.baselines.references import references
+from recalign.data import integrity
 from recalign.data.atomic import write_whole
 from recalign.preprocessors.task import RecommendationTask
+from recalign.trainer import provenance
 from recalign.trainer.experiment import Experiment
 
 FILE = "results.json"
@@ -27,6 +25,7 @@ def write(
     step: int,
     measured: Mapping[str, Mapping[str, float]],
     max_examples: int | None,
+    made_from: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Measures the references, writes MODEL_DIR/results.json whole, and returns what it holds."""
     by_dataset: dict[str, list[RecommendationTask]] = {}
@@ -46,20 +45,14 @@ def write(
         "engine": ENGINE,
         "tasks": {name: dict(found) for name, found in measured.items()},
         "references": systems,
-        "versions": _versions(),
+        "versions": provenance.versions(),
+        "made_from": made_from,
         "device": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
     }
+    results = integrity.sealed(_without_nan(results))
     if jax.process_index() == 0:
-        text = json.dumps(_without_nan(results), indent=2)
-        write_whole(experiment.directory / FILE, f"{text}\n")
+        write_whole(experiment.directory / FILE, integrity.sealed_json(results))
     return results
-
-
-def _versions() -> dict[str, str]:
-    """Of what a figure may depend on."""
-    libraries = ("jax", "flax", "optax", "seqio", "tensorflow", "tensorflow-text")
-    versions = {name: importlib.metadata.version(name) for name in libraries}
-    return {"recalign": __version__, "python": platform.python_version(), **versions}
 
 
 def _without_nan(value: Any) -> Any:

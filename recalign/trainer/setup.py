@@ -24,14 +24,12 @@ def prepare(experiment: Experiment) -> None:
         tf.config.set_visible_devices([], "GPU")  # its memory is JAX's
     # Orbax and SeqIO log every checkpoint and every dataset; a run says what it does itself.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    if experiment.data_dir is not None:
-        seqio.set_tfds_data_dir_override(experiment.data_dir)
     if module := experiment.mixture_or_task_module:
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"MIXTURE_OR_TASK_MODULE = {module!r}: {error}") from error
-    tasks.ensure_registered(experiment.mixture_or_task_name)
+    tasks.ensure_registered(experiment.mixture_or_task_name, experiment.surroundings.data_dir)
 
 
 def check_vocabulary(experiment: Experiment, among: Sequence[seqio.Task]) -> None:

@@ -84,7 +84,9 @@ def verify(folder: epath.Path) -> None:
         return
     params = open_weights(folder).params
     sums = {
-        stack: sum(fingerprints.bit_sum(params[name].whole()) for name in names)
+        stack: fingerprints.added(
+            _sums_of_layer(params[name].whole(), layer) for layer, name in enumerate(names)
+        )
         for stack, names in stacks(params).items()
     }
     check_fingerprint(
@@ -92,8 +94,14 @@ def verify(folder: epath.Path) -> None:
     )
 
 
+def _sums_of_layer(array: np.ndarray, layer: int) -> fingerprints.Sums:
+    """Of what stands at a layer's place in its stack; an array that is in none is layer 0."""
+    return fingerprints.sums_of(array, layer * array.size)
+
+
 def check_fingerprint(folder: epath.Path, found: str) -> None:
     """UserError where the parameters' fingerprint is another than that of the checkpoint."""
+    fingerprints.check_version(expected_fingerprint(folder), str(folder))
     if expected_fingerprint(folder) not in (None, found):
         raise UserError(f"{folder}: damaged: its parameters are not what was written")
 
@@ -107,24 +115,25 @@ def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callab
         for name, shape in inspection.moment_shapes(inspection.param_shapes(config)).items()
     }
     tree = orbax_tree.Writer(target / _PARAMS)
-    sums = {_PARAMS: _write_stacks(tree, weights.params, done)}
+    sums = {_PARAMS: fingerprints.joined(_write_stacks(tree, weights.params, done))}
     tree.close()
 
     tree = orbax_tree.Writer(target / _REST)
     tree.create_empty("params")
     tree.write_step("optimizer/step", step)
-    sums[_REST] = fingerprints.joined([step])
+    rest = [fingerprints.sums_of(np.asarray(step, np.int32))]
     for moment in MOMENTS:
         of_kind = {
             f"optimizer/{moment}/{name.removesuffix(f'/{moment}')}": tensor
             for name, tensor in moments.items()
             if name.endswith(f"/{moment}")
         }
-        sums[_REST] += _write_stacks(tree, of_kind, done)
+        rest += _write_stacks(tree, of_kind, done)
     for name in _WINDOW:
         tree.begin(f"window/{name}", ())
         tree.write(np.zeros((), np.float32))
-    sums[_REST] += fingerprints.joined([0] * len(_WINDOW))
+    rest += [fingerprints.sums_of(np.zeros((), np.float32))] * len(_WINDOW)
+    sums[_REST] = fingerprints.joined(rest)
     tree.close()
 
     first_step = weights.first_step
@@ -142,20 +151,20 @@ def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callab
 
 def _write_stacks(
     tree: orbax_tree.Writer, tensors: Mapping[str, Tensor], done: Callable[[int], object]
-) -> str:
-    """Writes layer by layer; returns the fingerprint of all."""
-    sums: dict[str, int] = {}
+) -> list[fingerprints.Sums]:
+    """Writes layer by layer; returns the sums of each stack, in the order of the tree."""
+    sums: dict[str, fingerprints.Sums] = {}
     for stack, names in stacks(tensors).items():
         shape = tensors[names[0]].shape
         stacked = place(names[0]).layer is not None
         tree.begin(stack, (len(names), *shape) if stacked else shape, stacked)
-        sums[stack] = 0
-        for name in names:
+        sums[stack] = (0, 0)
+        for layer, name in enumerate(names):
             array = tensors[name].whole()
             tree.write(array, place(name).layer)
-            sums[stack] += fingerprints.bit_sum(array)
+            sums[stack] = fingerprints.added([sums[stack], _sums_of_layer(array, layer)])
             done(array.nbytes)
-    return fingerprints.joined(sums[stack] for stack in fingerprints.in_tree_order(sums))
+    return [sums[stack] for stack in fingerprints.in_tree_order(sums)]
 
 
 def _layers(own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
+import io
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from etils import epath
 
@@ -40,13 +43,41 @@ def test_long_texts_are_cut_and_counted():
 def test_a_catalogue_comes_back_as_it_was_written(small_items, tmp_path):
     catalogue, _ = build_catalogue(["a", "d"], small_items, np.asarray([7, 0]))
     write_catalogue(catalogue, epath.Path(tmp_path))
-    assert read_catalogue(epath.Path(tmp_path)).table.equals(catalogue.table)
+    content = (tmp_path / "items.parquet").read_bytes()
+    assert read_catalogue(content, "items.parquet").table.equals(catalogue.table)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PAR1 and nothing else"])
-def test_a_damaged_catalogue_is_one_clear_line(tmp_path, content):
-    if content is not None:
-        (tmp_path / "items.parquet").write_bytes(content)
-    with pytest.raises(UserError, match="items.parquet: not a catalogue") as error:
-        read_catalogue(epath.Path(tmp_path))
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else", b"PAR1" * 100])
+def test_what_is_no_catalogue_is_one_clear_line(content):
+    with pytest.raises(UserError, match="^items.parquet: not a catalogue") as error:
+        read_catalogue(content, "items.parquet")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "fault"),
+    [
+        ("id", ["I1", "I1"], "items share an id"),
+        ("raw_id", ["a", "a"], "items share an raw_id"),
+        ("id", ["I1", None], "id is missing in 1 of 2 items"),
+        ("title", ["x", ""], "a title is empty"),
+        ("title", None, "title is missing in 2 of 2 items"),
+        ("train_count", [1, -1], "a train_count is negative"),
+        ("train_count", ["many", "few"], "not a catalogue"),
+    ],
+)
+def test_what_recalign_never_writes_is_no_catalogue(small_items, column, values, fault):
+    catalogue, _ = build_catalogue(["a", "d"], small_items, np.asarray([7, 0]))
+    place = catalogue.table.schema.get_field_index(column)
+    table = catalogue.table.remove_column(place)
+    if values is not None:
+        table = table.append_column(column, [values])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    with pytest.raises(UserError, match=fault):
+        read_catalogue(buffer.getvalue(), "items.parquet")
+
+
+def test_a_log_whose_ids_look_like_the_catalogues_is_noticed(small_items):
+    catalogue, _ = build_catalogue(["I2", "x", "I3"], small_items, np.zeros(3, np.int64))
+    assert catalogue.ambiguous == ["I2"]  # I3 is the third in both

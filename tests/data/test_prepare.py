@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recalign.data import integrity
 from recalign.data.interactions import ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.prepared import open_dataset
@@ -60,8 +61,17 @@ def test_the_catalogue_counts_training_occurrences_only(prepared):
 
 def test_what_the_dataset_says_of_itself(prepared):
     info = dict(prepared.info)
-    assert len(info.pop("fingerprint")) == 16
+    assert len(info.pop("fingerprint")) == 64
     notes = info.pop("notes")
+    assert {split: [records for records, _ in of] for split, of in info.pop("shards").items()} == {
+        "train": [3],
+        "validation": [3],
+        "test": [3],
+    }
+    assert info.pop("files") == {
+        "items.parquet": integrity.digest_of((prepared.directory / "items.parquet").read_bytes())
+    }
+    assert integrity.is_sealed(prepared.info) and len(info.pop("sha256")) == 64
     assert info == {
         "name": "small",
         "version": "1.0.0",

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from recalign.data import integrity
 from recalign.data.prepare import prepare
 from recalign.data.prepared import dataset_directory, open_dataset
 from recalign.errors import UserError
@@ -46,7 +47,7 @@ def test_a_damaged_info_is_one_clear_line(prepared, tmp_path, content):
         open_dataset("small", tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "absent", "no metadata", "garbage"])
+@pytest.mark.parametrize("damage", ["truncated", "absent", "another split's", "garbage"])
 def test_damaged_records_are_one_clear_line(prepared, tmp_path, damage):
     records = prepared.directory / "small-test.tfrecord-00000-of-00001"
     if damage == "truncated":
@@ -56,7 +57,9 @@ def test_damaged_records_are_one_clear_line(prepared, tmp_path, damage):
     elif damage == "absent":
         records.unlink()
     else:
-        (prepared.directory / "dataset_info.json").unlink()
+        records.write_bytes(
+            (prepared.directory / "small-train.tfrecord-00000-of-00001").read_bytes()
+        )
     with pytest.raises(UserError, match="damaged .*prepare the dataset again") as error:
         prepared.sequences("test")
     assert "\n" not in str(error.value)
@@ -64,6 +67,6 @@ def test_damaged_records_are_one_clear_line(prepared, tmp_path, damage):
 
 def test_other_data_of_the_same_name_is_another_dataset(prepared, tmp_path):
     info = json.loads((prepared.directory / "dataset.json").read_text())
-    info["fingerprint"] = "another"
+    info = integrity.sealed(info | {"fingerprint": "another"})
     (prepared.directory / "dataset.json").write_text(json.dumps(info))
     assert open_dataset("small", tmp_path) is not prepared

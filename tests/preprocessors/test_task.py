@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
-from recalign.preprocessors.task import RecommendationTask, data_directory
+from recalign.preprocessors.surroundings import data_directory
+from recalign.preprocessors.task import RecommendationTask
 from recalign.prompts import PROMPTS
 
 LENGTHS = {"inputs": 96, "targets": 48}

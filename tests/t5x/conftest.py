@@ -59,6 +59,7 @@ def experiment(
         given = {**TINY, "MODEL_DIR": model_dir, "DATA_DIR": data_dir, **macros}
         made = load_experiment(files, [f"{name} = {value!r}" for name, value in given.items()])
         setup.prepare(made)
+        seqio.set_tfds_data_dir_override(data_dir)  # as T5X's --tfds_data_dir
         return made
 
     yield make

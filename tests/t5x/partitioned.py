@@ -8,6 +8,7 @@ import sys
 
 import jax
 import numpy as np
+import seqio
 
 from recalign.model.names import to_t5x
 from recalign.trainer import partitioning, setup
@@ -22,6 +23,7 @@ def main(data_dir: str) -> None:
     given = {**TINY, "MODEL_DIR": "unused", "DATA_DIR": data_dir}
     made = load_experiment(FILES, [f"{name} = {value!r}" for name, value in given.items()])
     setup.prepare(made)
+    seqio.set_tfds_data_dir_override(data_dir)  # as T5X's --tfds_data_dir
     params = jax.tree.map(np.asarray, random_params(made.config, 3, partitioning.make_mesh()))
     rng = np.random.default_rng(0)
     inputs_BxL = rng.integers(2, 600, (8, 96))

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import pytest
-import seqio
 
 from recalign.trainer import setup
 from recalign.trainer.experiment import Experiment, load_experiment
@@ -85,21 +84,20 @@ def _trained_once(
 def trained(
     _trained_once: tuple[list[str], dict[str, Any]],
 ) -> Iterator[tuple[Experiment, dict[str, Any]]]:
-    """A run with validation and a test at its end, and its results; gin is as in the run."""
+    """A run with validation and a test at its end, and its results, in the run's surroundings."""
     made, results = _trained_once
     experiment = load_experiment(FILES, made)
     setup.prepare(experiment)
-    yield experiment, results
-    seqio.set_tfds_data_dir_override(None)
+    with experiment.surroundings.entered():
+        yield experiment, results
 
 
 @pytest.fixture
-def experiment(data_dir: str, tmp_path: pathlib.Path) -> Iterator[Callable[..., Experiment]]:
+def experiment(data_dir: str, tmp_path: pathlib.Path) -> Callable[..., Experiment]:
     """Makes tiny experiments; MODEL_DIR is a folder of the test's own unless it is given."""
 
     def make(**macros: Any) -> Experiment:
         given = {"MODEL_DIR": str(tmp_path / "run"), "DATA_DIR": data_dir, **macros}
         return load_experiment(FILES, bindings(**given))
 
-    yield make
-    seqio.set_tfds_data_dir_override(None)
+    return make

@@ -1,10 +1,11 @@
+import dataclasses
 import textwrap
 
-import gin
 import pytest
 
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
+from recalign.trainer import run_config
 from recalign.trainer.experiment import load_experiment
 from tests.trainer.conftest import FILES, TINY, bindings
 
@@ -19,16 +20,16 @@ def test_macros_become_the_experiment():
     assert experiment.config.dropout_rate == experiment.dropout_rate == 0.1
     assert experiment.z_loss == 1e-4
     assert experiment.loss_normalizing_factor is None
-    assert TaskSettings().history_length == 3
-    assert TaskSettings().candidate_pool == 5
+    assert experiment.settings == TaskSettings(history_length=3, candidate_pool=5)
 
 
 def test_what_is_written_beside_a_run_gives_the_same_experiment(tmp_path):
     experiment = load_experiment(FILES, WHOLE)
     path = tmp_path / "config.gin"
-    path.write_text(gin.config_str())
+    path.write_text(run_config.text_of(experiment))
     assert load_experiment([str(path)]) == experiment
-    assert TaskSettings().history_length == 3
+    moved = dataclasses.replace(experiment, model_dir=str(tmp_path))
+    assert run_config.load_run(tmp_path) == moved
 
 
 def test_a_later_file_and_then_the_command_line_win(tmp_path):

@@ -43,8 +43,12 @@ def test_a_run_of_a_slice_answers_on_one_device(trained, recommender, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained[0].model_dir, run)
     config = (run / "config.gin").read_text()
-    assert "NUM_PARTITIONS = 1\n" in config
-    (run / "config.gin").write_text(config.replace("NUM_PARTITIONS = 1\n", "NUM_PARTITIONS = 4\n"))
+    changed = config.replace("NUM_PARTITIONS = 1\n", "NUM_PARTITIONS = 4\n")
+    assert changed != config
+    (run / "config.gin").write_text(changed)
+    with pytest.raises(UserError, match=r"config.gin: not as it was written: .*last line out"):
+        Recommender(run)
+    (run / "config.gin").write_text(changed.rpartition("# sha256")[0])
     assert Recommender(run, repeats=True).recommend(["I1"], k=5) == recommender.recommend(["I1"], 5)
 
 
@@ -117,3 +121,19 @@ def test_mistakes(recommender, tmp_path):
         Recommender(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         read_ids(tmp_path / "x")
+
+
+def test_an_id_means_one_item_or_says_which(recommender, monkeypatch):
+    """A log whose own IDs look like the catalogue's: I3 there is the catalogue's I8, and so on."""
+    ids = recommender._catalogue.ids
+    raw = {ids[(place - 5) % len(ids)]: place for place in range(len(ids))} | {"raw:I9": 0}
+    monkeypatch.setattr(recommender, "_index_of_raw_id", raw)
+    assert recommender._index("id:I3", "x") == 2
+    assert recommender._index("raw:I3", "x") == 7
+    for ambiguous in ("I3", "raw:I9"):
+        with pytest.raises(UserError, match=f"history: '{ambiguous}' is the ID of one item") as e:
+            recommender.recommend([ambiguous])
+        assert f"say id:{ambiguous} or raw:{ambiguous}" in str(e.value)
+    assert recommender._index("raw:raw:I9", "x") == 0
+    monkeypatch.setattr(recommender, "_index_of_raw_id", {"I3": 2})  # the same item
+    assert recommender._index("I3", "x") == 2

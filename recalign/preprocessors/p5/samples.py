@@ -21,7 +21,7 @@ from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.memo import once_per_dataset
 from recalign.preprocessors.negatives import NegativeSampler
 from recalign.preprocessors.p5.layout import TemplateLayout, Values, star_values
-from recalign.preprocessors.p5.templates import Template, all_templates, p5_templates
+from recalign.preprocessors.p5.templates import Template, all_templates, templates_file
 from recalign.preprocessors.samples import (
     EVALUATED_SPLITS,
     SPLIT_NUMBERS,
@@ -86,7 +86,7 @@ class P5Samples(Samples, abc.ABC):
 
     def _family(self) -> list[Template]:
         """The templates of the split: all in training, the evaluated one elsewhere."""
-        templates = all_templates(p5_templates())
+        templates = all_templates(templates_file())
         if self.request.split != "train":
             return [templates[EVALUATED[self.kind]]]
         family = FAMILIES[self.kind]

@@ -11,6 +11,7 @@ from etils import epath
 
 from recalign.errors import UserError
 from recalign.p5_templates import EVALUATED, FIELD_NAMES, FIELDS, WORDING
+from recalign.preprocessors.surroundings import entered
 
 TEXTS = ("headline", "review", "feature", "explanation")
 """Fields that are tokenized when they are shown."""
@@ -78,6 +79,12 @@ class Template:
 def p5_templates(file: str | None = None) -> str | None:
     """The JSON file with the user's own words, if there is one."""
     return file
+
+
+def templates_file() -> str | None:
+    """The file of the experiment that this thread is in, else gin's."""
+    surroundings = entered()
+    return p5_templates() if surroundings is None else surroundings.templates_file
 
 
 def all_templates(file: str | None) -> Mapping[str, Template]:

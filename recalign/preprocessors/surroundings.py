@@ -1,0 +1,69 @@
+"""What tasks take from outside, as an object: the data folder and the settings of one experiment.
+
+SeqIO's tasks stand in a registry of the process and are used long after they were registered. Two
+experiments in one process, or in two of its threads, each enter their own `Surroundings`; where
+nobody entered any (T5X), SeqIO's override of the data folder and gin's bindings count.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import seqio
+
+from recalign.preprocessors.settings import TaskSettings
+
+DEFAULT_DATA_DIR = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+    """One experiment's.
+
+    Attributes:
+        data_dir: where prepared datasets lie; local or gs://.
+        settings: sizes of the samples.
+        rates: of the mixture's tasks, by task or kind; 1 for those not named.
+        templates_file: P5's templates in the user's words; None for ours.
+        vocabulary_file: for datasets without a vocabulary of their own; None for T5's.
+    """
+
+    data_dir: str = DEFAULT_DATA_DIR
+    settings: TaskSettings = dataclasses.field(default_factory=TaskSettings)
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    templates_file: str | None = None
+    vocabulary_file: str | None = None
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Tasks that are used in this thread until the end of the block take these."""
+        token = _ENTERED.set(self)
+        try:
+            yield
+        finally:
+            _ENTERED.reset(token)
+
+
+_ENTERED: contextvars.ContextVar[Surroundings | None] = contextvars.ContextVar(
+    "surroundings", default=None
+)
+
+
+def entered() -> Surroundings | None:
+    """What this thread entered; None where gin and SeqIO's override are asked."""
+    return _ENTERED.get()
+
+
+def data_directory() -> str:
+    """Where prepared datasets are."""
+    if (surroundings := entered()) is not None:
+        return surroundings.data_dir
+    # SeqIO has no public way to ask for what T5X's --tfds_data_dir set.
+    return seqio.utils._TFDS_DATA_DIR_OVERRIDE or DEFAULT_DATA_DIR
+
+
+def task_settings() -> TaskSettings:
+    """Sizes of the samples."""
+    surroundings = entered()
+    return TaskSettings() if surroundings is None else surroundings.settings

@@ -1,0 +1,178 @@
+"""Gin's text as a list of statements: nothing is imported, looked up or called."""
+
+import dataclasses
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gin import config_parser
+
+from recalign.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Macro:
+    """`%NAME` in a value."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"%{self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """`@name` or `@name()` in a value: a function, or what it returns."""
+
+    name: str
+    called: bool
+
+    def __repr__(self) -> str:
+        return f"@{self.name}{'()' if self.called else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """`scope/module.name.argument = value`; of a macro, the name alone."""
+
+    line: int
+    scope: str
+    selector: str
+    argument: str
+    value: Any
+
+    @property
+    def name(self) -> str:
+        """The selector without its module."""
+        return self.selector.rpartition(".")[2]
+
+    def __str__(self) -> str:
+        scope = f"{self.scope}/" if self.scope else ""
+        argument = f".{self.argument}" if self.argument else ""
+        return f"{scope}{self.selector}{argument} = {self.value!r}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """`import module`, or `from package import module`; `include 'file'` too."""
+
+    line: int
+    module: str
+    text: str
+
+
+class _Quoting(config_parser.ParserDelegate):
+    """Keeps macros and references as what they are written as."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Reference:
+        return Reference(scoped_configurable_name, evaluate)
+
+    def macro(self, macro_name: str) -> Macro:
+        return Macro(macro_name)
+
+
+def statements(text: str, name: str) -> list[Binding | Import]:
+    """The statements of a file.
+
+    Args:
+      text: its content.
+      name: the file's, for messages.
+
+    Raises:
+      UserError: what is wrong, with the line.
+    """
+    try:
+        return list(_statements(text))
+    except SyntaxError as error:
+        said = (error.msg or "no gin").strip().splitlines()[0]
+        raise UserError(f"{name}:{error.lineno or 1}: {said}") from error
+    except (ValueError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name}: no gin: {first[:200]}") from error
+
+
+def _statements(text: str) -> Iterator[Binding | Import]:
+    for statement in config_parser.ConfigParser(text, _Quoting()):
+        line = statement.location.line_num
+        match statement:
+            case config_parser.BindingStatement():
+                yield Binding(
+                    line,
+                    statement.scope or "",
+                    statement.selector,
+                    statement.arg_name or "",
+                    statement.value,
+                )
+            case config_parser.ImportStatement():
+                yield Import(line, statement.module, statement.format())
+            case config_parser.IncludeStatement():
+                yield Import(line, statement.filename, f"include {statement.filename!r}")
+
+
+# The settings of a run that are recalign's own, by their last name, and what gin calls them.
+SELECTORS = {
+    "Experiment": "Experiment",
+    "T5Config": "T5Config",
+    "TaskSettings": "TaskSettings",
+    "mixture_rates": "tasks.mixture_rates",
+    "p5_templates": "recalign.p5_templates",
+    "vocabulary": "tasks.vocabulary",
+}
+# Modules whose imports stand in shared files, and settings there that T5X alone reads.
+_IMPORTED_ANYWAY = ("__gin__", "__main__", "recalign", "tasks", "t5x")
+_FOR_T5X = (
+    ("decode_lengths", None),
+    ("vocabulary", "mixture_or_task_name"),
+    ("vocabulary", "module"),
+)
+
+
+def concerns_us(statement: Binding | Import) -> bool | None:
+    """True for a setting of recalign's, False for one of the user's own code, None for neither."""
+    if isinstance(statement, Import):
+        return None if statement.module.split(".")[0] in _IMPORTED_ANYWAY else False
+    if not statement.argument:
+        return None
+    if any(statement.name == name and it in (None, statement.argument) for name, it in _FOR_T5X):
+        return None
+    return statement.name in SELECTORS
+
+
+def resolved(binding: Binding, macros: Mapping[str, Any], place: str) -> Binding:
+    """The binding with the values of its macros.
+
+    Raises:
+      UserError: a macro that is set nowhere, or stands for itself.
+    """
+
+    def of(value: Any, within: tuple[str, ...]) -> Any:
+        match value:
+            case Macro(name):
+                if name in within:
+                    raise UserError(f"{place}: {name} stands for itself")
+                if name not in macros:
+                    raise UserError(f"{place}: reads {name}, which is set nowhere")
+                return of(macros[name], (*within, name))
+            case dict():
+                return {of(key, within): of(part, within) for key, part in value.items()}
+            case list() | tuple():
+                return type(value)(of(part, within) for part in value)
+        return value
+
+    return dataclasses.replace(binding, value=of(binding.value, ()))
+
+
+def macros_of(found: Sequence[Binding | Import]) -> dict[str, Any]:
+    """The macros among statements, by name; the last one wins."""
+    return {it.name: it.value for it in found if isinstance(it, Binding) and not it.argument}
+
+
+def of_users_code(text: str) -> tuple[str, ...]:
+    """The imports and settings of the user's own code in a configuration, a line each."""
+    found = statements(text, "gin's configuration")
+    macros = macros_of(found)
+    own = (it for it in found if concerns_us(it) is False)
+    return tuple(
+        it.text if isinstance(it, Import) else str(resolved(it, macros, "gin's configuration"))
+        for it in own
+    )

@@ -1,0 +1,179 @@
+"""A run says when what it was made from has changed, with both values and the way on."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from recalign.data import integrity
+from recalign.errors import UserError
+from recalign.trainer import evaluate, train
+from recalign.trainer.experiment import load_experiment
+from recalign.trainer.provenance import Difference, differences
+from recalign.trainer.recommend import Recommender
+from tests.corpus import make_corpus
+from tests.trainer.conftest import FILES, TWO_TASKS, bindings
+
+
+@pytest.fixture(scope="module")
+def begun(data_dir, tmp_path_factory):
+    """A run of four steps, and gin's bindings for it."""
+    directory = tmp_path_factory.mktemp("begun") / "run"
+    given = {
+        "MODEL_DIR": str(directory), "DATA_DIR": data_dir, "TRAIN_STEPS": 4, "CHECKPOINT_PERIOD": 2,
+        **TWO_TASKS,
+    }  # fmt: skip
+    train(load_experiment(FILES, bindings(**given)))
+    return given
+
+
+@pytest.fixture
+def again(begun, tmp_path):
+    """Trains in a copy of it, with these macros and bindings; what is there is looked at too."""
+    run = tmp_path / "run"
+    shutil.copytree(begun["MODEL_DIR"], run)
+
+    def go_on(*more: str, force: bool = False, **macros):
+        given = bindings(**{**begun, "MODEL_DIR": str(run), **macros})
+        return train(load_experiment(FILES, [*given, *more]), force=force)
+
+    go_on.run = run
+    return go_on
+
+
+def files(run: pathlib.Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()
+    }
+
+
+def test_it_is_one_readable_file(begun, data_dir):
+    run = json.loads((pathlib.Path(begun["MODEL_DIR"]) / "run.json").read_text())
+    made_from = run["made_from"]
+    dataset = json.loads((pathlib.Path(data_dir) / "tiny" / "1.0.0" / "dataset.json").read_text())
+    assert made_from["datasets"] == {"tiny": dataset["fingerprint"]}
+    vocabulary = pathlib.Path(data_dir) / "tiny" / "1.0.0" / "sentencepiece.model"
+    assert made_from["vocabulary"]["sha256"] == integrity.digest_of(vocabulary.read_bytes())
+    assert made_from["mixture"] == "retrieval_mlm_tiny"
+    assert set(made_from["tasks"]) == {"retrieval_tiny", "mlm_tiny"}
+    assert made_from["settings"]["history_length"] == 3
+    assert made_from["model"]["emb_dim"] == 16
+    assert made_from["training"]["seed"] == 0
+    assert {"recalign", "jax", "python"} <= set(made_from["versions"])
+    assert run["start"]["step"] == 0 and run["start"]["params"].startswith("2:")
+
+
+@pytest.mark.parametrize(
+    ("macros", "more", "message"),
+    [
+        ({"MIXTURE_OR_TASK_NAME": "ut_tiny"}, [], "mixture was retrieval_mlm_tiny and is ut_tiny"),
+        ({"BATCH_SIZE": 4}, [], "training/batch_size was 8 and is 4"),
+        ({"RANDOM_SEED": 7}, [], "training/seed was 0 and is 7"),
+        ({"HISTORY_LENGTH": 2}, [], "settings/history_length was 3 and is 2"),
+        ({}, ["TaskSettings.like_threshold = 4.0"], "settings/like_threshold was 3.0 and is 4.0"),
+        ({"MIXTURE_RATES": {"mlm": 3.0}}, [], "settings/rates/mlm was nothing and is 3.0"),
+        (
+            {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 20}},
+            [],
+            "training/task_feature_lengths/targets was 24 and is 20",
+        ),
+    ],
+)
+def test_another_stream_is_another_run(again, macros, more, message):
+    before = files(again.run)
+    for force in (False, True):
+        with pytest.raises(UserError, match=message) as error:
+            again(*more, force=force, **macros)
+    assert f"{again.run} was made otherwise: " in str(error.value)
+    assert f"INITIAL_CHECKPOINT_PATH = '{again.run}'" in str(error.value)
+    assert files(again.run) == before
+
+
+def test_other_sizes_are_another_model(again):
+    with pytest.raises(UserError, match=r"model/emb_dim was 16 and is 24: .* another MODEL_DIR$"):
+        again(force=True, EMB_DIM=24)
+
+
+@pytest.mark.parametrize(
+    ("macros", "message"),
+    [
+        ({"DROPOUT_RATE": 0.2}, "training/dropout_rate was 0.1 and is 0.2"),
+        ({"DTYPE": "bfloat16"}, "model/dtype was float32 and is bfloat16"),
+        (
+            {"INITIAL_CHECKPOINT_PATH": "elsewhere"},
+            r"training/initial_checkpoint_path was \[\] and is elsewhere",
+        ),
+    ],
+)
+def test_what_changes_the_training_needs_force(again, macros, message):
+    with pytest.raises(UserError, match=message + r": .* or --force to go on all the same$"):
+        again(**macros)
+
+
+def test_force_goes_on_and_is_noted(again, capfd):
+    again(force=True, DROPOUT_RATE=0.2, TRAIN_STEPS=6)
+    assert "going on otherwise than before: training/" in capfd.readouterr().err
+    run = json.loads((again.run / "run.json").read_text())
+    assert "step 4: training/dropout_rate was 0.1 and is 0.2" in run["changes"]
+    assert run["made_from"]["training"]["dropout_rate"] == 0.2
+    assert run["start"]["params"]
+
+
+def test_more_steps_and_another_rate_are_only_told(again, capfd):
+    again(TRAIN_STEPS=5, LEARNING_RATE=0.01)
+    said = capfd.readouterr().err
+    assert "training/train_steps was 4 and is 5" in said
+    assert "training/learning_rate was 0.001 and is 0.01" in said
+    assert "going on from the checkpoint of step 4" in said
+
+
+@pytest.fixture(scope="module")
+def another_data_dir(tmp_path_factory):
+    """Another log that was prepared under the same name."""
+    directory = tmp_path_factory.mktemp("another")
+    make_corpus("tiny", directory, seed=5)
+    return str(directory)
+
+
+def test_a_dataset_that_was_prepared_anew_is_refused_by_every_verb(again, another_data_dir, begun):
+    message = r"datasets/tiny was \w{12}… and is \w{12}…"
+    with pytest.raises(UserError, match=f"was made otherwise: {message}: .* another MODEL_DIR"):
+        again(DATA_DIR=another_data_dir, force=True)
+    given = bindings(**{**begun, "MODEL_DIR": str(again.run), "DATA_DIR": another_data_dir})
+    with pytest.raises(UserError, match=f"{message}: give the --data_dir"):
+        evaluate(load_experiment(FILES, given), "test", "last", max_examples=2)
+    with pytest.raises(UserError, match=f"{message}: give the --data_dir"):
+        Recommender(again.run, data_dir=another_data_dir)
+
+
+def test_two_runs_and_two_data_folders_in_one_process(again, another_data_dir, begun, tmp_path):
+    """Each answers from its own: no setting of the one reaches the other."""
+    other_run = tmp_path / "other"
+    given = {**begun, "MODEL_DIR": str(other_run), "DATA_DIR": another_data_dir}
+    train(load_experiment(FILES, bindings(**{**given, "HISTORY_LENGTH": 2, "TRAIN_STEPS": 1})))
+    one, other = Recommender(again.run), Recommender(other_run)
+    assert one._catalogue.titles != other._catalogue.titles
+    assert (one._history_length, other._history_length) == (3, 2)
+    answers = [one.recommend(["I1"], 3), other.recommend(["I1"], 3)]
+    for found, recommender in zip(answers, (one, other), strict=True):
+        for answer in found:
+            place = recommender._catalogue.ids.index(answer.id)
+            assert answer.title == recommender._catalogue.titles[place]
+    assert [Recommender(again.run).recommend(["I1"], 3), other.recommend(["I1"], 3)] == answers
+
+
+def test_a_run_of_before_is_told(again, capfd):
+    (again.run / "run.json").unlink()
+    again(TRAIN_STEPS=5)
+    assert "holds no run.json: what it was made from is not known" in capfd.readouterr().err
+    assert (again.run / "run.json").exists()
+
+
+def test_differences_name_what_only_one_has():
+    before, now = (
+        {"a": {"x": 1, "y": [2]}, "b": "s"},
+        {"a": {"x": 1, "z": None, "y": [3]}, "b": "s"},
+    )
+    assert differences(before, now) == [Difference("a/y", [2], [3])]
+    assert str(Difference("a/y", "f" * 64, None)) == f"a/y was {'f' * 12}… and is nothing"
