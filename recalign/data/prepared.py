@@ -229,7 +229,9 @@ def _open(directory: str, mtime: int, info_text: str) -> PreparedDataset:
     except UserError as error:
         raise UserError(f"{path}: damaged ({error}): prepare the dataset again") from error
     if isinstance(info, dict) and {"name", "fingerprint"} <= info.keys() and DIGEST not in info:
-        raise UserError(f"{path}: written by an earlier recalign: prepare the dataset again")
+        raise UserError(
+            f"{path}: damaged or written by an earlier recalign: prepare the dataset again"
+        )
     if not is_sealed(info) or (fault := _fault(info)):
         reason = "not what was written" if not is_sealed(info) else fault
         raise UserError(f"{path}: damaged ({reason}): prepare the dataset again")

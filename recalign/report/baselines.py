@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
@@ -118,5 +119,5 @@ def read_outcomes(path: epath.Path) -> Outcomes:
             ranks = columns["rank"].astype(np.float64)
             return Ranks(rows, np.where(ranks < 0, np.inf, ranks))
         return Scores(rows, columns["score"].astype(np.float64), columns["label"].astype(np.int8))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, OverflowError, pa.ArrowException) as error:
         raise UserError(f"{path}: no file of ranks or scores ({error})") from error

@@ -262,11 +262,18 @@ def _prepared(
 ) -> PreparedDataset | None:
     """The dataset that a run was evaluated on, where it is at hand."""
     of_run = run.configuration.data_dir if run and run.configuration else None
+    if data_dir is None and of_run and "://" in of_run:
+        return None  # nothing is fetched because a run's folder says so
     place = data_dir or of_run or _DEFAULT_DATA_DIR
     if not (dataset_path(name, place) / INFO_FILE).exists():
         return None
     dataset = open_dataset(name, place)
-    return dataset if run is None or _answers_agree(dataset, split, run) else None
+    if run is None:
+        return dataset
+    known = run.results.fingerprints.get(name) if run.results else None
+    if known is not None:
+        return dataset if known == dataset.fingerprint else None
+    return dataset if _answers_agree(dataset, split, run) else None
 
 
 def _answers_agree(dataset: PreparedDataset, split: str, run: Run) -> bool:

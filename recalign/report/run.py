@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.report.configuration import Configuration, read_configuration
 from recalign.report.predictions import Predictions, read_predictions
@@ -22,7 +23,8 @@ Metrics = Mapping[str, float]
 class Results:
     """results.json: what a run scored, and what other systems score on the same split.
 
-    `versions` and `device` say what evaluated it; empty where the file does not.
+    `versions` and `device` say what evaluated it, `fingerprints` what its datasets held; empty
+    where the file does not.
     """
 
     dataset: str
@@ -34,6 +36,7 @@ class Results:
     references: Mapping[str, Mapping[str, Metrics]]
     versions: Mapping[str, str]
     device: Mapping[str, Any]
+    fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,7 @@ def parse_results(raw: object, source: str = "results") -> Results:
         references=metrics_of_systems(raw.get("references") or {}, source),
         versions=object_of(raw, "versions", source),
         device=object_of(raw, "device", source),
+        fingerprints=object_of(object_of(raw, "made_from", source), "datasets", source),
     )
 
 
@@ -150,9 +154,12 @@ def read_json(path: epath.Path) -> Any:
       UserError: it is not JSON.
     """
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); evaluate again") from error
+        value = integrity.read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; evaluate again") from error
+    if isinstance(value, dict) and integrity.DIGEST in value and not integrity.is_sealed(value):
+        raise UserError(f"{path}: damaged: not as it was written; evaluate again")
+    return value
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -162,7 +169,10 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         if isinstance(value, dict):
             numbers |= _numbers(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            numbers[f"{prefix}{name}"] = float(value)
+            try:
+                numbers[f"{prefix}{name}"] = float(value)
+            except OverflowError as error:
+                raise UserError(f"{prefix}{name} is a number beyond all measure") from error
     return numbers
 
 
@@ -172,7 +182,15 @@ def _read_results(path: epath.Path, gaps: list[str]) -> Results | None:
             "No results.json: the run is not at its end, or was not evaluated (recalign eval)."
         )
         return None
-    return parse_results(read_json(path), str(path))
+    raw = read_json(path)
+    try:
+        results = parse_results(raw, str(path))
+    except (UserError, RecursionError) as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path}: damaged: {said}; evaluate again") from error
+    if integrity.DIGEST not in raw and (path.parent / "run.json").exists():
+        gaps.append("results.json has no digest: it is not as recalign wrote it.")
+    return results
 
 
 def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
@@ -182,14 +200,21 @@ def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
     # A step that was logged again after a resume counts once, as it was logged last.
     records: dict[tuple[str, int], Record] = {}
     for raw in _json_lines(path, gaps):
-        if not isinstance(raw.get("step"), int):
+        step = raw.get("step")
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**53:
+            gaps.append("A line of metrics.jsonl has no step and was left out.")
             continue
         kind = str(raw.get("kind", "train"))
-        values = _numbers({k: v for k, v in raw.items() if k not in ("step", "time", "kind")})
         seconds = raw.get("time")
+        try:
+            values = _numbers({k: v for k, v in raw.items() if k not in ("step", "time", "kind")})
+            seconds = float(seconds) if isinstance(seconds, int | float) else None
+        except (UserError, OverflowError, RecursionError):
+            gaps.append(f"The line of step {step} in metrics.jsonl is damaged and was left out.")
+            continue
         record = Record(
             step=raw["step"],
-            seconds=float(seconds) if isinstance(seconds, int | float) else None,
+            seconds=seconds,
             kind=kind,
             values={name: value for name, value in values.items() if math.isfinite(value)},
         )
@@ -211,7 +236,7 @@ def _read_predictions(
             continue
         try:
             predictions = read_predictions(_json_lines(path, gaps))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             gaps.append(
                 f"predictions/{path.name} is damaged ({error!r}): {task} has no intervals and no"
                 " samples."
@@ -226,7 +251,14 @@ def _read_configuration(path: epath.Path, gaps: list[str]) -> Configuration | No
     if not path.exists():
         gaps.append("No config.gin: the run's model, seed and settings are not known.")
         return None
-    return read_configuration(path.read_text())
+    try:
+        return read_configuration(integrity.unsealed_text(path))
+    except (UserError, RecursionError, MemoryError, ValueError, TypeError) as error:
+        gaps.append(
+            f"config.gin is damaged ({str(error).removeprefix(f'{path}: ')}): the run's model, seed"
+            " and settings are not known."
+        )
+        return None
 
 
 def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
@@ -237,9 +269,10 @@ def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 value = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 value = None
-            if isinstance(value, dict):
+            has_digest = isinstance(value, dict) and integrity.DIGEST in value
+            if isinstance(value, dict) and not (has_digest and not integrity.is_sealed(value)):
                 yield value
             else:
                 gaps.append(f"{path.name}, line {number} is damaged and was left out.")

@@ -1,0 +1,262 @@
+"""A damaged byte in any artefact of a run or of its dataset: told, or made again, never a number.
+
+| artefact | what reads it | what it does |
+| --- | --- | --- |
+| a dataset: its json, items, vocabulary, shards | every verb | refuses: prepare again |
+| config.gin | recommend | refuses; report tells a gap |
+| run.json | train, eval, recommend | refuses, naming the file |
+| an array of a checkpoint | train | sets it aside and goes on from the one before |
+|  | eval, recommend | fall back on another, telling so; refuse where there is none |
+| a line of predictions | eval | makes it again |
+|  | report | leaves it out and says so |
+| predictions' settings | eval | makes all again |
+| results.json | report | refuses: evaluate again |
+| metrics.jsonl | train, report | a line that is none is left out |
+"""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+from etils import epath
+
+from recalign.data import integrity
+from recalign.data.prepared import open_dataset
+from recalign.errors import UserError
+from recalign.report.run import read_run
+from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.partitioning import make_mesh
+from recalign.trainer.predictions import PredictionFile
+from recalign.trainer.provenance import read
+from recalign.trainer.run_config import load_run
+from recalign.trainer.state import sharded_params_shape
+
+
+def flipped(content: bytes, place: int, bit: int = 3) -> bytes:
+    """The content with one bit of one byte turned."""
+    damaged = bytearray(content)
+    damaged[place % len(damaged)] ^= 1 << bit
+    return bytes(damaged)
+
+
+def places(content: bytes, count: int = 40) -> list[int]:
+    """Bytes all over a file, the first and the last among them."""
+    return sorted({n * (len(content) - 1) // (count - 1) for n in range(count)})
+
+
+@pytest.fixture
+def dataset(data_dir, tmp_path):
+    """A dataset of the test's own, to be damaged."""
+    shutil.copytree(pathlib.Path(data_dir) / "tiny", tmp_path / "tiny")
+    return tmp_path
+
+
+def read_all(data_dir: pathlib.Path) -> None:
+    opened = open_dataset("tiny", data_dir)
+    assert len(opened.catalogue) == opened.info["items"]
+    assert opened.sentencepiece_model is not None
+    for split in ("train", "validation", "test"):
+        opened.sequences(split)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dataset.json",
+        "items.parquet",
+        "sentencepiece.model",
+        "tiny-train.tfrecord-00000-of-00001",
+        "tiny-test.tfrecord-00000-of-00001",
+    ],
+)
+def test_a_flipped_bit_of_a_dataset_is_told(dataset, name):
+    path = dataset / "tiny" / "1.0.0" / name
+    content = path.read_bytes()
+    few = 8 if "tfrecord" in name else 40
+    for number, place in enumerate(places(content, few)):
+        path.write_bytes(flipped(content, place, number % 8))
+        open_dataset.__globals__["_open"].cache_clear()
+        with pytest.raises(UserError, match=r"damaged .*: prepare the dataset again") as error:
+            read_all(dataset)
+        assert "\n" not in str(error.value)
+    path.write_bytes(content)
+    open_dataset.__globals__["_open"].cache_clear()
+    read_all(dataset)
+
+
+def shard(dataset: pathlib.Path, split: str) -> pathlib.Path:
+    return dataset / "tiny" / "1.0.0" / f"tiny-{split}.tfrecord-00000-of-00001"
+
+
+def records_of(content: bytes) -> list[bytes]:
+    """The records of a TFRecord file in their frames: length, checksum, data, checksum."""
+    found = []
+    while content:
+        length = 12 + int.from_bytes(content[:8], "little") + 4
+        found.append(content[:length])
+        content = content[length:]
+    return found
+
+
+@pytest.mark.parametrize("change", ["another split", "cut", "repeated", "swapped"])
+def test_whole_records_in_the_wrong_place_are_told(dataset, change):
+    """Their checksums hold: only the dataset's own digest sees it."""
+    path = shard(dataset, "test")
+    records = records_of(path.read_bytes())
+    changed = {
+        "another split": records_of(shard(dataset, "validation").read_bytes()),
+        "cut": records[:-1],
+        "repeated": [*records, records[-1]],
+        "swapped": [records[1], records[0], *records[2:]],
+    }[change]
+    path.write_bytes(b"".join(changed))
+    with pytest.raises(UserError, match="damaged"):
+        open_dataset("tiny", dataset).sequences("test")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"items": "many"},
+        {"shards": {"train": [], "validation": [[1, "a"]], "test": [[1, "a"]]}},
+        {"shards": {"train": [["x", 1]], "validation": [[1, "a"]], "test": [[1, "a"]]}},
+        {"files": []},
+        {"name": 7},
+        {"has_ratings": None},
+        {"item_tokens": {"first": 1, "last": 2}},
+    ],
+)
+def test_a_dataset_that_says_what_none_says_is_told(dataset, change):
+    path = dataset / "tiny" / "1.0.0" / "dataset.json"
+    info = json.loads(path.read_text()) | change
+    path.write_text(integrity.sealed_json(info))
+    with pytest.raises(UserError, match="damaged"):
+        assert open_dataset("tiny", dataset).item_tokens is None
+
+
+def test_a_dataset_under_another_name_is_told(dataset):
+    (dataset / "tiny").rename(dataset / "other")
+    with pytest.raises(UserError, match="holds the dataset 'tiny', not 'other'"):
+        open_dataset("other", dataset)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A trained run of the test's own, to be damaged."""
+    copy = tmp_path / "run"
+    shutil.copytree(trained[0].model_dir, copy)
+    return copy
+
+
+def arrays(run: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(
+        path
+        for path in (run / "checkpoints").rglob("d/*")
+        if path.is_file() and "params" in str(path)
+    )
+
+
+def test_a_damaged_array_is_told_and_another_checkpoint_taken(trained, run, capfd):
+    shape = sharded_params_shape(trained[0].config, make_mesh())
+    checkpoints = Checkpoints(epath.Path(run), read_only=True)
+    steps = checkpoints.steps()
+    newest = [path for path in arrays(run) if f"checkpoints/{steps[-1]}/" in str(path)]
+    for path in newest:
+        path.write_bytes(flipped(path.read_bytes(), len(path.read_bytes()) // 2))
+    with pytest.raises(UserError, match=rf"checkpoints/{steps[-1]}: "):
+        checkpoints.restore_params(steps[-1], shape)
+    step, _ = checkpoints.restore_params("last", shape)
+    assert step == steps[0]
+    assert f"checkpoint {steps[-1]} is damaged" in capfd.readouterr().err
+
+
+def test_arrays_that_changed_places_are_told(trained, run):
+    """Whole files, valid as they are: those of one step beside the table of another."""
+    shape = sharded_params_shape(trained[0].config, make_mesh())
+    first, last = Checkpoints(epath.Path(run), read_only=True).steps()
+    shutil.rmtree(run / "checkpoints" / str(last) / "params")
+    shutil.copytree(
+        run / "checkpoints" / str(first) / "params", run / "checkpoints" / str(last) / "params"
+    )
+    with pytest.raises(UserError, match="its params are not what was written"):
+        Checkpoints(epath.Path(run), read_only=True).restore_params(last, shape)
+
+
+def test_a_damaged_run_file_is_told(run):
+    path = run / "run.json"
+    content = path.read_bytes()
+    for number, place in enumerate(places(content)):
+        path.write_bytes(flipped(content, place, number % 8))
+        with pytest.raises(UserError, match=r"run\.json") as error:
+            read(epath.Path(run))
+        assert "\n" not in str(error.value)
+
+
+def test_a_damaged_config_is_a_gap_of_the_report(run):
+    path = run / "config.gin"
+    path.write_bytes(flipped(path.read_bytes(), 500))
+    with pytest.raises(UserError, match=r"config\.gin: not as it was written"):
+        load_run(run)
+    assert any("config.gin is damaged" in gap for gap in read_run(epath.Path(run)).gaps)
+
+
+def test_damaged_results_are_told(run):
+    path = run / "results.json"
+    content = path.read_bytes()
+    for number, place in enumerate(places(content)):
+        path.write_bytes(flipped(content, place, number % 8))
+        try:
+            found = read_run(epath.Path(run))
+        except UserError as error:
+            assert "results.json" in str(error) and "\n" not in str(error)
+        else:  # the digest's own name is what was damaged
+            assert any("no digest" in gap for gap in found.gaps)
+
+
+def test_a_damaged_prediction_is_made_again_and_left_out_of_the_report(run, capfd):
+    path = run / "predictions" / "retrieval_tiny-test.jsonl"
+    settings = json.loads(path.with_suffix(".settings.json").read_text())
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records
+    assert len(whole) == len(lines) == 60
+    for number, place in enumerate(places(lines[7], 20)):
+        damaged = flipped(lines[7], place, number % 8)
+        path.write_bytes(b"".join([*lines[:7], damaged, *lines[8:]]))
+        found = PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records
+        assert found == {n: record for n, record in whole.items() if n != 7}
+    assert "damaged predictions are made again" in capfd.readouterr().err
+    report = read_run(epath.Path(run))
+    assert len(report.predictions["retrieval_tiny"].rows) == 59
+    assert any("retrieval_tiny-test.jsonl, line 8 is damaged" in gap for gap in report.gaps)
+    path.write_bytes(b"".join(lines)[: len(b"".join(lines)) // 2])  # a crash, half written
+    half = PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records
+    assert half == {n: whole[n] for n in half} and 20 < len(half) < 40
+
+
+def test_damaged_settings_of_predictions_count_as_none(run):
+    path = run / "predictions" / "retrieval_tiny-test.settings.json"
+    settings = json.loads(path.read_text())
+    path.write_bytes(flipped(path.read_bytes(), 30))
+    assert PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"step": 2, "kind": "train", "loss": 1' + b"0" * 400 + b"}",
+        b'{"step": "2"}',
+        b'{"step": 1' + b"0" * 300 + b"}",
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"step": 2, "time": 1' + b"0" * 400 + b"}",
+        b"7",
+    ],
+)
+def test_a_bad_line_of_the_log_is_a_gap(run, line):
+    path = run / "metrics.jsonl"
+    whole = read_run(epath.Path(run))
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    found = read_run(epath.Path(run))
+    assert found.records == whole.records
+    assert len(found.gaps) == len(whole.gaps) + 1
