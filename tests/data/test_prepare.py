@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from recalign.data.interactions import ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
+from tests.corpus import vocabulary_file
 
 NO_ITEMS = ItemTable([], [], [], [], [], [])
 
@@ -190,7 +192,8 @@ def test_the_seed_decides_ids_and_nothing_else_does(small_log, small_items, tmp_
 
 
 def test_vocabulary_and_extra_files_lie_beside_the_data(small_log, small_items, tmp_path):
-    (tmp_path / "v.model").write_bytes(b"pieces")
+    pieces = pathlib.Path(vocabulary_file()).read_bytes()
+    (tmp_path / "v.model").write_bytes(pieces)
     dataset = prepare(
         small_log,
         small_items,
@@ -201,7 +204,7 @@ def test_vocabulary_and_extra_files_lie_beside_the_data(small_log, small_items, 
         extra_files={"law.npz": b"law"},
         sources=["made up"],
     )
-    assert dataset.sentencepiece_model.read_bytes() == b"pieces"
+    assert dataset.sentencepiece_model.read_bytes() == pieces
     assert (dataset.directory / "law.npz").read_bytes() == b"law"
     info = json.loads((dataset.directory / "dataset.json").read_text())
     assert info["sources"] == ["made up"]
@@ -213,6 +216,23 @@ def test_vocabulary_and_extra_files_lie_beside_the_data(small_log, small_items, 
             data_dir=tmp_path / "data",
             sentencepiece_model=tmp_path / "absent.model",
         )
+
+
+@pytest.mark.parametrize("content", [b"", b"pieces", bytes(range(256)) * 40])
+def test_what_is_no_vocabulary_is_refused_before_a_log_is_read(
+    small_log, small_items, tmp_path, content
+):
+    (tmp_path / "v.model").write_bytes(content)
+    with pytest.raises(UserError, match=r"vocabulary .*v.model: ") as error:
+        prepare(
+            small_log,
+            small_items,
+            name="extra",
+            data_dir=tmp_path / "data",
+            sentencepiece_model=tmp_path / "v.model",
+        )
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "data").exists()
 
 
 def test_preparing_again_replaces(small_log, small_items, tmp_path):
