@@ -187,7 +187,7 @@ def _read_results(path: epath.Path, gaps: list[str]) -> Results | None:
         results = parse_results(raw, str(path))
     except (UserError, RecursionError) as error:
         said = str(error).removeprefix(f"{path}: ")
-        raise UserError(f"{path}: damaged: {said}; evaluate again") from error
+        raise UserError(f"{path}: {said}; evaluate again") from error
     if integrity.DIGEST not in raw and (path.parent / "run.json").exists():
         gaps.append("results.json has no digest: it is not as recalign wrote it.")
     return results
