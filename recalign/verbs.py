@@ -67,9 +67,10 @@ def experiments(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Raw log -> prepared dataset; prints what was noticed and the dataset's row of Table 7."""
-    from recalign.data import statistics
+    from recalign.data import replacing, statistics
 
     _configure(options)
+    before = replacing.what_is_there(options.name, _data_dir(options))
     given = {name: value for name in _PREPARATION if (value := getattr(options, name)) is not None}
     columns = {
         role: column
@@ -93,6 +94,8 @@ def prepare(options: argparse.Namespace) -> None:
     if tokens := dataset.item_tokens:
         print(f"{tokens.count:,} item tokens: experiments on {options.name} need this line:")
         print(tokens.gin_line)
+    if note := replacing.replacement_note(before, dataset):
+        print(note, file=sys.stderr)
     print(f"prepared in {dataset.directory}", file=sys.stderr)
 
 
