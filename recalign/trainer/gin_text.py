@@ -118,13 +118,8 @@ SELECTORS = {
     "p5_templates": "recalign.p5_templates",
     "vocabulary": "tasks.vocabulary",
 }
-# Modules whose imports stand in shared files, and settings there that T5X alone reads.
+# Modules whose imports stand in shared files.
 _IMPORTED_ANYWAY = ("__gin__", "__main__", "recalign", "tasks", "t5x")
-_FOR_T5X = (
-    ("decode_lengths", None),
-    ("vocabulary", "mixture_or_task_name"),
-    ("vocabulary", "module"),
-)
 
 
 def concerns_us(statement: Binding | Import) -> bool | None:
@@ -133,8 +128,9 @@ def concerns_us(statement: Binding | Import) -> bool | None:
         return None if statement.module.split(".")[0] in _IMPORTED_ANYWAY else False
     if not statement.argument:
         return None
-    if any(statement.name == name and it in (None, statement.argument) for name, it in _FOR_T5X):
-        return None
+    is_files = statement.argument == "sentencepiece_model"
+    if statement.name == "decode_lengths" or (statement.name == "vocabulary" and not is_files):
+        return None  # of recalign.t5x.mixture, which T5X alone reads
     return statement.name in SELECTORS
 
 
