@@ -217,7 +217,8 @@ class Decoder(nn.Module):
     def _output_layer(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
         if not self.config.logits_via_embedding:
             return self.logits_dense(x)
-        logits = x.astype(_LOGITS_DTYPE) @ self.shared_embedding.embedding.T
+        table_VxD = self.shared_embedding.embedding
+        logits = jnp.einsum("...d,vd->...v", x.astype(_LOGITS_DTYPE), table_VxD)
         return logits / jnp.sqrt(self.config.emb_dim)
 
 

@@ -116,6 +116,10 @@ def _resolved(name: str, bindings: Mapping[str, Any]) -> Any:
     return value
 
 
+def _resolved_or_none(name: str, bindings: Mapping[str, Any]) -> Any:
+    return _resolved(name, bindings) if name in bindings else None
+
+
 def _model(bindings: Mapping[str, Any]) -> Model:
     def size_of(field: str) -> int | None:
         macro = field.upper()
@@ -127,15 +131,13 @@ def _model(bindings: Mapping[str, Any]) -> Model:
     width, heads, mlp = size_of("emb_dim"), size_of("num_heads"), size_of("mlp_dim")
     encoder, decoder = size_of("num_encoder_layers"), size_of("num_decoder_layers")
     head_dim, vocabulary = size_of("head_dim"), size_of("vocab_size")
-    start = (
-        _resolved("INITIAL_CHECKPOINT_PATH", bindings)
-        if "INITIAL_CHECKPOINT_PATH" in bindings
-        else None
-    )
+    start = _resolved_or_none("INITIAL_CHECKPOINT_PATH", bindings)
     known = (width, heads, mlp, encoder, decoder, head_dim, vocabulary)
     parameters = None
     if None not in known:
         parameters = _parameters(*known)  # type: ignore[arg-type]
+        if _resolved_or_none("LOGITS_VIA_EMBEDDING", bindings) is True:
+            parameters -= vocabulary * width  # type: ignore[operator]
     size = _T5_SIZES.get((width, heads, encoder, mlp), "")  # type: ignore[arg-type]
     return Model(size if encoder == decoder else "", parameters, bool(start))
 

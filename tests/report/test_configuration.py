@@ -32,6 +32,12 @@ def test_a_tiny_model_from_random_weights():
     assert found.settings["TASK_FEATURE_LENGTHS"] == {"inputs": 96, "targets": 24}
 
 
+def test_a_tied_table_counts_once():
+    text = CONFIG.format(data_dir="d", mixture="ut_shop", model_dir="m", seed=7)
+    untied, tied = map(read_configuration, (text, f"{text}LOGITS_VIA_EMBEDDING = True\n"))
+    assert untied.model.parameters - tied.model.parameters == 1024 * 64
+
+
 def test_flan_t5_xl_is_known_by_its_sizes():
     found = read_configuration(XL)
     assert found.model.parameters == 2_849_757_184  # the count of google/flan-t5-xl
