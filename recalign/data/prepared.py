@@ -211,7 +211,11 @@ def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
     directory = dataset_directory(name, data_dir)
     path = directory / INFO_FILE
     # The info holds a fingerprint of the data, so that other data never has the same text.
-    dataset = _open(os.fspath(directory), path.stat().mtime, read_text(path))
+    try:
+        text = read_text(path)
+    except UserError as error:
+        raise UserError(f"{path}: damaged ({error}): prepare the dataset again") from error
+    dataset = _open(os.fspath(directory), path.stat().mtime, text)
     if dataset.name != name:
         raise UserError(
             f"{directory} holds the dataset {dataset.name!r}, not {name!r}: use it under its name, "

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -109,7 +110,12 @@ def read_law(dataset: PreparedDataset) -> Law | None:
     """The law over the dataset's catalogue; None where the log was not drawn from one."""
     if LAW_FILE not in dataset.info["files"]:
         return None
-    return Law.from_bytes(dataset.content(LAW_FILE)).over_catalogue(dataset.catalogue.raw_ids)
+    content = dataset.content(LAW_FILE)
+    try:
+        return Law.from_bytes(content).over_catalogue(dataset.catalogue.raw_ids)
+    except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, BadZipFile) as error:
+        said = str(error).splitlines()[0][:100]
+        raise UserError(f"{dataset.directory / LAW_FILE}: no law of a corpus ({said})") from error
 
 
 def draw_law(config: CorpusConfig, rng: np.random.Generator) -> Law:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -264,6 +265,9 @@ def _read_configuration(path: epath.Path, gaps: list[str]) -> Configuration | No
 def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
     """The file's objects; a damaged line (a run that was killed leaves one) becomes a gap."""
     with path.open("rb") as lines:
+        first = b"".join(itertools.islice(lines, 3))
+        need_digests = f'"{integrity.DIGEST}": '.encode() in first
+        lines.seek(0)
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -271,8 +275,7 @@ def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
                 value = json.loads(line)
             except (ValueError, RecursionError):
                 value = None
-            has_digest = isinstance(value, dict) and integrity.DIGEST in value
-            if isinstance(value, dict) and not (has_digest and not integrity.is_sealed(value)):
+            if isinstance(value, dict) and (not need_digests or integrity.is_sealed(value)):
                 yield value
             else:
                 gaps.append(f"{path.name}, line {number} is damaged and was left out.")

@@ -36,7 +36,10 @@ _Restored = TypeVar("_Restored")
 
 # What Orbax, TensorStore and JSON raise on damaged and missing files. Others are no fault of the
 # files: no memory, no network, no permission.
-_OF_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, EOFError)
+_OF_DAMAGE = (
+    ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, EOFError, RecursionError,
+    IndexError, AssertionError,
+)  # fmt: skip
 
 
 # How TensorStore tells what the system said.
@@ -199,8 +202,12 @@ class Checkpoints:
         return max(scored)[1] if scored else steps[-1]
 
     def _metric(self, step: int) -> float | None:
-        metrics = self._manager.metrics(step)
-        return None if not metrics else float(metrics[_METRIC])
+        try:
+            metrics = _or_damaged(lambda: self._manager.metrics(step))
+            return _or_damaged(lambda: float(metrics[_METRIC])) if metrics else None
+        except Damaged as error:
+            say(f"checkpoint {step} does not say how good it is ({error})")
+            return None
 
     def _read(self, step: int, shapes: Mapping[str, Any]) -> tuple[Any, ...]:
         """The items, in the order of `shapes`, and the info; Damaged where anything is amiss."""

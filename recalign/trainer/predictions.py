@@ -58,7 +58,7 @@ class PredictionFile:
                 record = integrity.parse_json(line, str(path))
             except UserError:
                 record = None
-            if integrity.is_sealed(record):
+            if integrity.is_sealed(record) and isinstance(record.get("index"), int):
                 yield record
             else:
                 self._damaged += 1

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from recalign.report import corpora
 from recalign.report.baselines import read_baselines
 from recalign.report.corpora import gather
 from recalign.report.differences import difference
@@ -124,3 +125,15 @@ def test_a_run_on_two_datasets_is_in_both(shop, tmp_path):
     first, second = gather([read_run(run)], [])
     assert [e.num_examples for e in first.of_kind("retrieval")] == [8]
     assert [e.num_examples for e in second.of_kind("retrieval")] == [4]
+
+
+def test_no_bucket_is_read_because_a_run_says_so(shop, run_directory, monkeypatch):
+    """Only because the user names it: `report --data_dir gs://…`."""
+    config = (run_directory / "config.gin").read_text()
+    (run_directory / "config.gin").write_text(f"{config}\nDATA_DIR = 'gs://elsewhere/data'\n")
+    run = read_run(run_directory)
+    assert run.configuration.data_dir == "gs://elsewhere/data"
+    monkeypatch.setattr(corpora, "dataset_path", lambda *_: pytest.fail("it was looked for"))
+    (found,) = gather([run], [])
+    assert not found.prepared
+    assert any("is not at hand" in gap for gap in found.gaps)

@@ -47,6 +47,17 @@ def test_comma_separated_values_give_everything_back():
     assert rows[2]["value"] == ""
 
 
+@pytest.mark.parametrize(
+    "name", ["=cmd|'/C calc'!A0", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1"]
+)
+def test_a_name_is_no_formula(name):
+    """Not in a spreadsheet that opens the file; numbers with a sign stay numbers."""
+    table = Table("k", "t", (), ("system", name), ((Cell(name), Cell("-0.5", -0.5)),), ())
+    _, row = csv.reader(io.StringIO(as_csv([table])))
+    assert row[1] == row[3] == f"'{name}"
+    assert row[4:6] == ["-0.5", "-0.5"]
+
+
 def test_latex_is_balanced_and_escaped():
     text = as_latex("T", [TABLE])
     assert r"\multicolumn{2}{c}{HR@5}" in text

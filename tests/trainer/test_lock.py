@@ -10,8 +10,8 @@ import pytest
 from etils import epath
 
 from recalign.errors import UserError
-from recalign.trainer import train
 from recalign.trainer.lock import EVALUATION, TRAINING, locked
+from recalign.trainer.loop import train
 from tests.trainer import processes
 from tests.trainer.conftest import TWO_TASKS, bindings
 

@@ -8,8 +8,9 @@ import pytest
 
 from recalign.data import integrity
 from recalign.errors import UserError
-from recalign.trainer import evaluate, train
+from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
+from recalign.trainer.loop import train
 from recalign.trainer.provenance import Difference, differences
 from recalign.trainer.recommend import Recommender
 from tests.corpus import make_corpus

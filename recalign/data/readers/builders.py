@@ -13,11 +13,13 @@ from recalign.data.readers.joining import Joining
 from recalign.data.readers.tally import Tally
 from recalign.data.readers.times import TimeFormat
 from recalign.data.readers.values import (
+    HOSTILE,
     RatingFormat,
     item_categories,
     item_price,
     item_text,
     parse_id,
+    reason_of,
     review_text,
 )
 from recalign.data.text import MAXIMUM_REVIEW, MAXIMUM_SUMMARY
@@ -69,14 +71,15 @@ class InteractionCollector(abc.ABC):
             seconds = self._seconds(time)
             value = rating
             stars = self._stars(rating)
-        except ValueError as error:
-            self._tally.reject(line, str(error), value)
+            value = (review, summary)
+            texts = (
+                review_text(review, MAXIMUM_REVIEW) if self._has_review else "",
+                review_text(summary, MAXIMUM_SUMMARY) if self._has_summary else "",
+            )
+        except HOSTILE as error:
+            self._tally.reject(line, reason_of(error), value)
             return
         self._tally.accepted += 1
-        texts = (
-            review_text(review, MAXIMUM_REVIEW) if self._has_review else "",
-            review_text(summary, MAXIMUM_SUMMARY) if self._has_summary else "",
-        )
         self._store(line, user_id, item_id, seconds, stars, texts)
 
     @abc.abstractmethod
@@ -262,26 +265,30 @@ class ItemBuilder:
         description: object = None,
     ) -> None:
         """One record; without an id it is a bad line."""
+        value = item
         try:
             raw_id = parse_id(item)
-        except ValueError as error:
-            self._tally.reject(line, str(error), item)
+            wanted = self._joining.of_log(raw_id)
+            if wanted is None:
+                self._tally.accepted += 1
+                return
+            value = (title, brand, price, categories, description)
+            texts = (
+                item_text(title),
+                item_text(brand),
+                item_price(price),
+                item_categories(categories),
+                item_text(description),
+            )
+        except HOSTILE as error:
+            self._tally.reject(line, reason_of(error), value)
             return
         self._tally.accepted += 1
-        wanted = self._joining.of_log(raw_id)
-        if wanted is None:
-            return
         if wanted in self._records:
             self._repeats += 1
             if self._records[wanted][0]:
                 return
-        self._records[wanted] = (
-            item_text(title),
-            item_text(brand),
-            item_price(price),
-            item_categories(categories),
-            item_text(description),
-        )
+        self._records[wanted] = texts
 
     def build(self) -> tuple[ItemTable, tuple[str, ...]]:
         """The table, and notes for a person.

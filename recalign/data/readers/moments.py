@@ -78,7 +78,7 @@ def _kind(value: object) -> str:
         return ""
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "text"
     if any(_SECONDS[0] <= number / 1000**power < _SECONDS[1] for power in range(4)):
         return "number"

@@ -16,6 +16,10 @@ _LOOKED_AT = 1_000
 """Records whose keys are taken for the columns: a key may be missing in the first ones."""
 
 
+_MOST_DIGITS = 300
+"""Of a whole number: a longer one is beyond every float."""
+
+
 class NotAnObject(ValueError):
     """A line that is not what it should be; the message says why."""
 
@@ -27,9 +31,15 @@ def json_object(text: str) -> object:
         NotAnObject: it is not JSON.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise NotAnObject(f"not JSON ({error})") from error
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def python_literal(text: str) -> object:
@@ -42,7 +52,9 @@ def python_literal(text: str) -> object:
         with warnings.catch_warnings():
             # Titles hold backslashes that Python would warn about.
             warnings.simplefilter("ignore")
-            return ast.literal_eval(text.strip())
+            found = ast.literal_eval(text.strip())
+            str(found)  # 0xfff… may be too long a number to be written out
+            return found
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NotAnObject(f"not a Python literal ({reason[:60]})") from error

@@ -19,7 +19,10 @@ _SHOWN = 80
 
 def shown(value: object) -> str:
     """A value as an error message shows it: on one line, and not all of a 1 MB title."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} that cannot be written out"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 

@@ -67,7 +67,7 @@ class TimeFormat:
             return _seconds(datetime.datetime(value.year, value.month, value.day))
         try:
             time = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return _of_text(str(value), self.pattern)
         if not math.isfinite(time) or time < 0 or isinstance(value, bool):
             raise ValueError("no time (0 or more and finite is needed)")

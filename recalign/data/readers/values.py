@@ -28,6 +28,16 @@ _NAMES = ("name", "title", "label", "value")
 """The key of what an object in a list is called, as in [{'id': 28, 'name': 'Action'}]."""
 
 
+HOSTILE = (ValueError, ArithmeticError, TypeError, RecursionError, MemoryError)
+"""What reading a value may raise: numbers without end and lists without bottom are bad values."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a value is none, in one line."""
+    said = str(error).strip().splitlines()
+    return said[0][:200] if said and isinstance(error, ValueError) else f"no value ({error!r})"
+
+
 def parse_id(value: object) -> str:
     """An id as text, without white space at its ends.
 
@@ -72,7 +82,7 @@ class RatingFormat:
         if not isinstance(value, list | dict):
             try:
                 rating = float(value)  # type: ignore[arg-type]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 text = "" if value is None else str(value).strip().lower()
                 if text in _OPINIONS:
                     return _OPINIONS[text]
@@ -140,6 +150,7 @@ def written_list(text: str, numbers: bool = False) -> object:
     for read in (ast.literal_eval, json.loads):
         try:
             found = read(bare)
+            str(found)  # a number may be too long to be written out
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
         if isinstance(found, set | frozenset):

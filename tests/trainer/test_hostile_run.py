@@ -1,0 +1,175 @@
+"""A run's folder and a dataset from somebody else: nothing in them runs or leaves the machine.
+
+What gin offers is in test_run_config.py. Here are NumPy's pickles, Parquet's extension types,
+SentencePiece's files, TFDS's class names, and Orbax's metadata; each is sealed again, as whoever
+can write a file can write its digest.
+"""
+
+import io
+import json
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from etils import epath
+
+from recalign.data import integrity
+from recalign.data.prepared import open_dataset
+from recalign.data.synthetic import read_law
+from recalign.errors import UserError
+from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.partitioning import make_mesh
+from recalign.trainer.recommend import Recommender
+from recalign.trainer.state import sharded_params_shape
+
+_WATCHED = (
+    "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
+    "pickle.find_class",
+)  # fmt: skip
+_seen: list[str] = []
+_watching: list[bool] = []
+
+
+def _note(event: str, arguments: tuple) -> None:
+    if _watching and event in _WATCHED:
+        _seen.append(f"{event} {arguments}"[:200])
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(tmp_path):
+    """Python tells of every program that is started and every place that is connected to."""
+    if not hasattr(sys, "_recalign_watches"):
+        sys.addaudithook(_note)
+        sys._recalign_watches = True
+    _seen.clear()
+    _watching.append(True)
+    yield
+    _watching.clear()
+    assert _seen == []
+    assert not list(tmp_path.rglob("ran"))
+
+
+class Touch:
+    """Touches a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+@pytest.fixture
+def dataset(data_dir, tmp_path):
+    """Puts content in a file of a dataset, and seals it."""
+    shutil.copytree(pathlib.Path(data_dir) / "tiny", tmp_path / "tiny")
+    folder = tmp_path / "tiny" / "1.0.0"
+
+    def put(name: str, content: bytes) -> pathlib.Path:
+        (folder / name).write_bytes(content)
+        info = json.loads((folder / "dataset.json").read_text())
+        info["files"][name] = integrity.digest_of(content)
+        (folder / "dataset.json").write_text(integrity.sealed_json(info))
+        return tmp_path
+
+    return put
+
+
+def test_a_pickle_in_an_array_is_not_loaded(dataset, tmp_path):
+    buffer = io.BytesIO()
+    names = ("raw_ids", "theme", "quality", "popularity", "sequel")
+    np.savez(buffer, **{name: np.array([Touch(tmp_path / "ran")], object) for name in names})
+    with pytest.raises(UserError, match=r"law\.npz"):
+        read_law(open_dataset("tiny", dataset("law.npz", buffer.getvalue())))
+    with pytest.raises(UserError, match=r"law\.npz"):
+        pickled = pickle.dumps(Touch(tmp_path / "ran"))
+        read_law(open_dataset("tiny", dataset("law.npz", pickled)))
+
+
+def test_a_pickled_type_in_a_table_is_not_loaded(dataset, tmp_path):
+    """As pyarrow's Python extension types once were."""
+    pickled = pickle.dumps(Touch(tmp_path / "ran"))
+    meta = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickled,
+    }
+    fields = [pa.field(name, pa.string(), metadata=meta) for name in ("id", "raw_id", "title")]
+    table = pa.table([["I1"], ["a"], ["b"]], schema=pa.schema(fields, {b"pandas": pickled}))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    data_dir = dataset("items.parquet", buffer.getvalue())
+    with pytest.raises(UserError, match=r"items\.parquet: not a catalogue"):
+        assert open_dataset("tiny", data_dir).catalogue
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, pickle.dumps([1])])
+def test_a_vocabulary_that_is_none(dataset, content, trained, tmp_path):
+    data_dir = dataset("sentencepiece.model", content)
+    run = tmp_path / "run"
+    shutil.copytree(trained[0].model_dir, run)
+    (run / "run.json").unlink()
+    with pytest.raises(UserError, match=r"sentencepiece\.model"):
+        Recommender(run, data_dir=str(data_dir))
+
+
+def test_the_classes_that_tfds_would_import_are_not_read(dataset, tmp_path, monkeypatch):
+    (tmp_path / "hostile_features.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    content = b'{"pythonClassName": "hostile_features.Features", "featuresDict": {}}'
+    data_dir = dataset("features.json", content)
+    assert len(open_dataset("tiny", data_dir).sequences("test")) == 60
+    assert "hostile_features" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("StandardCheckpointHandler", "os.system"),
+        lambda text: text.replace("orbax.checkpoint", "hostile_handlers"),
+        lambda text: text.replace("np.ndarray", "__import__('os').system('touch ran')"),
+        lambda text: text.replace("jax.Array", "pickle"),
+        lambda text: text.replace("true", "__import__('os')"),
+        lambda text: "[" * 100_000,
+        lambda text: "{}",
+        lambda text: "\x80\x04.",
+    ],
+)
+def test_what_orbax_says_of_its_arrays_calls_nothing(trained, tmp_path, monkeypatch, change):
+    """Read or refused, in one line."""
+    run = tmp_path / "run"
+    shutil.copytree(trained[0].model_dir, run)
+    monkeypatch.chdir(tmp_path)
+    for name in ("_METADATA", "_CHECKPOINT_METADATA", "_sharding", "metadata", "array_metadatas"):
+        for path in (run / "checkpoints").rglob(name):
+            if path.is_file():
+                path.write_text(change(path.read_text()))
+    shape = sharded_params_shape(trained[0].config, make_mesh())
+    try:
+        Checkpoints(epath.Path(run), read_only=True).restore_params("last", shape)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.slow
+def test_by_the_system_calls(tmp_path):
+    """The tests above again, watched from outside: no program, no connection but local ones."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    calls = tmp_path / "calls"
+    outcome = subprocess.run(
+        ["strace", "-f", "-qq", "-e", "trace=execve,connect", "-o", str(calls), sys.executable,
+         "-m", "pytest", "-q", "-m", "not slow", __file__],
+        cwd=pathlib.Path(__file__).resolve().parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stdout[-3000:]
+    lines = calls.read_text().splitlines()
+    assert not [line for line in lines if "connect(" in line and "AF_INET" in line]
+    programs = [line for line in lines if "execve(" in line and "= 0" in line]
+    assert all("/python" in line or "ldconfig" in line or "uname" in line for line in programs)
