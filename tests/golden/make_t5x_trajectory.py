@@ -1,10 +1,11 @@
 """Makes t5x_trajectory.npz: twenty training steps of a tiny model, by T5X itself.
 
-    python tests/golden/make_t5x_trajectory.py     # where `import t5x` works
+    PYTHONPATH=. python tests/golden/make_t5x_trajectory.py     # where `import t5x` works
 
-Kept for float32 and bfloat16 activations: each step's loss (z-loss included) and z-loss, and of
-each final parameter, by T5X's name, its mean and `sample` of its values. The start and the batches
-are drawn by NumPy, and tests ask for them here; matrices are large enough to be factored.
+Kept in float64, with T5X's float32 error (`t5x_precision.py`): each step's `loss` (z-loss included)
+and `z_loss`, and of each final parameter, by T5X's name, its mean and `sample` of its values; the
+same under `bfloat16/` with bfloat16 activations. The start and the batches are drawn by NumPy, and
+tests ask for them here; matrices are large enough to be factored.
 """
 
 import math
@@ -15,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from tests.golden import t5x_precision
 
 SIZES = {
     "vocab_size": 160,
@@ -64,12 +67,13 @@ def sample(values: np.ndarray) -> np.ndarray:
 
 
 def trajectory(dtype: str) -> dict[str, np.ndarray]:
-    """What T5X computes."""
+    """What T5X computes with activations of `dtype`; in float64, parameters are too."""
     import seqio
     from flax.traverse_util import flatten_dict, unflatten_dict
     from t5x import adafactor, models, train_state, trainer, utils
     from t5x.examples.t5 import network
 
+    kept = "float64" if dtype == "float64" else "float32"
     config = network.T5Config(**SIZES, dtype=dtype, mlp_activations=("gelu", "linear"))
     vocabulary = seqio.PassThroughVocabulary(SIZES["vocab_size"], eos_id=1)
     optimizer = adafactor.Adafactor(
@@ -83,7 +87,7 @@ def trajectory(dtype: str) -> dict[str, np.ndarray]:
     features = {"encoder_input_tokens": (BATCH, INPUTS), "decoder_input_tokens": (BATCH, TARGETS)}
     variables = model.get_initial_variables(jax.random.key(0), features)
     drawn = start({k: v.shape for k, v in flatten_dict(variables["params"], sep="/").items()})
-    params = unflatten_dict({tuple(k.split("/")): jnp.asarray(v) for k, v in drawn.items()})
+    params = unflatten_dict({tuple(k.split("/")): jnp.asarray(v, kept) for k, v in drawn.items()})
     state: Any = train_state.FlaxOptimTrainState.create(optimizer, {**variables, "params": params})
     learning_rate = utils.create_learning_rate_scheduler(
         factors="constant * linear_warmup",
@@ -110,23 +114,31 @@ def trajectory(dtype: str) -> dict[str, np.ndarray]:
             },
         )
         losses.append([float(metrics[name].total) for name in ("loss", "z_loss")])
-    result = {"loss": np.array(losses, np.float32)}
+    loss, z_loss = np.array(losses, kept).T
+    result = {"loss": loss, "z_loss": z_loss}
     for name, value in flatten_dict(jax.device_get(state.params), sep="/").items():
         result[f"mean/{name}"] = np.mean(value, dtype=np.float64)
         result[f"sample/{name}"] = sample(value)
     return result
 
 
+def in_float64() -> dict[str, np.ndarray]:
+    """The truth."""
+    from t5x import adafactor, losses, models, trainer, utils
+    from t5x.examples.t5 import layers, network
+
+    modules = [adafactor, layers, losses, models, network, trainer, utils]
+    with t5x_precision.float64(modules):
+        result = trajectory("float64")
+    assert all(x.dtype == np.float64 for x in result.values())
+    return result
+
+
 def main() -> None:
     """Writes the archive."""
-    np.savez_compressed(
-        ARCHIVE,
-        **{
-            f"{dtype}/{name}": value
-            for dtype in ("float32", "bfloat16")
-            for name, value in trajectory(dtype).items()
-        },
-    )
+    arrays = t5x_precision.measured(lambda: trajectory("float32"), in_float64)
+    of_bfloat16 = {f"bfloat16/{name}": x for name, x in trajectory("bfloat16").items()}
+    np.savez_compressed(ARCHIVE, **arrays, **of_bfloat16)
 
 
 if __name__ == "__main__":

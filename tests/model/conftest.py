@@ -30,8 +30,12 @@ def tiny_config(**changes) -> T5Config:
     return T5Config(**{**sizes, **changes})
 
 
-def seeded_weights(config: T5Config) -> dict:
+def seeded_weights(config: T5Config, *, of_order_one: bool = False) -> dict:
     """Under T5X's names: normal weights of T5X's scale, drawn by NumPy in the names' order.
+
+    Kernels are a little larger than T5X's first ones, so that beams end and differ in length. With
+    `of_order_one` they divide by the root of their inputs, and queries by that of the head's size
+    too: then attention scores, logits and gradients are of order one and a rounding stays small.
 
     NumPy arrays: what a test does with them outside of a compiled function costs no compilation.
     """
@@ -46,7 +50,11 @@ def seeded_weights(config: T5Config) -> dict:
             return (1 + 0.2 * values).astype(np.float32)
         if "embedding" in jax.tree_util.keystr(path):
             return values.astype(np.float32)
-        return (1.3 * values / math.sqrt(shape.shape[0])).astype(np.float32)
+        if not of_order_one:
+            return (1.3 * values / math.sqrt(shape.shape[0])).astype(np.float32)
+        is_query = "query" in jax.tree_util.keystr(path)
+        divisor = math.sqrt(shape.shape[0] * (config.head_dim if is_query else 1))
+        return (values / divisor).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
