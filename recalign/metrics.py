@@ -1,8 +1,7 @@
 """Hit ratio, NDCG and AUC: plain functions of numpy arrays, and SeqIO metrics that read beams."""
 
 import abc
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax
@@ -11,7 +10,7 @@ import seqio
 from jaxtyping import Float, Int
 from seqio.metrics import ModelOutputType
 
-from recalign.data.prepared import open_dataset
+from recalign.prompts import LIKE_DISLIKE, YES_NO
 
 ALPHA = 0.6
 """The exponent of the length penalty in T5X's beam search."""
@@ -113,10 +112,6 @@ def without_length_penalty(
     return np.asarray(scores) * ((5.0 + np.asarray(lengths)) / 6.0) ** alpha
 
 
-YES_NO = ("no", "yes")
-LIKE_DISLIKE = ("dislike", "like")
-
-
 def yes_no_score(
     answers: Sequence[str],
     log_probs: Float[np.ndarray, " beams"],
@@ -186,6 +181,71 @@ def _log_probs(tokens_NxKxT: np.ndarray, values: Mapping[str, Any]) -> np.ndarra
 # SeqIO metrics ------------------------------------------------------------------------------------
 
 
+def examples_with_beams(
+    inputs: Iterable[Mapping[str, Any]],
+    model_output: tuple[np.ndarray, Mapping[str, Any]],
+    features: Mapping[str, seqio.Feature],
+    target_field_name: str = "targets",
+    mask: np.ndarray | None = None,
+) -> Iterator[tuple[Mapping[str, Any], str, list[str]]]:
+    """Each example, its target and the texts of its beams, best first.
+
+    Args:
+        inputs: N examples.
+        model_output: tokens [N, K, T] ascending, best last, and {"scores": [N, K]}.
+        features: with the vocabulary of the targets.
+        target_field_name: of the examples' targets.
+        mask: which examples count; None for all.
+    """
+    texts_of = Detokenizer(features[target_field_name].vocabulary)
+    tokens_NxKxT, _ = _beams(model_output)
+    texts_NxK = texts_of(tokens_NxKxT)
+    for number, (example, beams_K) in enumerate(zip(inputs, texts_NxK, strict=False)):
+        if mask is None or mask[number]:
+            yield example, texts_of(example[target_field_name]).item(), beams_K[::-1].tolist()
+
+
+@flax.struct.dataclass
+class MeanOverExamples(seqio.metrics.Metric):
+    """The mean of a number that each example's beams give; subclasses say which, and its name.
+
+    class Found(MeanOverExamples):
+        name = "found"
+
+        @classmethod
+        def value(cls, example, target, beams):
+            return float(target in beams)
+    """
+
+    name = ""
+    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
+    values: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def empty(cls) -> "MeanOverExamples":
+        return cls()
+
+    @classmethod
+    def value(cls, example: Mapping[str, Any], target: str, beams: Sequence[str]) -> float:
+        """The example's number, of its beams, best first."""
+        raise NotImplementedError(f"{cls.__name__} says no value of an example")
+
+    @classmethod
+    def from_model_output(
+        cls, inputs: Any, model_output: Any, features: Any, *arguments: Any, **named: Any
+    ) -> "MeanOverExamples":
+        """Reads beams, as `examples_with_beams`."""
+        named.pop("indices_2d", None)
+        found = examples_with_beams(inputs, model_output, features, *arguments[:2], **named)
+        return cls(values=np.array([cls.value(*one) for one in found], np.float64))
+
+    def merge(self, other: "MeanOverExamples") -> "MeanOverExamples":
+        return self.replace(values=np.concatenate([self.values, other.values]))
+
+    def compute(self) -> Results:
+        return {self.name: float(np.mean(self.values)) if len(self.values) else float("nan")}
+
+
 @flax.struct.dataclass
 class _Ranks(seqio.metrics.Metric, abc.ABC):
     """Ranks of targets among beams, and how many beams were something that may be answered."""
@@ -205,27 +265,17 @@ class _Ranks(seqio.metrics.Metric, abc.ABC):
 
     @classmethod
     def from_model_output(
-        cls,
-        inputs: Iterable[Mapping[str, Any]],
-        model_output: tuple[np.ndarray, Mapping[str, Any]],
-        features: Mapping[str, seqio.Feature],
-        target_field_name: str = "targets",
-        mask: np.ndarray | None = None,
-        indices_2d: np.ndarray | None = None,
+        cls, inputs: Any, model_output: Any, features: Any, *arguments: Any, **named: Any
     ) -> "_Ranks":
-        """Reads beams: tokens [N, K, T] ascending, best last, and {"scores": [N, K]}."""
-        del indices_2d
-        texts_of = Detokenizer(features[target_field_name].vocabulary)
-        tokens_NxKxT, _ = _beams(model_output)
-        texts_NxK = texts_of(tokens_NxKxT)
+        """Reads beams, as `examples_with_beams`."""
+        named.pop("indices_2d", None)
         valid_answers = cls.valid_answers()
         ranks, valid = [], []
-        for number, (example, beams_K) in enumerate(zip(inputs, texts_NxK, strict=False)):
-            if mask is not None and not mask[number]:
-                continue
-            beams = beams_K[::-1].tolist()
+        for example, target, beams in examples_with_beams(
+            inputs, model_output, features, *arguments[:2], **named
+        ):
             allowed = valid_answers(example)
-            ranks.append(rank_in(texts_of(example[target_field_name]).item(), beams))
+            ranks.append(rank_in(target, beams))
             valid.append(np.mean([beam in allowed for beam in beams]))
         return cls(ranks=np.array(ranks, np.float64), valid=np.array(valid, np.float64))
 
@@ -341,26 +391,3 @@ class LikeDislike(Rating):
     @classmethod
     def no_yes(cls) -> tuple[str, str]:
         return LIKE_DISLIKE
-
-
-def metrics_of(
-    kind: str, dataset: str, data_dir: Callable[[], str | os.PathLike]
-) -> list[seqio.metrics.Metric]:
-    """The metrics of a kind of task on a dataset; none for tasks that are only trained on.
-
-    Args:
-        kind: "retrieval", "ranking", "rating", those of P5, or any other.
-        dataset: name of the prepared dataset, opened when the metric is computed.
-        data_dir: gives the data directory then.
-    """
-
-    def ids() -> Sequence[str]:
-        return open_dataset(dataset, data_dir()).catalogue.ids
-
-    if kind in ("retrieval", "tiger", "p5_sequential"):
-        return [retrieval_metric(ids)()]
-    if kind in ("ranking", "p5_direct", "p5_2_7"):
-        return [ranking_metric(ids)()]
-    if kind == "p5_rating":
-        return [LikeDislike()]
-    return [Rating()] if kind == "rating" else []

@@ -1,10 +1,7 @@
-"""Every wording as data, and `render()`, which turns one sample into plain strings.
+"""Every wording as format strings (`wording.py`), and `render()`, which shows one sample as text.
 
-A prompt is a sequence of sections: some fixed words, then a slot for what differs from sample to
-sample. The strings here and the token ids of `recalign/preprocessors/` read the same data, so a
-prompt is worded once. The wording is that of Table 11 of the paper (Figure 1 shows the same).
-
-Where the paper disagrees with itself, one reading is taken everywhere:
+The paper's prompts are those of Table 11 (Figure 1 shows the same). Where the paper disagrees with
+itself, one reading is taken everywhere:
 
 * Item IDs in a history: Table 11 prints `Item ID: 19762` in histories and `I3977` as target and
   candidate. The model could not tell that they name the same kind of thing, so it is `I3977`
@@ -23,66 +20,36 @@ Where the paper disagrees with itself, one reading is taken everywhere:
 * The pool of the ranking prompt in Table 11 has items twice (I3446, I2618); ours has none.
 * Item content (Figure 3) asks "What's the brand of I1014?" with a plain apostrophe; categories,
   which it does not show, are asked for in the plural.
+
+P5 (Geng et al., 2022) numbers its templates by family: 1 rating, 2 sequential, 3 explanation,
+4 review, 5 direct recommendation. Which fields a template shows and what it answers is P5's; the
+words are ours, since P5's are not the paper's. Whoever has P5's own gives them as a JSON file,
+`{"2-1": {"inputs": "…", "targets": "…"}, …}`, in gin `P5_TEMPLATES = 'words.json'`; a template that
+the file lacks keeps ours. Where P5 leaves room, one reading is taken:
+
+* A user's description is the reviewer's name in P5, and the raw user ID where there is none; logs
+  hold no names, so it is always the raw ID (`{user_name}`).
+* Histories are item IDs of the window's w items with commas between them; P5 shows the whole
+  history and at times writes arrows. Items are written as everywhere in this package (`I12`).
+* P5 blurs the stars that it trains on (4 becomes 3.9); here they are those of the log.
+* "Explanation" and "feature" come from a parser of opinions that P5 ran beforehand; here the
+  explanation is a sentence of the review and the feature a word of it (`data/explanations.py`).
 """
 
 import dataclasses
-import enum
+import string
 from collections.abc import Mapping, Sequence
 
 from recalign.errors import UserError
-
-
-class Slot(enum.Enum):
-    """What a section shows after its words."""
-
-    HISTORY = "the items of the window, oldest first; a masked one as the mask"
-    HISTORY_IDS = "the IDs of the window, oldest first"
-    LIKED = "the items of the history that the user likes"
-    DISLIKED = "the items of the history that the user dislikes"
-    CANDIDATES = "the IDs of the candidate pool"
-    CHOICES = "two items, one of which the user bought"
-    ASKED = "the item that the question is about"
-    TARGET_ID = "the ID of the target"
-    TARGET_ITEM = "the target with its title"
-    MASKED = "the items behind the masks, oldest first"
-    ANSWER = "yes or no"
-    FIELD = "which content field of an item is asked for"
-    ASKED_ID = "the ID of the item whose content is asked for"
-    VALUE = "the content of that field"
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """Fixed words, then a slot; words alone where `slot` is None.
-
-    A section whose slot has nothing to show is left out with its words. `{products}` and
-    `{subject}` ("A user" in the first section shown, "The user" later) are filled in.
-    """
-
-    words: str = ""
-    slot: Slot | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """The wording of one task: what the model reads, and what it should write."""
-
-    inputs: tuple[Section, ...]
-    targets: tuple[Section, ...]
-
-    @property
-    def slots(self) -> frozenset[Slot]:
-        return frozenset(s.slot for s in self.inputs + self.targets if s.slot is not None)
-
+from recalign.wording import SUBJECTS, Prompt, sentences
 
 ITEM = "Item ID: {id}, Title: {title}"
 ITEM_END = ";"
-SHORTENED_END = " ;"  # after a title that was cut between two words to fit the length
-CANDIDATE_SEPARATOR = ","
-CANDIDATES_END = "."
-MASKED_ITEM = "[masked item];"
-ANSWERS = ("no", "yes")  # indexed by the label: 1 = like
-SUBJECTS = ("A user", "The user")
+SHORTENED_END = ";"  # a word by itself, after a title that was cut between two words to fit
+LIST_SEPARATOR = ","
+MASKED_ITEM = "[masked item]"
+YES_NO = ("no", "yes")  # indexed by the label: 1 = like
+LIKE_DISLIKE = ("dislike", "like")
 FIELD_QUESTIONS: Mapping[str, str] = {
     "title": "What's the title of",
     "categories": "What are the categories of",
@@ -90,63 +57,135 @@ FIELD_QUESTIONS: Mapping[str, str] = {
     "price": "What's the price of",
     "description": "What's the description of",
 }
-ASKED_ID_END = "?"
 
-_HISTORY = Section(
+_PURCHASED = (
     "A user has purchased the following {products} "
-    "(arranged in chronological order, from earliest to most recent):",
-    Slot.HISTORY,
+    "(arranged in chronological order, from earliest to most recent):"
 )
 
 PROMPTS: Mapping[str, Prompt] = {
-    "retrieval": Prompt(
-        inputs=(_HISTORY, Section("What would the user buy next?")),
-        targets=(Section(slot=Slot.TARGET_ID),),
-    ),
+    "retrieval": Prompt(f"{_PURCHASED} {{history}} What would the user buy next?", "{target}"),
     "ranking": Prompt(
-        inputs=(
-            _HISTORY,
-            Section(
-                "Which of the following candidate items would you recommend the user to buy next? "
-                "Candidate items are:",
-                Slot.CANDIDATES,
-            ),
-        ),
-        targets=(Section(slot=Slot.TARGET_ID),),
+        f"{_PURCHASED} {{history}} Which of the following candidate items would you recommend the "
+        "user to buy next? Candidate items are: {candidates}.",
+        "{target}",
     ),
     "rating": Prompt(
-        inputs=(
-            Section("{subject} likes the following {products}:", Slot.LIKED),
-            Section("{subject} dislikes the following {products}:", Slot.DISLIKED),
-            Section(
-                "Predict whether the user would like the following item. Answer yes or no.",
-                Slot.ASKED,
-            ),
+        (
+            "{subject} likes the following {products}: {liked}",
+            "{subject} dislikes the following {products}: {disliked}",
+            "Predict whether the user would like the following item. Answer yes or no. "
+            "{target:item}",
         ),
-        targets=(Section(slot=Slot.ANSWER),),
+        "{label}",
     ),
     "mim": Prompt(
-        inputs=(_HISTORY, Section("What are the masked items, in chronological order?")),
-        targets=(Section(slot=Slot.MASKED),),
+        f"{_PURCHASED} {{masked_history}} What are the masked items, in chronological order?",
+        "{masked}",
     ),
-    # Span corruption works on tokens: the prompt is the text that the spans are cut out of.
-    "mlm": Prompt(inputs=(Section(slot=Slot.HISTORY),), targets=()),
+    # Span corruption works on tokens: this is the text that the spans are cut out of.
+    "mlm": Prompt("{history}"),
     "bpr": Prompt(
-        inputs=(
-            _HISTORY,
-            Section("Which of the following two items would the user buy next?", Slot.CHOICES),
-        ),
-        targets=(Section(slot=Slot.TARGET_ITEM),),
+        f"{_PURCHASED} {{history}} Which of the following two items would the user buy next? "
+        "{choices}",
+        "{target:items}",
     ),
-    "ie": Prompt(
-        inputs=(Section(slot=Slot.FIELD), Section(slot=Slot.ASKED_ID)),
-        targets=(Section(slot=Slot.VALUE),),
-    ),
+    "ie": Prompt("{question} {target}?", "{value}"),
     # Not the paper's: TIGER (arXiv 2305.05065) reads a sequence of IDs and writes the next.
-    "tiger": Prompt(
-        inputs=(Section(slot=Slot.HISTORY_IDS),), targets=(Section(slot=Slot.TARGET_ID),)
-    ),
+    "tiger": Prompt("{history:ids}", "{target}"),
 }
+
+P5_FIELDS: Mapping[str, tuple[str, str]] = {
+    "user_id": ("row:number", "the user's number: user_1, user_2, …"),
+    "user_name": ("row:name", "what the user is called in the log"),
+    "item_id": ("asked:ids", "the ID of the item asked about; in targets, of the one to recommend"),
+    "item_title": ("asked:title", "its title"),
+    "star_rating": ("asked_stars", "the user's rating of it"),
+    "history": ("history:list", "the IDs of the items of the window, oldest first"),
+    "candidates": ("candidates:list", "the IDs of the candidate pool"),
+    "headline": ("headline", "the title of the user's review"),
+    "review": ("review", "the user's review"),
+    "feature": ("feature", "a word of the explanation"),
+    "explanation": ("explanation", "a sentence of the user's review"),
+    "yes_no": ("yes_no", "yes or no: whether what the question says is so"),
+    "like_dislike": ("label:like_dislike", "like or dislike"),
+}
+"""P5's names of fields: ours, and what they are. A yes-or-no question may ask about another item or
+other stars than are so (`asked`, `asked_stars`); targets hold the truth (`target`, `stars`)."""
+
+P5: Mapping[str, tuple[str, str]] = {
+    "1-1": ("How many stars would {item_id} get from {user_id}?", "{star_rating}"),
+    "1-2": ("{user_id} is about to review {item_title} . How many stars?", "{star_rating}"),
+    "1-3": ("Are {star_rating} stars what {user_id} thinks of {item_id}? Yes or no.", "{yes_no}"),
+    "1-4": ("Tell whether {item_id} is to the taste of {user_id}: like or dislike.",
+            "{like_dislike}"),
+    "1-5": ("Item {item_id} is called {item_title} . Guess the stars it has from {user_id}.",
+            "{star_rating}"),
+    "1-6": ("How many stars would {item_id} get from {user_name}?", "{star_rating}"),
+    "1-7": ("{user_name} is about to review {item_title} . How many stars?", "{star_rating}"),
+    "1-8": ("Someone called {user_name} tried {item_title} . Are {star_rating} stars the verdict? "
+            "Yes or no.", "{yes_no}"),
+    "1-9": ("Tell what {user_name} thinks of {item_title} , like or dislike.", "{like_dislike}"),
+    "1-10": ("Estimate in stars how content {user_name} is with {item_title} .", "{star_rating}"),
+    "2-1": ("{user_id} bought, from first to last: {history}. Which item comes next?", "{item_id}"),
+    "2-2": ("These are the items in the basket of {user_id} so far: {history}. Name the one that "
+            "should follow.", "{item_id}"),
+    "2-3": ("After {history}, what should {user_id} be offered?", "{item_id}"),
+    "2-4": ("{user_name} bought, from first to last: {history}. Which item comes next?",
+            "{item_id}"),
+    "2-5": ("These are the items in the basket of {user_name} so far: {history}. Name the one that "
+            "should follow.", "{item_id}"),
+    "2-6": ("After {history}, what should {user_name} be offered?", "{item_id}"),
+    "2-7": ("{user_id} bought, from first to last: {history}. Which of these comes next? "
+            "{candidates}", "{item_id}"),
+    "2-8": ("{user_name} bought, from first to last: {history}. Which of these comes next? "
+            "{candidates}", "{item_id}"),
+    "2-9": ("Knowing that {user_id} owns {history}, pick the best offer among {candidates}.",
+            "{item_id}"),
+    "2-10": ("Knowing that {user_name} owns {history}, pick the best offer among {candidates}.",
+             "{item_id}"),
+    "2-11": ("{user_id} bought, from first to last: {history}. Is {item_id} what comes next? Yes "
+             "or no.", "{yes_no}"),
+    "2-12": ("{user_name} bought, from first to last: {history}. Is {item_id} what comes next? Yes "
+             "or no.", "{yes_no}"),
+    "2-13": ("Continue the list of items that {user_name} has bought: {history}.", "{item_id}"),
+    "3-1": ("In the words of {user_id}, what is there to say about {item_title} ?",
+            "{explanation}"),
+    "3-2": ("{user_id} headed a review of {item_id} with: {headline} . Give a sentence of it.",
+            "{explanation}"),
+    "3-3": ("{user_id} rated {item_title} with {star_rating} stars. Say why.", "{explanation}"),
+    "3-4": ("In the words of {user_name}, what is there to say about {item_title} ?",
+            "{explanation}"),
+    "3-5": ("{user_name} headed a review of {item_title} with: {headline} . Give a sentence of it.",
+            "{explanation}"),
+    "3-6": ("{user_name} rated {item_id} with {star_rating} stars. Say why.", "{explanation}"),
+    "3-7": ("With how many stars, and with which sentence about {feature} , did {user_id} review "
+            "{item_id}?", "{star_rating}: {explanation}"),
+    "3-8": ("With how many stars, and with which sentence, did {user_name} review {item_id}?",
+            "{star_rating}: {explanation}"),
+    "3-9": ("What does {user_id} say about {feature} where it comes to {item_title} ?",
+            "{explanation}"),
+    "3-10": ("What does {user_name} say about {feature} where it comes to {item_title} ?",
+             "{explanation}"),
+    "3-11": ("{user_id} rated {item_id} with {star_rating} stars. Say why, in a sentence with the "
+             "word {feature} .", "{explanation}"),
+    "3-12": ("{user_name} rated {item_id} with {star_rating} stars. Say why, in a sentence with "
+             "the word {feature} .", "{explanation}"),
+    "4-1": ("Find a headline for what {user_id} wrote: {review}", "{headline}"),
+    "4-2": ("{user_id} wrote: {review} How many stars go with it?", "{star_rating}"),
+    "4-3": ("Find a headline for what {user_name} wrote: {review}", "{headline}"),
+    "4-4": ("{user_name} wrote: {review} How many stars go with it?", "{star_rating}"),
+    "5-1": ("Might {user_id} buy {item_id}? Yes or no.", "{yes_no}"),
+    "5-2": ("Is {item_id} worth showing to {user_name}? Yes or no.", "{yes_no}"),
+    "5-3": ("Would {user_name} welcome an offer of {item_title} ? Yes or no.", "{yes_no}"),
+    "5-4": ("Does this suit {user_id}, yes or no? {item_title}", "{yes_no}"),
+    "5-5": ("Among {candidates}, which one fits {user_name} best?", "{item_id}"),
+    "5-6": ("One of these is for {user_name}: {candidates}. Which?", "{item_id}"),
+    "5-7": ("Among {candidates}, which one fits {user_id} best?", "{item_id}"),
+    "5-8": ("One of these is for {user_id}: {candidates}. Which?", "{item_id}"),
+}  # fmt: skip
+"""Inputs and targets of each template. Lists, titles and texts stand free, with spaces around; a
+list may have punctuation after it, and IDs, names, stars and answers around them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,11 +205,6 @@ class Rendered:
 
     inputs: str
     targets: str
-
-
-def section_words(section: Section, *, products: str, first: bool) -> str:
-    """The fixed words of a section, with its placeholders filled in."""
-    return section.words.format(products=products, subject=SUBJECTS[0 if first else 1])
 
 
 def render(
@@ -212,41 +246,41 @@ def render(
     if likes and len(likes) != len(history):
         raise ValueError(f"{len(likes)} likes for a history of {len(history)} items")
     hidden = set(masked)
+    ended = [f"{item}{ITEM_END}" for item in history]
+    masks = [f"{MASKED_ITEM}{ITEM_END}" if n in hidden else i for n, i in enumerate(ended)]
     shown = {
-        Slot.HISTORY: [
-            MASKED_ITEM if n in hidden else f"{item}{ITEM_END}" for n, item in enumerate(history)
-        ],
-        Slot.HISTORY_IDS: [item.id for item in history],
-        Slot.LIKED: [f"{i}{ITEM_END}" for i, like in zip(history, likes, strict=False) if like],
-        Slot.DISLIKED: [
-            f"{i}{ITEM_END}" for i, like in zip(history, likes, strict=False) if not like
-        ],
-        Slot.CANDIDATES: [f"{c}{CANDIDATE_SEPARATOR}" for c in candidates[:-1]]
-        + [f"{c}{CANDIDATES_END}" for c in candidates[-1:]],
-        Slot.CHOICES: [f"{item}{ITEM_END}" for item in choices],
-        Slot.ASKED: [] if target is None else [str(target)],
-        Slot.TARGET_ID: [] if target is None else [target.id],
-        Slot.TARGET_ITEM: [] if target is None else [f"{target}{ITEM_END}"],
-        Slot.MASKED: [f"{history[n]}{ITEM_END}" for n in sorted(hidden)],
-        Slot.ANSWER: [] if liked is None else [ANSWERS[int(liked)]],
-        Slot.FIELD: [] if field is None else [FIELD_QUESTIONS[field]],
-        Slot.ASKED_ID: [] if target is None else [f"{target.id}{ASKED_ID_END}"],
-        Slot.VALUE: [] if value is None else [value],
+        "history": " ".join(ended),
+        "history:ids": " ".join(item.id for item in history),
+        "masked_history": " ".join(masks),
+        "masked": " ".join(ended[n] for n in sorted(hidden)),
+        "liked": " ".join(i for i, like in zip(ended, likes, strict=False) if like),
+        "disliked": " ".join(i for i, like in zip(ended, likes, strict=False) if not like),
+        "candidates": f"{LIST_SEPARATOR} ".join(candidates),
+        "choices": " ".join(f"{item}{ITEM_END}" for item in choices),
+        "target": "" if target is None else target.id,
+        "target:item": "" if target is None else str(target),
+        "target:items": "" if target is None else f"{target}{ITEM_END}",
+        "label": "" if liked is None else YES_NO[int(liked)],
+        "question": "" if field is None else FIELD_QUESTIONS[field],
+        "value": "" if value is None else value,
     }
     return Rendered(
-        _join(task.inputs, shown, products),
-        _join(task.targets, shown, products),
+        *(_text(sentences(task, side), shown, products) for side in ("inputs", "targets"))
     )
 
 
-def _join(sections: Sequence[Section], shown: Mapping[Slot, Sequence[str]], products: str) -> str:
-    """Sections separated by single spaces; those with nothing to show are left out."""
-    parts: list[str] = []
-    for section in sections:
-        if section.slot is not None and not shown[section.slot]:
+def _text(texts: Sequence[str], shown: Mapping[str, str], products: str) -> str:
+    """Sentences separated by single spaces; one whose fields have nothing to show is left out."""
+    said: list[str] = []
+    for text in texts:
+        nouns = {"products": products, "subject": SUBJECTS[bool(said)]}
+        pieces = [
+            (words, "" if name is None else f"{name}:{form}" if form else name)
+            for words, name, form, _ in string.Formatter().parse(text)
+        ]
+        fields = [name for _, name in pieces if name and name not in nouns]
+        if fields and not any(shown[name] for name in fields):
             continue
-        if section.words:
-            parts.append(section_words(section, products=products, first=not parts))
-        if section.slot is not None:
-            parts.extend(shown[section.slot])
-    return " ".join(parts)
+        values = {"": "", **nouns, **shown}
+        said.append("".join(f"{words}{values[name]}" for words, name in pieces).strip())
+    return " ".join(said)

@@ -5,20 +5,24 @@ module: `tasks.register_dataset("mine", products="films")`, and a mixture one mo
 `tasks.register_mixture("mine_mix", ["retrieval_mine", "mim_mine"])`.
 """
 
+from tasks.blocks import TASKS
 from tasks.registration import (
     MIXTURES,
     ensure_registered,
     register_dataset,
     register_mixture,
     register_task,
+    task_of,
 )
 
 __all__ = [
     "MIXTURES",
+    "TASKS",
     "ensure_registered",
     "register_dataset",
     "register_mixture",
     "register_task",
+    "task_of",
 ]
 
 # Amazon Toys & Games, Beauty, Sports & Outdoors: the paper's datasets.

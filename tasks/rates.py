@@ -6,7 +6,6 @@ import gin
 import seqio
 
 from recalign.errors import UserError
-from recalign.preprocessors.kinds import KINDS
 from recalign.preprocessors.surroundings import entered
 
 
@@ -38,11 +37,13 @@ def of_gin(mixture: str) -> Mapping[str, float]:
 def rate(mixture: str, task: seqio.Task, *, defaults: Mapping[str, float]) -> float:
     """The task's rate in the mixture: gin's, else that of `defaults`, else 1."""
     rates = rates_of(mixture)
+    tasks = seqio.TaskRegistry.names()
+    kinds = {getattr(seqio.TaskRegistry.get(name), "kind", "") for name in tasks} - {""}
     for name, value in rates.items():
-        if name not in KINDS and name not in seqio.TaskRegistry.names():
+        if name not in kinds and name not in tasks:
             raise UserError(
                 f"mixture_rates.rates names {name!r}, which is neither a task nor one of the kinds "
-                f"{', '.join(KINDS)}"
+                f"{', '.join(sorted(kinds))}"
             )
         if not isinstance(value, int | float) or value < 0:
             raise UserError(f"mixture_rates.rates[{name!r}] = {value!r}: a number >= 0 is needed")

@@ -2,40 +2,20 @@
 
 import difflib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import seqio
 from etils import epath
 
-from recalign import metrics
-from recalign.data.prepared import INFO_FILE, dataset_path
+from recalign.data.prepared import INFO_FILE, dataset_path, open_dataset
 from recalign.errors import UserError
 from recalign.preprocessors.mixture import StreamMixture
 from recalign.preprocessors.surroundings import data_directory
 from recalign.preprocessors.task import RecommendationTask
+from tasks.blocks import TASKS
 from tasks.rates import rate
 from tasks.vocabulary import DatasetVocabulary
-
-KINDS: Sequence[str] = (
-    "retrieval",
-    "ranking",
-    "rating",
-    "mim",
-    "mlm",
-    "bpr",
-    "ie",
-    # The retrieval of TIGER: IDs alone, meant for a dataset with semantic ones.
-    "tiger",
-    # P5's families. Their validation and test samples are those of a template that the paper
-    # evaluates: 2-1, 5-5 and 1-4; p5_2_7 has those of 2-7, and nothing to train on.
-    "p5_sequential",
-    "p5_direct",
-    "p5_rating",
-    "p5_explanation",
-    "p5_review",
-    "p5_2_7",
-)
-"""The tasks of every dataset, `<kind>_<dataset>`."""
 
 MIXTURES: Mapping[str, Sequence[str]] = {
     "reat": ("retrieval", "mim", "mlm"),
@@ -66,28 +46,47 @@ def register_dataset(name: str, *, products: str = "products") -> None:
         name: of the prepared dataset.
         products: the noun for what users buy: "A user has purchased the following {products}".
     """
-    if f"{KINDS[0]}_{name}" in seqio.TaskRegistry.names():
+    if f"retrieval_{name}" in seqio.TaskRegistry.names():
         raise UserError(f"dataset {name!r} is registered already")
-    vocabulary = DatasetVocabulary(name)
-    for kind in KINDS:
-        register_task(
-            RecommendationTask(
-                f"{kind}_{name}",
-                dataset=name,
-                kind=kind,
-                vocabulary=vocabulary,
-                products=products,
-                metric_objs=metrics.metrics_of(kind, name, data_directory),
-            )
-        )
+    for kind, block in TASKS.items():
+        register_task(task_of(kind, name, products=products, **block))
     for mixture, kinds in MIXTURES.items():
         register_mixture(
             f"{mixture}_{name}", [f"{kind}_{name}" for kind in kinds], RATES.get(mixture, {})
         )
 
 
+def task_of(
+    kind: str, dataset: str, *, metrics: Sequence[Callable] = (), **block: Any
+) -> RecommendationTask:
+    """The task `<kind>_<dataset>` of a block, such as those of `blocks.TASKS`.
+
+    Args:
+        kind: what the task is called on any dataset.
+        dataset: name of a dataset, which need not be prepared yet.
+        metrics: classes of SeqIO metrics, or functions that take a function giving the catalogue's
+            IDs and return such a class.
+        block: the other arguments of `RecommendationTask`.
+
+    Raises:
+        UserError: the block is no task; the message says why.
+    """
+
+    def ids() -> Sequence[str]:
+        return open_dataset(dataset, data_directory()).catalogue.ids
+
+    return RecommendationTask(
+        f"{kind}_{dataset}",
+        dataset=dataset,
+        kind=kind,
+        vocabulary=DatasetVocabulary(dataset),
+        metric_objs=[metric() if isinstance(metric, type) else metric(ids)() for metric in metrics],
+        **block,
+    )
+
+
 def register_task(task: seqio.Task) -> seqio.Task:
-    """Registers a task of one's own, such as a `RecommendationTask` with another prompt."""
+    """Registers a task of one's own: of `task_of`, or another task's `replace`."""
     seqio.TaskRegistry.add_provider(task.name, task)
     return task
 
@@ -124,9 +123,9 @@ def ensure_registered(name: str, data_dir: str | None = None) -> None:
     if _is_registered(name):
         return
     directory = data_directory() if data_dir is None else data_dir
-    for kind in sorted([*KINDS, *MIXTURES], key=len, reverse=True):
+    for kind in sorted([*TASKS, *MIXTURES], key=len, reverse=True):
         dataset = name.removeprefix(f"{kind}_")
-        if dataset == name or f"{KINDS[0]}_{dataset}" in seqio.TaskRegistry.names():
+        if dataset == name or f"retrieval_{dataset}" in seqio.TaskRegistry.names():
             continue
         if (dataset_path(dataset, directory) / INFO_FILE).exists():
             register_dataset(dataset)

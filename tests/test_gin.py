@@ -6,7 +6,7 @@ import runpy
 
 import pytest
 
-from recalign.preprocessors.p5.templates import p5_templates
+from recalign.preprocessors.families import p5_templates
 from recalign.report.paper import TABLES
 from recalign.trainer.experiment import load_experiment
 

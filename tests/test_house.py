@@ -11,14 +11,14 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Who may import whom: WORKSPACE.md has the table.
-_PIPELINE = {"errors", "prompts", "p5_templates", "data", "preprocessors", "metrics", "tasks"}
+_PIPELINE = {"errors", "wording", "prompts", "data", "preprocessors", "metrics", "tasks"}
 MAY_IMPORT = {
     "errors": set(),
-    "prompts": {"errors"},
-    "p5_templates": set(),
+    "wording": {"errors"},
+    "prompts": {"errors", "wording"},
     "data": {"errors", "prompts"},
-    "preprocessors": {"errors", "prompts", "p5_templates", "data"},
-    "metrics": {"errors", "data"},
+    "preprocessors": {"errors", "wording", "prompts", "data"},
+    "metrics": {"errors", "prompts", "data"},
     "tasks": _PIPELINE - {"tasks"},
     "model": {"errors"},
     "weights": {"errors", "model"},
@@ -42,7 +42,7 @@ MAY_IMPORT = {
 KEPT_OUT = {
     "model": {"tensorflow", "tensorflow_text", "tensorflow_datasets", "seqio", "t5", "t5x"},
     "errors": {"tensorflow", "seqio", "jax"},
-    "p5_templates": {"tensorflow", "seqio", "jax", "numpy"},
+    "wording": {"tensorflow", "seqio", "jax", "numpy"},
     "prompts": {"tensorflow", "tensorflow_text", "seqio", "jax"},
     "cli": {"tensorflow", "seqio", "jax", "numpy"},
 }

@@ -120,6 +120,9 @@ def measure(
         results["references"][model] = {
             tasks[kind].name: outcome.metrics() for kind, outcome in outcomes.items()
         }
+        results.setdefault("evaluated", {}).update(
+            {tasks[kind].name: {"kind": kind, "evaluated_as": kind} for kind in outcomes}
+        )
         results["systems"][model] = {
             "library": system.library,
             "version": about.pop("version", __version__),

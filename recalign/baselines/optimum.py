@@ -51,6 +51,8 @@ def ranking_scores(
     return law.next_item(history)[candidates] * drawn
 
 
-def rating_score(law: Law, history: Sequence[int], likes: Sequence[bool], item: int) -> float:
-    """P(like | the user's history with its likes, the item)."""
-    return law.like_given_history(history, likes, item)
+def rating_score(
+    law: Law, history: Sequence[int], likes: Sequence[bool], item: int, threshold: float
+) -> float:
+    """P(a rating above the threshold | the history with what is rated above it, the item)."""
+    return law.like_given_history(history, likes, item, threshold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,41 +15,35 @@ from recalign.baselines.outcomes import Example, Outcome, column, outcome_of
 from recalign.data.law import Law
 from recalign.data.prepared import PreparedDataset
 from recalign.data.synthetic import read_law
+from recalign.preprocessors.settings import TaskSettings
 
 Scorer = Callable[[Sequence[Example]], np.ndarray]
 """What a system says of n examples of a kind: `outcome_of`'s values."""
 
 
 def references(
-    dataset: PreparedDataset,
-    tasks: Sequence[seqio.Task],
-    split: str,
-    max_examples: int | None = None,
+    dataset: PreparedDataset, examples: Mapping[str, tuple[str, Sequence[Example]]], split: str
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Measures popularity, the transition graph where something is retrieved, and the optimum of a
     synthetic corpus.
 
     Args:
       dataset: the prepared dataset of the tasks.
-      tasks: retrieval, ranking and rating tasks of that dataset; others are passed over.
+      examples: of each task by name: what it is evaluated as, and its examples, which need no
+        prompts.
       split: "validation" or "test".
-      max_examples: only the first examples of each task, as an evaluation cut short does.
 
     Returns:
       {system: {task name: {metric: value}}}, in the shape of results.json's `references`.
     """
     systems = scorers_of(dataset, split)
-    if any(getattr(task, "evaluated_as", "") == "retrieval" for task in tasks):
+    if any(kind == "retrieval" for kind, _ in examples.values()):
         systems["graph"] = _graph_of(dataset, split)
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in systems}
-    for task in tasks:
-        kind = getattr(task, "evaluated_as", "")
-        if not kind or split not in task.splits:
-            continue
-        examples = examples_of(task, split, max_examples)
+    for task, (kind, its_examples) in examples.items():
         for name, scorers in systems.items():
             if kind in scorers:
-                results[name][task.name] = scored(kind, examples, scorers[kind]).metrics()
+                results[name][task] = scored(kind, its_examples, scorers[kind]).metrics()
     return results
 
 
@@ -137,6 +131,7 @@ def _graph_of(dataset: PreparedDataset, split: str) -> dict[str, Scorer]:
 def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:
     sequences = dataset.sequences(split)
     counts = dataset.catalogue.train_counts
+    threshold = TaskSettings().like_threshold
     position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
 
     def span(example: Example) -> slice:
@@ -155,8 +150,9 @@ def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Sco
 
     def rating(example: Example) -> float:
         assert sequences.ratings is not None  # a rating task has them
-        likes = (sequences.ratings[span(example)] > 3).tolist()
-        return optimum.rating_score(law, history(example), likes, int(example["target"]))
+        likes = (sequences.ratings[span(example)] > threshold).tolist()
+        item = int(example["target"])
+        return optimum.rating_score(law, history(example), likes, item, threshold)
 
     scorers = {"retrieval": retrieval, "ranking": ranking, "rating": rating}
     return {kind: _one_by_one(score) for kind, score in scorers.items()}

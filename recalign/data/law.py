@@ -28,6 +28,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+LIKED_RATINGS = (4, 5)
+"""The stars of a like, each as likely."""
+
+OTHER_RATINGS = (1, 2, 3)
+"""The stars of what is not liked, each as likely."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Law:
@@ -91,13 +97,24 @@ class Law:
         match = np.where(np.arange(self.num_themes) == self.theme[item], 1.0, -1.0)
         return 1.0 / (1.0 + np.exp(-(self.quality[item] + self.taste_effect * match)))
 
-    def like_given_history(self, history: Sequence[int], likes: Sequence[bool], item: int) -> float:
-        """P(the user likes `item`, bought next | history in order, with its likes)."""
+    def rated_above(self, item: int, threshold: float) -> Float[np.ndarray, "K"]:
+        """P(the rating is above the threshold | item, taste) for every taste."""
+        like = self.like(item)
+        liked, other = (
+            np.mean(np.array(ratings) > threshold) for ratings in (LIKED_RATINGS, OTHER_RATINGS)
+        )
+        return liked * like + other * (1.0 - like)
+
+    def like_given_history(
+        self, history: Sequence[int], likes: Sequence[bool], item: int, threshold: float = 3.0
+    ) -> float:
+        """P(the user rates `item`, bought next, above the threshold | history in order, with which
+        of its items are rated above it)."""
         posterior = self.taste_posterior([*history, item])
         for past, liked in zip(history, likes, strict=True):
-            probability = self.like(past)
+            probability = self.rated_above(past, threshold)
             posterior = posterior * (probability if liked else 1.0 - probability)
-        return float(posterior @ self.like(item) / posterior.sum())
+        return float(posterior @ self.rated_above(item, threshold) / posterior.sum())
 
     def over_catalogue(self, raw_ids: Sequence[str]) -> Law:
         """The same law with its items in the order of `raw_ids`, a catalogue's."""

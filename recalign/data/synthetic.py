@@ -16,7 +16,7 @@ import numpy as np
 
 from recalign import prompts
 from recalign.data.interactions import Interactions, ItemTable
-from recalign.data.law import Law
+from recalign.data.law import LIKED_RATINGS, OTHER_RATINGS, Law
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.vocabulary import train_vocabulary, with_sentinels
@@ -150,7 +150,8 @@ def draw_log(
             history.append(int(rng.choice(len(probabilities), p=probabilities)))
         for item in history:
             likes = rng.random() < law.like(item)[taste]
-            ratings.append(rng.integers(4, 6) if likes else rng.integers(1, 4))
+            stars = LIKED_RATINGS if likes else OTHER_RATINGS
+            ratings.append(rng.integers(stars[0], stars[-1] + 1))
         users += [user] * len(history)
         items += history
     log = Interactions(
@@ -219,7 +220,7 @@ def _text(titles: Sequence[str]) -> Iterator[str]:
                 value=item.title,
             )
             yield f"{sample.inputs} {sample.targets}"
-        yield " ".join(prompts.ANSWERS)
+        yield " ".join(prompts.YES_NO)
 
 
 def _single_cycle(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,15 @@ import jax.numpy as jnp
 
 from recalign.errors import UserError
 
+# (embedding, heads, layers of a stack, feed-forward): T5 1.1's sizes.
+_T5_SIZES = {
+    (512, 6, 8, 1024): "small",
+    (768, 12, 12, 2048): "base",
+    (1024, 16, 24, 2816): "large",
+    (2048, 32, 24, 5120): "xl",
+    (4096, 64, 24, 10240): "xxl",
+}
+
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +102,13 @@ class T5Config:
                 "T5Config.attention: float32_attention_logits is for our own attention (None); "
                 "jax.nn.dot_product_attention computes its softmax in float32 anyway"
             )
+
+    @property
+    def size_name(self) -> str:
+        """ "small" to "xxl" where the network is T5 1.1's of that size, else ""."""
+        sizes = (self.emb_dim, self.num_heads, self.num_encoder_layers, self.mlp_dim)
+        same_depth = self.num_encoder_layers == self.num_decoder_layers
+        return _T5_SIZES.get(sizes, "") if same_depth else ""
 
     @property
     def activation_dtype(self) -> jnp.dtype:

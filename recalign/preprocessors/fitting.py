@@ -1,10 +1,8 @@
-"""Prompts that would be too long lose old history and long titles, never their question."""
+"""Prompts that would be too long lose old history and long texts, never their question."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
-
-from recalign.preprocessors.phrases import PhraseTable
 
 _UNBOUNDED = 2**30
 
@@ -23,66 +21,51 @@ def keep_recent(cost_BxW: tf.Tensor, fixed_B: tf.Tensor, budget: int | None) -> 
     return tf.concat([keep_BxW[:, :-1], tf.ones_like(keep_BxW[:, -1:])], axis=1)
 
 
-def shorten_titles(
-    table: PhraseTable,
-    phrase_BxP: tf.Tensor,
-    spots: Sequence[tuple[int, int | None]],
-    budget: int | None,
+def shorten(
+    length_BxP: tf.Tensor,
+    columns: Sequence[int],
+    ends: Sequence[int | None],
+    least_BxK: tf.Tensor,
+    end_length: int,
+    cut_to: Callable[[tf.Tensor], tf.Tensor],
+    budget: int,
 ) -> tf.Tensor:
-    """int32 [B, P]: how many tokens of each phrase stay, the longest titles giving way first.
+    """int32 [B, P]: how many tokens of each phrase stay, the longest texts giving way first.
+
+    With room for 9 tokens of texts, texts of 3, 8 and 9 tokens keep 3, 3 and 3 of them.
 
     Args:
-        table: the phrases.
-        phrase_BxP: phrase numbers of the whole prompt.
-        spots: the columns whose titles may be cut, each with the column that then ends it (its
-            phrase counts only after a cut), or None where nothing does.
-        budget: tokens that fit; None for any number.
-
-    With room for 9 tokens of titles, titles of 3, 8 and 9 tokens keep 3, 3 and 3 of them; cuts are
-    between words.
+        length_BxP: tokens of each phrase of a prompt; 0 for the ends.
+        columns: K of them, that may be cut.
+        ends: the columns that then end them, or None where nothing does.
+        least_BxK: tokens that are never cut, without the ends'.
+        end_length: tokens of an end.
+        cut_to: where texts are cut of which so many tokens fit, int32 [B, K] -> [B, K]; 0 where
+            cutting there would leave nothing.
+        budget: tokens that fit.
     """
-    length_BxP = table.tokens_in(phrase_BxP)
-    ends = [end for _, end in spots if end is not None]
-    if ends:
-        counts = tf.reduce_sum(tf.one_hot(ends, phrase_BxP.shape[1], dtype=tf.int32), axis=0)
-        length_BxP = length_BxP * (1 - counts)
-    if budget is None or not spots:
-        return length_BxP
     over_B = tf.reduce_sum(length_BxP, axis=1) - budget
-    return tf.cond(
-        tf.reduce_any(over_B > 0),
-        lambda: _shortened(table, phrase_BxP, length_BxP, spots, over_B),
-        lambda: length_BxP,
-    )
 
+    @tf.autograph.experimental.do_not_convert
+    def shortened() -> tf.Tensor:
+        end_K = tf.constant([0 if end is None else end_length for end in ends])
+        whole_BxK = tf.gather(length_BxP, columns, axis=1)
+        text_BxK = tf.maximum(whole_BxK - least_BxK - end_K, 0)
+        room_B = tf.reduce_sum(text_BxK, axis=1) - over_B
+        cap_Bx1 = _level(text_BxK, tf.maximum(room_B, 0))[:, tf.newaxis]
+        is_cut_BxK = (text_BxK > cap_Bx1) & (over_B > 0)[:, tf.newaxis]
+        limit_BxK = tf.where(is_cut_BxK, least_BxK + cap_Bx1, 0)
+        words_BxK = cut_to(limit_BxK)
+        limit_BxK = tf.where(words_BxK >= tf.maximum(least_BxK, 1), words_BxK, limit_BxK)
+        kept_BxK = tf.where(is_cut_BxK, limit_BxK, whole_BxK)
+        result = tf.unstack(length_BxP, axis=1)
+        for number, (column, end) in enumerate(zip(columns, ends, strict=True)):
+            result[column] = kept_BxK[:, number]
+            if end is not None:
+                result[end] = tf.where(is_cut_BxK[:, number], end_length, 0)
+        return tf.stack(result, axis=1)
 
-def _shortened(
-    table: PhraseTable,
-    phrase_BxP: tf.Tensor,
-    length_BxP: tf.Tensor,
-    spots: Sequence[tuple[int, int | None]],
-    over_B: tf.Tensor,
-) -> tf.Tensor:
-    columns = [column for column, _ in spots]
-    has_end = tf.constant([end is not None for _, end in spots])
-    phrase_BxK = tf.gather(phrase_BxP, columns, axis=1)
-    whole_BxK = tf.gather(length_BxP, columns, axis=1)
-    end_length = int(table.lengths[table.shortened_end])
-    bare_BxK = table.bare_tokens_in(phrase_BxK)
-    least_BxK = bare_BxK + tf.where(has_end, end_length, 0)
-    title_BxK = tf.maximum(whole_BxK - least_BxK, 0)
-    room_B = tf.reduce_sum(title_BxK, axis=1) - over_B
-    cap_Bx1 = _level(title_BxK, tf.maximum(room_B, 0))[:, tf.newaxis]
-    cut_BxK = (title_BxK > cap_Bx1) & (over_B > 0)[:, tf.newaxis]
-    limit_BxK = tf.where(cut_BxK, bare_BxK + cap_Bx1, 0)
-    kept_BxK = tf.where(cut_BxK, table.cut_to(phrase_BxK, limit_BxK), whole_BxK)
-    end_BxK = tf.where(cut_BxK, end_length, 0)
-    result = tf.unstack(length_BxP, axis=1)
-    for number, (column, end) in enumerate(spots):
-        result[column] = kept_BxK[:, number]
-        if end is not None:
-            result[end] = end_BxK[:, number]
-    return tf.stack(result, axis=1)
+    return tf.cond(tf.reduce_any(over_B > 0), shortened, lambda: length_BxP)
 
 
 def _level(amount_BxK: tf.Tensor, room_B: tf.Tensor) -> tf.Tensor:

@@ -1,172 +1,370 @@
-"""A prompt's sections as columns of phrase numbers, and from there to tokens that fit."""
+"""The one engine that turns prompts into tokens: a row of phrases for each example, joined.
+
+A row of the batch is a row of columns. The template that the example is shown by says of each
+column where its kind of phrase begins in the table, and which of the example's numbers to add. A
+text that the batch holds as a string is a phrase of a table made for the batch. One prompt is a
+family of one; of several, an example's `drawn_template` chooses.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import seqio
 import tensorflow as tf
 
-from recalign import prompts
 from recalign.data.prepared import PreparedDataset
-from recalign.preprocessors.fitting import shorten_titles
-from recalign.preprocessors.phrases import EMPTY, Block, PhraseTable
-from recalign.prompts import Prompt, Section, Slot
+from recalign.preprocessors.fields import FieldType, Form
+from recalign.preprocessors.fitting import keep_recent, shorten
+from recalign.preprocessors.phrases import (
+    EMPTY,
+    SHORTENED_END,
+    Block,
+    PhraseTable,
+    join,
+    plain_texts,
+)
+from recalign.preprocessors.settings import TaskSettings
+from recalign.wording import Field, Sentence, Template, Words
 
-_BLOCKS: Mapping[Slot, tuple[Block, ...]] = {
-    Slot.HISTORY: ("item;",),
-    Slot.HISTORY_IDS: ("id",),
-    Slot.LIKED: ("item;",),
-    Slot.DISLIKED: ("item;",),
-    Slot.CANDIDATES: ("id,", "id."),
-    Slot.CHOICES: ("item;",),
-    Slot.ASKED: ("item",),
-    Slot.TARGET_ID: ("id",),
-    Slot.TARGET_ITEM: ("item;",),
-    Slot.MASKED: ("item;",),
-    Slot.ASKED_ID: ("id?",),
-    Slot.VALUE: tuple(("value", field) for field in prompts.FIELD_QUESTIONS),
-}
+Fields = Mapping[str, tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """What a slot shows.
-
-    Attributes:
-        phrase_BxN: int32 [B, n] phrase numbers, `EMPTY` where there is nothing.
-        titles: how many of the last columns are items whose titles may be cut to fit.
-        ended: whether a cut title is followed by a semicolon of its own.
-    """
-
-    phrase_BxN: tf.Tensor
-    titles: int = 0
-    ended: bool = True
+def form_of(field: Field, types: Mapping[str, FieldType]) -> Form:
+    """How a prompt writes a field that is no text."""
+    forms = types[field.name].forms
+    return forms[field.form] if field.form else next(iter(forms.values()))
 
 
 class Layout:
-    """The phrases of a prompt and their order."""
+    """The inputs and the targets of a prompt, or of several that are drawn."""
 
-    def __init__(self, prompt: Prompt, dataset: PreparedDataset, vocabulary: object, products: str):
-        self.prompt = prompt
-        self._products = products
-        words = [
-            prompts.section_words(section, products=products, first=first)
-            for section in prompt.inputs + prompt.targets
-            for first in (True, False)
-        ]
-        words += [prompts.MASKED_ITEM, *prompts.ANSWERS]
-        words += list(prompts.FIELD_QUESTIONS.values())
-        self.history_block: Block = "id" if Slot.HISTORY_IDS in prompt.slots else "item;"
-        """How the prompt writes an item of the history."""
-        blocks = [block for slot in Slot for block in _BLOCKS.get(slot, ()) if slot in prompt.slots]
-        self.table = PhraseTable(dataset, vocabulary, words, blocks)
-
-    def tokens(
+    def __init__(
         self,
-        sections: Sequence[Section],
-        shown: Mapping[Slot, Shown],
-        budget: int | None,
-        *,
-        end: bool = True,
-    ) -> tf.RaggedTensor:
-        """int32 [B, (tokens)]: the sections as token ids, EOS included where `end`."""
-        columns, spots = self._columns(sections, shown)
-        if end:
-            columns.append(tf.fill([tf.shape(columns[0])[0], 1], self.table.eos))
-        phrase_BxP = tf.concat(columns, axis=1) if len(columns) > 1 else columns[0]
-        length_BxP = shorten_titles(self.table, phrase_BxP, spots, budget)
-        return self.table.join(phrase_BxP, length_BxP)
+        templates: Sequence[Template],
+        types: Mapping[str, FieldType],
+        dataset: PreparedDataset,
+        vocabulary: seqio.SentencePieceVocabulary,
+        settings: TaskSettings,
+    ):
+        self.templates = templates
+        self.types = types
+        self.vocabulary = vocabulary
+        arguments = (types, dataset, vocabulary, settings)
+        self.inputs = Side([t.inputs for t in templates], *arguments)
+        self.targets = Side([t.targets for t in templates], *arguments)
 
-    def _columns(
-        self, sections: Sequence[Section], shown: Mapping[Slot, Shown]
-    ) -> tuple[list[tf.Tensor], list[tuple[int, int | None]]]:
-        batch = next(tf.shape(s.phrase_BxN)[0] for s in shown.values())
-        columns: list[tf.Tensor] = []
-        spots: list[tuple[int, int | None]] = []
-        width = 0
+    def side(self, feature: str) -> "Side":
+        """The side that becomes this feature, "inputs" or "targets"."""
+        return self.inputs if feature == "inputs" else self.targets
 
-        def add(column_BxN: tf.Tensor) -> int:
-            nonlocal width
-            columns.append(column_BxN)
-            width += column_BxN.shape[1]
-            return width - 1
 
-        is_first_B = tf.fill([batch], True)
-        for section in sections:
-            slot = None if section.slot is None else shown[section.slot]
-            is_shown_B = (
-                tf.fill([batch], True)
-                if slot is None
-                else tf.reduce_any(tf.not_equal(slot.phrase_BxN, EMPTY), axis=1)
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    """A column of a template.
+
+    Attributes:
+        first: the phrase of the number 0.
+        value: the place of its number in the row of numbers; 0 holds a zero.
+        text: which text it is; -1 for none.
+        turn: in which turn it is cut; 0 for never.
+        field: the field that it shows, "" for words and ends.
+        is_end: whether it stands there only after a cut.
+    """
+
+    first: int = EMPTY
+    value: int = 0
+    text: int = -1
+    turn: int = 0
+    field: str = ""
+    is_end: bool = False
+
+
+class Side:
+    """The inputs, or the targets, of some templates."""
+
+    def __init__(
+        self,
+        sides: Sequence[Sequence[Sentence]],
+        types: Mapping[str, FieldType],
+        dataset: PreparedDataset,
+        vocabulary: seqio.SentencePieceVocabulary,
+        settings: TaskSettings,
+    ):
+        self._types, self._vocabulary = types, vocabulary
+        parts = [part for side in sides for sentence in side for part in sentence]
+        names = list(dict.fromkeys(part.name for part in parts if isinstance(part, Field)))
+        self._names = [name for name in names if types[name].forms]
+        self._texts = [name for name in names if not types[name].forms]
+        self._widths = {name: types[name].width(settings) for name in self._names}
+        blocks = [b for part in parts if isinstance(part, Field) for b in self._blocks(part)]
+        words = list(dict.fromkeys(p.variants for p in parts if isinstance(p, Words)))
+        self.table = PhraseTable(dataset, vocabulary, words, blocks)
+        self._places: dict[str, int] = {}
+        self._size = 1
+        for name in self._names:
+            self._places[name] = self._size
+            self._size += self._widths[name]
+        # Numbers beside the fields': 0 or 1 for the variant of a sentence's words, -1 for none.
+        self._variants: list[tuple[Sequence[Sentence], int, int]] = []
+        rows = [self._row(side) for side in sides]
+        longest = max(1, *(len(row) for row in rows))
+        self._rows = [row + [_Column()] * (longest - len(row)) for row in rows]
+        self.least = max(self._least(side) for side in sides)
+        self._masks = {
+            part.name: self.table.last_length(self._blocks(part)[1])
+            for part in parts
+            if isinstance(part, Field) and part.name in self.window_fields()
+        }
+        self._words_T = [sum(self._words_cost(s) for s in side) for side in sides]
+        with tf.init_scope():
+            self._first = self._matrix(lambda column: column.first)
+            self._value = self._matrix(lambda column: column.value)
+            self._text = self._matrix(lambda column: column.text)
+            self._ends = self._matrix(lambda column: not column.is_end)
+            self._cost_of_words = tf.constant(self._words_T, tf.int32)
+
+    def shows(self, field: str) -> bool:
+        """Whether any template shows the field."""
+        return field in self._names or field in self._texts
+
+    def window_fields(self) -> list[str]:
+        """The fields whose oldest items may leave."""
+        return [name for name in self._names if self._types[name].in_window]
+
+    # Columns --------------------------------------------------------------------------------------
+
+    def _blocks(self, field: Field) -> tuple[Block, ...]:
+        """The phrases of a field's numbers before the last one, and of the last."""
+        if field.name in self._texts:
+            return ()
+        form = form_of(field, self._types)
+        last = Block(form, field.prefix, f"{form.end}{field.suffix}")
+        return Block(form, field.prefix, f"{form.end}{form.separator}"), last
+
+    def _row(self, sentences: Sequence[Sentence]) -> list[_Column]:
+        row: list[_Column] = []
+        for number, sentence in enumerate(sentences):
+            for part in sentence:
+                if isinstance(part, Words):
+                    value = self._variant(sentences, number, part)
+                    row.append(_Column(self.table.words(part.variants), value))
+                elif part.name in self._texts:
+                    turn = self._types[part.name].cut
+                    text = self._texts.index(part.name)
+                    row.append(_Column(text=text, turn=turn, field=part.name))
+                else:
+                    row.extend(self._columns_of(part))
+        return row
+
+    def _columns_of(self, field: Field) -> list[_Column]:
+        other, last = self._blocks(field)
+        width = self._widths[field.name]
+        columns: list[_Column] = []
+        for number in range(width):
+            is_last = number == width - 1
+            # Of a list that may lose its first items, only the last one is cut.
+            is_cut = is_last or not self._types[field.name].dropped
+            turn = last.form.cut if is_cut else 0
+            first = self.table.first(last if is_last else other)
+            columns.append(
+                _Column(first, self._places[field.name] + number, turn=turn, field=field.name)
             )
-            if section.words:
-                add(tf.where(is_shown_B, self._words(section, is_first_B), EMPTY)[:, tf.newaxis])
-            is_first_B = is_first_B & tf.logical_not(is_shown_B)
-            if slot is None:
-                continue
-            whole = slot.phrase_BxN.shape[1] - slot.titles
-            if whole:
-                add(slot.phrase_BxN[:, :whole])
-            for number in range(whole, whole + slot.titles):
-                column = add(slot.phrase_BxN[:, number : number + 1])
-                end = add(tf.fill([batch, 1], self.table.shortened_end)) if slot.ended else None
-                spots.append((column, end))
-        return columns, spots
+            if turn and last.form.end:
+                columns.append(_Column(SHORTENED_END, is_end=True))
+        return columns
 
-    def _words(self, section: Section, is_first_B: tf.Tensor) -> tf.Tensor:
-        first, later = (
-            self.table.word(prompts.section_words(section, products=self._products, first=first))
-            for first in (True, False)
-        )
-        return tf.where(is_first_B, first, later)
+    def _variant(self, sentences: Sequence[Sentence], number: int, words: Words) -> int:
+        """The place of the number that says which variant of a sentence's words is shown."""
+        if words.later is None and not self._is_optional(sentences[number]):
+            return 0
+        key = (sentences, number, len(words.variants) - 1)
+        if key not in self._variants:
+            self._variants.append(key)
+        return self._size + self._variants.index(key)
 
-    def fixed_tokens(self, sections: Sequence[Section]) -> int:
-        """The tokens of the sections' words and EOS, at most."""
-        table = self.table
-        return 1 + sum(
-            max(
-                int(table.lengths[table.word(words)])
-                for words in (
-                    prompts.section_words(section, products=self._products, first=first)
-                    for first in (True, False)
-                )
-            )
-            for section in sections
-        )
+    def _is_optional(self, sentence: Sentence) -> bool:
+        fields = [part for part in sentence if isinstance(part, Field)]
+        return bool(fields) and all(self._types[field.name].optional for field in fields)
 
-    def least_tokens(self, sections: Sequence[Section], pool: int) -> int:
-        """What the sections need in the worst case: one item of history, titles cut away."""
-        groups: dict[Slot | None, int] = {}
-        for section in sections:
-            words = self.fixed_tokens([section]) - 1
-            if section.slot in (Slot.LIKED, Slot.DISLIKED):
-                # The one item that is left stands in one of the two lists.
-                least = words + self._least(Slot.HISTORY, pool)
-                groups[Slot.LIKED] = max(groups.get(Slot.LIKED, 0), least)
+    def _matrix(self, of: Callable[[_Column], int]) -> tf.Tensor:
+        return tf.constant([[int(of(column)) for column in row] for row in self._rows], tf.int32)
+
+    def _of_template(self, matrix_TxL: tf.Tensor, fields: Fields) -> tf.Tensor:
+        """int32 [B, L], or [1, L] where there is one template."""
+        if len(self._rows) == 1:
+            return matrix_TxL
+        return tf.gather(matrix_TxL, fields["drawn_template"])
+
+    # Least lengths --------------------------------------------------------------------------------
+
+    def _words_cost(self, sentence: Sentence) -> int:
+        """Tokens of a sentence's words, at most."""
+        first = [
+            (self.table.words(part.variants), len(part.variants))
+            for part in sentence
+            if isinstance(part, Words)
+        ]
+        return sum(int(self.table.lengths[at : at + count].max()) for at, count in first)
+
+    def _least(self, sentences: Sequence[Sentence]) -> int:
+        """Tokens in the worst case: one item of the history, every text as short as can be."""
+        least, one_of = 0, 0
+        for sentence in sentences:
+            fields = (part for part in sentence if isinstance(part, Field))
+            tokens = self._words_cost(sentence) + sum(map(self._least_of, fields))
+            # The one item of the history that is left stands in one of several such sentences.
+            if self._is_optional(sentence):
+                one_of = max(one_of, tokens)
             else:
-                least = words if section.slot is None else words + self._least(section.slot, pool)
-                groups[section.slot] = groups.get(section.slot, 0) + least
-        return 1 + sum(groups.values())
+                least += tokens
+        return least + one_of
 
-    def _least(self, slot: Slot, pool: int) -> int:
-        table = self.table
-        end = int(table.lengths[table.shortened_end])
-        mask = int(table.lengths[table.word(prompts.MASKED_ITEM)])
-        if slot == Slot.HISTORY:
-            shows_masks = Slot.MASKED in self.prompt.slots
-            return max(table.longest("item;", bare=True) + end, mask if shows_masks else 0)
-        if slot in (Slot.TARGET_ITEM, Slot.MASKED):
-            return table.longest("item;", bare=True) + end
-        if slot == Slot.CHOICES:
-            return table.longest("item;", bare=True, count=2) + 2 * end
-        if slot == Slot.CANDIDATES:
-            separators = table.longest("id.") - table.longest("id,")
-            return table.longest("id,", count=pool) + max(0, separators)
-        if slot == Slot.ANSWER:
-            return max(int(table.lengths[table.word(answer)]) for answer in prompts.ANSWERS)
-        if slot == Slot.FIELD:
-            questions = prompts.FIELD_QUESTIONS.values()
-            return max(int(table.lengths[table.word(question)]) for question in questions)
-        if slot == Slot.VALUE:
+    def _least_of(self, field: Field) -> int:
+        if field.name in self._texts:
             return 1
-        (block,) = _BLOCKS[slot]
-        return table.longest(block, bare=True)
+        other, last = (self.table.least(block) for block in self._blocks(field))
+        least = int(last.max(initial=0))
+        more = 0 if self._types[field.name].dropped else self._widths[field.name] - 1
+        return least + (int(np.sort(other)[-more:].sum()) if more else 0)
+
+    # Batches --------------------------------------------------------------------------------------
+
+    def keep(self, base: str, fields: Fields, budget: int | None) -> tf.Tensor:
+        """bool [B, w]: which numbers of a field stay when the first leave until the rest fits.
+
+        The fields that are aligned with the history leave with it. Those that are drawn later among
+        what stays, such as the masked history, count an item as the longer of itself and the mask.
+
+        Args:
+            base: the field, such as "history".
+            fields: of the batch.
+            budget: tokens that fit.
+        """
+        names = self.window_fields() if self._types[base].in_window else [base]
+        names = [name for name in names if name in self._names]
+        later = [name for name in names if name not in fields]
+        _, length_BxL, _, _ = self._columns({**fields, **dict.fromkeys(later, fields[base])})
+        others = self._matrix(lambda c: bool(c.field) and c.field not in names)
+        cost_of_words_Bx1 = self._of_template(self._cost_of_words[:, tf.newaxis], fields)
+        others_BxL = length_BxL * self._of_template(others, fields)
+        fixed_B = tf.reduce_sum(others_BxL, axis=1) + tf.squeeze(cost_of_words_Bx1, axis=1)
+        cost_BxW = tf.zeros_like(fields[base])
+        for name in names:
+            own_BxW = self._lengths_of(name, length_BxL, fields)
+            if name in later:
+                present_BxW = tf.cast(fields[base] >= 0, tf.int32)
+                own_BxW = tf.maximum(own_BxW, self._masks[name] * present_BxW)
+            cost_BxW += own_BxW
+        return (fields[base] >= 0) & keep_recent(cost_BxW, fixed_B, budget)
+
+    def _lengths_of(self, name: str, length_BxL: tf.Tensor, fields: Fields) -> tf.Tensor:
+        """int32 [B, w]: tokens of the field's columns; 0 where the row's template lacks it."""
+        columns = [[n for n, c in enumerate(row) if c.field == name] for row in self._rows]
+        if len(columns) == 1:
+            return tf.gather(length_BxL, columns[0], axis=1)
+        absent = [len(self._rows[0])] * self._widths[name]
+        column_TxW = tf.constant([of_template or absent for of_template in columns])
+        padded_BxL = tf.pad(length_BxL, [[0, 0], [0, 1]])
+        return tf.gather(padded_BxL, self._of_template(column_TxW, fields), batch_dims=1)
+
+    def tokens(self, fields: Fields, budget: int | None) -> tf.RaggedTensor:
+        """int32 [B, (tokens)]: each row in its template's words, cut to fit the budget."""
+        phrase_BxL, length_BxL, start_BxL, tokens = self._columns(fields)
+        length_BxL *= self._of_template(self._ends, fields)
+        if budget is not None:
+            for turn in sorted({column.turn for row in self._rows for column in row} - {0}):
+                cut = (turn, phrase_BxL, start_BxL, fields)
+                length_BxL = self._shortened(length_BxL, budget, *cut)
+        return join(tokens, start_BxL, length_BxL)
+
+    def _columns(self, fields: Fields) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """int32 [B, L] phrases, their lengths and starts, and the tokens that these are in."""
+        number_BxV = self._numbers(fields)
+        if len(self._rows) == 1:
+            number_BxL = tf.gather(number_BxV, self._value[0], axis=1)
+        else:
+            value_BxL = self._of_template(self._value, fields)
+            number_BxL = tf.gather(number_BxV, value_BxL, batch_dims=1)
+        phrase_BxL = self._of_template(self._first, fields) + number_BxL
+        phrase_BxL = tf.where(number_BxL >= 0, phrase_BxL, EMPTY)
+        length_BxL = self.table.lengths_of(phrase_BxL)
+        start_BxL = self.table.starts_of(phrase_BxL)
+        if not self._texts:
+            return phrase_BxL, length_BxL, start_BxL, self.table.tokens
+        text_XB = tf.concat([plain_texts(fields[name]) for name in self._texts], axis=0)
+        ragged = self._vocabulary.tf_tokenizer.tokenize(text_XB)
+        text_BxL = self._of_template(self._text, fields)
+        text_BxL = tf.broadcast_to(text_BxL, tf.shape(phrase_BxL))
+
+        def of_texts(value_XB: tf.Tensor) -> tf.Tensor:
+            value_BxX = tf.transpose(tf.reshape(value_XB, [len(self._texts), -1]))
+            return tf.cast(tf.gather(value_BxX, tf.maximum(text_BxL, 0), batch_dims=1), tf.int32)
+
+        start_of_texts = of_texts(ragged.row_starts()) + tf.size(self.table.tokens)
+        start_BxL = tf.where(text_BxL >= 0, start_of_texts, start_BxL)
+        length_BxL = tf.where(text_BxL >= 0, of_texts(ragged.row_lengths()), length_BxL)
+        tokens = tf.concat([self.table.tokens, tf.cast(ragged.flat_values, tf.int32)], axis=0)
+        return phrase_BxL, length_BxL, start_BxL, tokens
+
+    def _numbers(self, fields: Fields) -> tf.Tensor:
+        """int32 [B, V]: a zero, the numbers of the fields, then which variant words have."""
+        zero_Bx1 = tf.zeros([tf.shape(fields["position"])[0], 1], tf.int32)
+        numbers = [zero_Bx1]
+        for name in self._names:
+            number = tf.cast(fields[name], tf.int32)
+            number_BxN = number if number.shape.rank == 2 else number[:, tf.newaxis]
+            numbers.append(tf.ensure_shape(number_BxN, [None, self._widths[name]]))
+        for sentences, number, later in self._variants:
+            is_first_Bx1 = tf.equal(zero_Bx1, 0)
+            for sentence in sentences[:number]:
+                is_first_Bx1 &= tf.logical_not(self._is_shown(sentence, fields))
+            variant_Bx1 = tf.where(is_first_Bx1, zero_Bx1, later)
+            shown = self._is_shown(sentences[number], fields)
+            numbers.append(tf.where(shown, variant_Bx1, -1))
+        return tf.concat(numbers, axis=1)
+
+    def _is_shown(self, sentence: Sentence, fields: Fields) -> tf.Tensor:
+        """bool [B, 1], or of one value: whether the sentence has anything to show."""
+        if not self._is_optional(sentence):
+            return tf.constant([[True]])
+        names = [part.name for part in sentence if isinstance(part, Field)]
+        number_BxN = tf.concat([fields[name] for name in names], axis=1)
+        return tf.reduce_any(number_BxN >= 0, axis=1, keepdims=True)
+
+    def _shortened(
+        self,
+        length_BxL: tf.Tensor,
+        budget: int,
+        turn: int,
+        phrase_BxL: tf.Tensor,
+        start_BxL: tf.Tensor,
+        fields: Fields,
+    ) -> tf.Tensor:
+        """int32 [B, L]: the lengths when what is cut in this turn has been cut."""
+        length = len(self._rows[0])
+        columns = [n for n in range(length) if any(row[n].turn == turn for row in self._rows)]
+        ends = [
+            n + 1 if n + 1 < length and any(row[n + 1].is_end for row in self._rows) else None
+            for n in columns
+        ]
+        is_cut = self._matrix(lambda column: column.turn == turn)
+        is_cut_BxK = tf.gather(self._of_template(is_cut, fields), columns, axis=1) > 0
+        is_text = self._matrix(lambda column: column.text >= 0)
+        is_text_BxK = tf.gather(self._of_template(is_text, fields), columns, axis=1) > 0
+        phrase_BxK = tf.gather(phrase_BxL, columns, axis=1)
+        whole_BxK = tf.gather(length_BxL, columns, axis=1)
+        bare_BxK = tf.where(is_text_BxK, tf.minimum(whole_BxK, 1), self.table.bare_of(phrase_BxK))
+
+        def cut_to(limit_BxK: tf.Tensor) -> tf.Tensor:
+            return tf.where(is_text_BxK, limit_BxK, self.table.cut_to(phrase_BxK, limit_BxK))
+
+        return shorten(
+            length_BxL,
+            columns,
+            ends,
+            tf.where(is_cut_BxK, bare_BxK, whole_BxK),
+            self.table.shortened_end,
+            cut_to,
+            budget,
+        )

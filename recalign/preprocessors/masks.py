@@ -6,7 +6,18 @@ import math
 import seqio
 import tensorflow as tf
 
+from recalign.errors import UserError
+from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
+from recalign.preprocessors.preprocessor import (
+    Batch,
+    BatchFunction,
+    Context,
+    Lengths,
+    preprocessor,
+)
+from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.windows import ABSENT
 
 
 def choose_masked(present_BxW: tf.Tensor, ratio: float, draws: Draws) -> tf.Tensor:
@@ -77,7 +88,7 @@ def longest_that_fits(inputs: int | None, targets: int | None, rule: Corruption)
         length += 1
 
 
-def corrupt_spans(
+def corrupted(
     tokens: tf.RaggedTensor, draws: Draws, rule: Corruption, first_sentinel: int
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Span corruption as in T5 (Raffel et al., 2020, section 3.1.4).
@@ -161,3 +172,100 @@ def _random_ends(
     cuts_BxS = tf.math.top_k(order_BxT, tf.minimum(most, width)).indices + 1
     chosen_BxS = tf.range(tf.shape(cuts_BxS)[1]) < parts_B[:, tf.newaxis] - 1
     return tf.sort(tf.where(chosen_BxS, cuts_BxS, total_B[:, tf.newaxis]), axis=1)
+
+
+# Preprocessors ------------------------------------------------------------------------------------
+
+
+def _most_masked(settings: TaskSettings) -> int:
+    return max(1, int(settings.history_length * settings.masking_ratio + 0.5))
+
+
+@preprocessor(
+    makes={
+        "masked_history": fields.window(masked=True),
+        "masked": dataclasses.replace(fields.items("items", _most_masked), dropped=True),
+    },
+    needs=["history"],
+)
+def mask_items(context: Context) -> BatchFunction:
+    """Masks a fifth of the history's items (MIM, section 3.1.1).
+
+    With five items in the catalogue, so that 5 stands for the mask,
+
+        {"history": [[-1, 4, 2, 0]]} -> {"masked_history": [[-1, 4, 5, 0]], "masked": [[2]], …}
+
+    Masked items that the targets have no room for are shown instead, the oldest first.
+
+    Makes `masked_history` int32 [B, w] and `masked` [B, m], which begins with -1 where fewer are.
+    """
+    ratio, room = context.settings.masking_ratio, context.lengths["targets"]
+    mask = len(context.dataset.catalogue.ids)
+    most = _most_masked(context.settings)
+
+    def add(batch: Batch) -> Batch:
+        history_BxW = batch["history"]
+        width = history_BxW.shape[1]
+        masked_BxW = choose_masked(history_BxW >= 0, ratio, context.draws(batch))
+        column_BxM = tf.sort(
+            tf.math.top_k(tf.where(masked_BxW, tf.range(width), ABSENT), most).values, axis=1
+        )
+        item_BxM = tf.gather(history_BxW, tf.maximum(column_BxM, 0), axis=1, batch_dims=1)
+        item_BxM = tf.where(column_BxM >= 0, item_BxM, ABSENT)
+        shown = batch | {"masked": item_BxM}
+        keep_BxM = context.layout.targets.keep("masked", shown, room)
+        first_B = tf.reduce_min(tf.where(keep_BxM, column_BxM, width), axis=1)
+        masked_BxW &= tf.range(width) >= first_B[:, tf.newaxis]
+        return shown | {
+            "masked": tf.where(keep_BxM, item_BxM, ABSENT),
+            "masked_history": tf.where(masked_BxW, mask, history_BxW),
+        }
+
+    return add
+
+
+def _text_room(context: Context) -> Lengths:
+    """How long a text may be, so that whatever is cut out of it fits."""
+    longest = longest_that_fits(
+        context.lengths["inputs"], context.lengths["targets"], _rule(context)
+    )
+    need = context.layout.inputs.least + 1
+    if longest is None or longest + 1 >= need:
+        return {"inputs": None if longest is None else longest + 1, "targets": None}
+    noise, spans = _rule(context).counts(need - 1)
+    raise UserError(
+        f"{context.task}: {context.lengths['inputs']} tokens of inputs and "
+        f"{context.lengths['targets']} of targets are too few: {need - noise + spans} and "
+        f"{noise + spans + 1} are needed for one item: set TASK_FEATURE_LENGTHS"
+    )
+
+
+def _rule(context: Context) -> Corruption:
+    settings = context.settings
+    _, count = sentinels(context.layout.vocabulary)
+    if not count:
+        raise UserError(f"{context.task}: the vocabulary has no sentinels (extra_ids)")
+    return Corruption(settings.masking_ratio, settings.mean_span_length, count)
+
+
+@preprocessor(
+    makes={"inputs": fields.NUMBER, "targets": fields.NUMBER}, needs=["inputs"], room=_text_room
+)
+def corrupt_spans(context: Context) -> BatchFunction:
+    """Spans of the text's tokens, a fifth of them, give way to sentinels (MLM, section 3.1.2).
+
+    With S0 for the first sentinel and E for the end of sequence,
+
+        {"inputs": [[a, b, c, d, e, E]]} ->
+        {"inputs": [[a, b, S0, e, E]], "targets": [[S0, c, d, E]]}
+
+    Makes `inputs` and `targets`, int32 [B, (tokens)].
+    """
+    rule = _rule(context)
+    first_sentinel, _ = sentinels(context.layout.vocabulary)
+
+    def add(batch: Batch) -> Batch:
+        inputs, targets = corrupted(batch["inputs"], context.draws(batch), rule, first_sentinel)
+        return batch | {"inputs": inputs, "targets": targets}
+
+    return add

@@ -1,14 +1,19 @@
-"""Negatives by train popularity: without replacement, and never from the user's own sequence."""
+"""Negatives: without replacement, never from the user's own sequence; by train popularity."""
 
 import dataclasses
+from collections.abc import Callable
 
+import gin
 import numpy as np
 import tensorflow as tf
 
-from recalign.data.prepared import PreparedDataset, UserSequences
+from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
+from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.memo import once_per_dataset
+from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, preprocessor
+from recalign.preprocessors.settings import TaskSettings
 
 _NEVER = -1e30
 _CHOSEN = 1e30
@@ -16,34 +21,25 @@ _UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Popularity:
-    purchases: tf.Tensor  # int32 [interactions], every training interaction's item
-    log_weight: tf.Tensor  # float32 [items]
-    owned: tf.Tensor  # int64 [pairs], record * items + item, ascending
-    owned_splits: tf.Tensor  # int64 [records + 1]
+class _Owned:
+    """What the users of a split have.
+
+    Attributes:
+        pairs: int64, record * items + item of the users' whole sequences, ascending.
+        splits: int64 [records + 1], where each record's pairs begin.
+        largest: the most items that a user has.
+    """
+
+    pairs: tf.Tensor
+    splits: tf.Tensor
+    largest: int
 
 
 @once_per_dataset
-def _popularity(dataset: PreparedDataset, split: str) -> _Popularity:
-    counts = dataset.catalogue.train_counts
-    owned = _owned_pairs(dataset.sequences(split), len(counts))
-    records = len(dataset.sequences(split))
-    splits = np.searchsorted(owned, np.arange(records + 1, dtype=np.int64) * len(counts))
-    with tf.init_scope():
-        return _Popularity(
-            purchases=tf.constant(np.repeat(np.arange(len(counts)), counts), tf.int32),
-            log_weight=tf.constant(
-                np.where(counts > 0, np.log(np.maximum(counts, 1)), _UNPOPULAR), tf.float32
-            ),
-            owned=tf.constant(owned, tf.int64),
-            owned_splits=tf.constant(splits, tf.int64),
-        )
-
-
-def _owned_pairs(sequences: UserSequences, items: int) -> np.ndarray:
-    """Every (record, item) of the users' whole sequences as record * items + item, ascending."""
+def _owned(dataset: PreparedDataset, split: str) -> _Owned:
+    sequences, items = dataset.sequences(split), len(dataset.catalogue.train_counts)
     records = np.arange(len(sequences), dtype=np.int64)
-    return np.unique(
+    pairs = np.unique(
         np.concatenate(
             [
                 np.repeat(records, np.diff(sequences.row_splits)) * items + sequences.items,
@@ -51,34 +47,81 @@ def _owned_pairs(sequences: UserSequences, items: int) -> np.ndarray:
             ]
         )
     )
+    splits = np.searchsorted(pairs, np.arange(len(records) + 1, dtype=np.int64) * items)
+    with tf.init_scope():
+        return _Owned(
+            tf.constant(pairs, tf.int64),
+            tf.constant(splits, tf.int64),
+            int(np.diff(splits).max(initial=0)),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weights:
+    """How likely items are drawn.
+
+    Attributes:
+        counts: int64 [items], the weights.
+        tickets: int32 [sum of the weights], each item as often as its weight says.
+        log: float32 [items].
+    """
+
+    counts: np.ndarray
+    tickets: tf.Tensor
+    log: tf.Tensor
+
+
+def _weights(counts: np.ndarray) -> _Weights:
+    log = np.where(counts > 0, np.log(np.maximum(counts, 1)), _UNPOPULAR)
+    with tf.init_scope():
+        tickets = tf.constant(np.repeat(np.arange(len(counts)), counts), tf.int32)
+        return _Weights(counts, tickets, tf.constant(log, tf.float32))
+
+
+@once_per_dataset
+def _popularity(dataset: PreparedDataset) -> _Weights:
+    return _weights(dataset.catalogue.train_counts)
 
 
 class NegativeSampler:
     """Draws `count` negatives for each record of a split.
 
-    Successive sampling without replacement: each negative is drawn by popularity from the items
-    that are neither the user's nor drawn before. Independent draws with the repeats and the user's
-    own thrown away have exactly that law, and are nearly always enough; where they are not, the
-    rest is drawn by the Gumbel top-k method over all items that are left, which has that law too.
-    Items that never occur in training come last of all.
+    Successive sampling without replacement: each negative is drawn by weight from the items that
+    are neither the user's nor drawn before. Independent draws with the repeats and the user's own
+    thrown away have exactly that law, and are nearly always enough; where they are not, the rest is
+    drawn by the Gumbel top-k method over all items that are left, which has that law too. Items of
+    no weight come last of all.
     """
 
-    def __init__(self, dataset: PreparedDataset, split: str, count: int):
-        counts = dataset.catalogue.train_counts
-        owned = _owned_pairs(dataset.sequences(split), len(counts))
-        largest = int(np.bincount(owned // len(counts)).max(initial=0))
-        if len(counts) - largest < count:
+    def __init__(
+        self, dataset: PreparedDataset, split: str, count: int, weights: np.ndarray | None = None
+    ):
+        """Prepares the drawing.
+
+        Args:
+            dataset: the prepared dataset.
+            split: of the records.
+            count: of the negatives of a record.
+            weights: int64 [items]; None for the train counts, popularity.
+
+        Raises:
+            UserError: the catalogue is too small.
+        """
+        self._weights = _popularity(dataset) if weights is None else _weights(weights)
+        self._owned = _owned(dataset, split)
+        counts = self._weights.counts
+        largest = self._owned.largest
+        left = len(counts) - largest
+        if left < count:
             raise UserError(
                 f"dataset {dataset.name!r}: {count} negatives are asked for, but a user of "
-                f"{split!r} has {largest} of the catalogue's {len(counts)} items, so "
-                f"{len(counts) - largest} are left: lower TaskSettings.candidate_pool to at most "
-                f"{len(counts) - largest + 1}"
+                f"{split!r} has {largest} of the catalogue's {len(counts)} items, so {left} are "
+                f"left: lower TaskSettings.candidate_pool to at most {left + 1}"
             )
         self._count = count
         self._items = len(counts)
         self._total = int(counts.sum())
-        self._tries = _tries(counts, owned, count)
-        self._popularity = _popularity(dataset, split)
+        self._tries = _tries(counts, self._owned.pairs.numpy(), count)
 
     def __call__(self, record_B: tf.Tensor, draws: Draws) -> tf.Tensor:
         """int32 [B, count], in the order in which they were drawn.
@@ -114,11 +157,11 @@ class NegativeSampler:
     def _draw(self, draws: Draws) -> tf.Tensor:
         """int32 [B, tries], independent draws by popularity: items of random interactions."""
         point_BxT = draws.uniform("negatives", self._tries) * float(self._total)
-        return tf.gather(self._popularity.purchases, tf.cast(point_BxT, tf.int64))
+        return tf.gather(self._weights.tickets, tf.cast(point_BxT, tf.int64))
 
     def _is_owned(self, record_B: tf.Tensor, item_BxT: tf.Tensor) -> tf.Tensor:
         """bool [B, tries], True for items of the user's whole sequence."""
-        owned = self._popularity.owned
+        owned = self._owned.pairs
         pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(item_BxT, tf.int64)
         flat = tf.reshape(pair_BxT, [-1])
         place = tf.minimum(tf.searchsorted(owned, flat), tf.size(owned) - 1)
@@ -131,11 +174,11 @@ class NegativeSampler:
         uniform_BxI = draws.uniform("gumbel", self._items)
         gumbel_BxI = -tf.math.log(-tf.math.log(uniform_BxI + 2.0**-54))
         # Unpopular items differ by their Gumbel numbers alone, in the order of float64.
-        score_BxI = tf.cast(self._popularity.log_weight, tf.float64) + gumbel_BxI
-        owned_splits = self._popularity.owned_splits
+        score_BxI = tf.cast(self._weights.log, tf.float64) + gumbel_BxI
+        owned_splits = self._owned.splits
         own = tf.RaggedTensor.from_row_lengths(
             tf.gather(
-                self._popularity.owned,
+                self._owned.pairs,
                 tf.ragged.range(
                     tf.gather(owned_splits, record_B), tf.gather(owned_splits, record_B + 1)
                 ).flat_values,
@@ -156,6 +199,53 @@ class NegativeSampler:
             _CHOSEN / tf.cast(kept[:, 1] + 1, tf.float64),
         )
         return tf.math.top_k(score_BxI, self._count).indices
+
+
+Sampler = Callable[[Batch], tf.Tensor]
+"""Gives the negatives of a batch, int32 [B, count], in the order in which they were drawn."""
+
+
+def popular_negatives(context: Context, count: int) -> Sampler:
+    """Draws by train popularity (paper, Appendix C)."""
+    sampler = NegativeSampler(context.dataset, context.split, count)
+    return lambda batch: sampler(batch["record"], context.draws(batch))
+
+
+@gin.configurable(module="recalign")
+def negative_sampler(sampler: Callable[[Context, int], Sampler] = popular_negatives) -> Callable:
+    """How negatives are drawn; in gin `negative_sampler.sampler = @one_of_your_own`."""
+    return sampler
+
+
+def _pool(settings: TaskSettings) -> int:
+    return settings.candidate_pool - 1
+
+
+def _makes(count: int | None = None) -> dict[str, fields.FieldType]:
+    return {"negatives": fields.items("list", _pool if count is None else count)}
+
+
+@preprocessor(makes=_makes, needs=["record", "target"])
+def negatives(context: Context, count: int | None = None) -> BatchFunction:
+    """Items that the user never had, drawn by popularity unless gin says otherwise.
+
+    With train counts {0: 6, 1: 3, 2: 1, 3: 0} and a user who has item 1, two negatives are mostly
+    [0, 2], sometimes [2, 0]:
+
+        {"record": [5], …} -> {"negatives": [[0, 2]], …}
+
+    Args:
+        context: what it is bound to.
+        count: how many; None for as many as a pool needs beside its target.
+
+    Makes `negatives` int32 [B, count].
+    """
+    wanted = _pool(context.settings) if count is None else count
+    try:
+        sampler = negative_sampler()(context, wanted)
+    except UserError as error:
+        raise UserError(f"{context.task}: {error}") from error
+    return lambda batch: batch | {"negatives": sampler(batch)}
 
 
 def _is_repeat(item_BxT: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ models have no such ties.
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,26 +22,40 @@ import tensorflow as tf
 
 from recalign import prompts
 from recalign.data.prepared import PreparedDataset
+from recalign.preprocessors.fields import Form
 from recalign.preprocessors.memo import once_per_dataset
 
 EMPTY = 0
 """The number of the phrase without tokens."""
 
+SHORTENED_END = 1
+"""The number of the phrase after a text that was cut."""
+
 _SPACE = "▁"
+_SENTINEL = re.compile(r"<(extra_id_\d+)>")
 
-Block = tuple[str, str] | str
-"""Names a list of phrases that has one for every item: a key of `_BLOCKS`, or ("value", field)."""
 
-_BLOCKS = {
-    "item;": f"{prompts.ITEM}{prompts.ITEM_END}",
-    "item": prompts.ITEM,
-    "id": "{id}",
-    "id,": f"{{id}}{prompts.CANDIDATE_SEPARATOR}",
-    "id.": f"{{id}}{prompts.CANDIDATES_END}",
-    "id?": f"{{id}}{prompts.ASKED_ID_END}",
-}
+def plain_text(text: str) -> str:
+    """A text of the log without what the vocabulary would read as T5's sentinels.
 
-_WORDS_BEFORE_THE_TITLE = len(prompts.ITEM.split("{title}")[0].split())
+    >>> plain_text("Cable <extra_id_0>")
+    'Cable extra_id_0'
+    """
+    return _SENTINEL.sub(r"\1", text)
+
+
+def plain_texts(text_B: tf.Tensor) -> tf.Tensor:
+    """`plain_text` of strings [B]."""
+    return tf.strings.regex_replace(text_B, _SENTINEL.pattern, r"\1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A list of phrases: every number of a form, with what is glued to it."""
+
+    form: Form
+    prefix: str = ""
+    suffix: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +65,9 @@ class Encoded:
     Attributes:
         tokens: int32 [total].
         lengths: int32 [phrases].
-        bare: int32 [phrases], the tokens that stay when the title is cut away; all of them where a
-            phrase has no title.
+        bare: int32 [phrases], the tokens that stay however much is cut; all of what is never cut.
         cut: int32 [total]: a phrase that may keep the tokens before this one at most is cut to
-            this many tokens, the end of the last word that fits.
+            this many tokens.
     """
 
     tokens: np.ndarray
@@ -62,56 +76,36 @@ class Encoded:
     cut: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[str], vocabulary: Any, uncut_words: int | None = None) -> "Encoded":
-        """Encodes texts; of each, the first `uncut_words` words are never cut (None: all words)."""
+    def of(cls, texts: Sequence[str], vocabulary: Any, form: Form | None = None) -> "Encoded":
+        """Encodes texts, to be cut as the form says; None for never."""
         tokenizer = vocabulary.tokenizer
-        ids = tokenizer.EncodeAsIds(list(texts)) if texts else []
+        ids = tokenizer.EncodeAsIds([plain_text(text) for text in texts]) if len(texts) else []
         lengths = np.array([len(i) for i in ids], np.int32)
         tokens = np.fromiter((t for i in ids for t in i), np.int32, int(lengths.sum()))
+        starts = np.cumsum(lengths) - lengths
+        place = np.arange(len(tokens)) - np.repeat(starts, lengths)
+        if form is None or not form.cut or not form.between_words:
+            bare = np.minimum(lengths, 1) if form and form.cut else lengths
+            return cls(tokens, lengths, bare, place.astype(np.int32))
         used, piece = np.unique(tokens, return_inverse=True)
         starts_word = np.array(
             [tokenizer.IdToPiece(int(i)).startswith(_SPACE) for i in used], bool
         )[piece]
-        starts = np.cumsum(lengths) - lengths
-        place = np.arange(len(tokens)) - np.repeat(starts, lengths)
         starts_word |= place == 0
         flat = np.arange(len(tokens))
         cut = np.maximum.accumulate(np.where(starts_word, flat, 0)) - (flat - place)
         bare = lengths.copy()
-        if uncut_words is not None:
-            phrase = np.repeat(np.arange(len(texts)), lengths)
-            words_before = np.cumsum(starts_word) - starts_word
-            word = words_before - np.repeat(words_before[starts], lengths)
-            title = starts_word & (word == uncut_words)
-            bare[phrase[title]] = place[title]
+        phrase = np.repeat(np.arange(len(texts)), lengths)
+        words_before = np.cumsum(starts_word) - starts_word
+        word = words_before - np.repeat(words_before[starts[lengths > 0]], lengths[lengths > 0])
+        text = starts_word & (word == form.uncut_words)
+        bare[phrase[text]] = np.maximum(place[text], 1)
         return cls(tokens, lengths, bare, cut.astype(np.int32))
 
 
 def vocabulary_key(vocabulary: seqio.SentencePieceVocabulary) -> tuple[str, int]:
     """What distinguishes vocabularies."""
     return str(vocabulary.sentencepiece_model_file), vocabulary.extra_ids
-
-
-@once_per_dataset
-def encoded_block(
-    dataset: PreparedDataset, block: Block, vocabulary: "HashableVocabulary"
-) -> Encoded:
-    """A phrase for every item of the catalogue, in index order."""
-    catalogue = dataset.catalogue
-    if isinstance(block, tuple):
-        return Encoded.of(item_values(dataset, block[1]), vocabulary.plain)
-    items = zip(catalogue.ids, catalogue.titles, strict=True)
-    texts = [_BLOCKS[block].format(id=id_, title=title) for id_, title in items]
-    titled = "{title}" in _BLOCKS[block]
-    return Encoded.of(texts, vocabulary.plain, _WORDS_BEFORE_THE_TITLE if titled else None)
-
-
-def item_values(dataset: PreparedDataset, field: str) -> list[str]:
-    """A content field of every item as text, "" where it is unknown."""
-    values = dataset.catalogue.table[field].to_pylist()
-    if field == "categories":
-        return [", ".join(value) for value in values]
-    return [value or "" for value in values]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,85 +123,99 @@ class HashableVocabulary:
         ) == vocabulary_key(other.plain)
 
 
+@once_per_dataset
+def encoded_block(
+    dataset: PreparedDataset, block: Block, vocabulary: HashableVocabulary
+) -> Encoded:
+    """A phrase for every number of the block's form."""
+    texts = block.form.texts_of(dataset)
+    return Encoded.of(
+        [f"{block.prefix}{text}{block.suffix}" for text in texts], vocabulary.plain, block.form
+    )
+
+
 class PhraseTable:
-    """All phrases of a task, numbered: 0 is empty, then words, then the blocks.
+    """All phrases of a prompt, numbered: 0 is empty, 1 a lone end, then words, then the blocks.
 
     Attributes:
         lengths: int32 [phrases], as numpy, for computing what a prompt needs at least.
         bare: int32 [phrases], as numpy.
-        eos: the number of the phrase that is the end of sequence alone.
-        shortened_end: the number of the phrase after a title that was cut.
     """
 
     def __init__(
         self,
         dataset: PreparedDataset,
         vocabulary: seqio.SentencePieceVocabulary,
-        words: Sequence[str],
+        words: Sequence[tuple[str, ...]],
         blocks: Sequence[Block],
     ):
-        if vocabulary.eos_id is None or vocabulary.eos_id < 0:
-            raise ValueError(f"{vocabulary} has no end of sequence")
+        """Encodes words, each tuple's variants one after the other, and blocks."""
         hashable = HashableVocabulary(vocabulary)
-        words = list(dict.fromkeys([prompts.SHORTENED_END.strip(), *filter(None, words)]))
-        one_token = np.array([vocabulary.eos_id], np.int32)
-        ends = Encoded(one_token, np.array([0, 1]), np.array([0, 1]), np.zeros(1, np.int32))
-        parts = [ends, Encoded.of(words, vocabulary)]
-        self.eos = 1
-        self._words = {"": EMPTY} | {text: 2 + n for n, text in enumerate(words)}
-        self.shortened_end = self._words[prompts.SHORTENED_END.strip()]
-        self._blocks: dict[Block, int] = {}
+        lone = ["", prompts.SHORTENED_END]
+        parts = [Encoded.of([*lone, *(text for texts in words for text in texts)], vocabulary)]
+        self._words: dict[tuple[str, ...], int] = {}
+        number = len(lone)
+        for texts in words:
+            self._words[texts] = number
+            number += len(texts)
+        self._blocks: dict[Block, tuple[int, int]] = {}
         for block in dict.fromkeys(blocks):
-            self._blocks[block] = sum(len(part.lengths) for part in parts)
             parts.append(encoded_block(dataset, block, hashable))
-        self.items = len(dataset.catalogue.ids)
+            self._blocks[block] = number, len(parts[-1].lengths)
+            number += len(parts[-1].lengths)
         self.lengths = np.concatenate([part.lengths for part in parts]).astype(np.int32)
         self.bare = np.concatenate([part.bare for part in parts]).astype(np.int32)
+        self.shortened_end = int(self.lengths[SHORTENED_END])
         with tf.init_scope():
-            self._tokens = tf.constant(np.concatenate([part.tokens for part in parts]), tf.int32)
+            self.tokens = tf.constant(np.concatenate([part.tokens for part in parts]), tf.int32)
             self._cut = tf.constant(np.concatenate([part.cut for part in parts]), tf.int32)
             self._starts = tf.constant(np.cumsum(self.lengths) - self.lengths, tf.int32)
             self._lengths = tf.constant(self.lengths, tf.int32)
             self._bare = tf.constant(self.bare, tf.int32)
 
-    def word(self, text: str) -> int:
-        """The number of a phrase of fixed words."""
-        return self._words[text]
+    def words(self, texts: tuple[str, ...]) -> int:
+        """The number of the first variant of fixed words."""
+        return self._words[texts]
 
     def first(self, block: Block) -> int:
-        """The number of the block's phrase for item 0; the others follow."""
-        return self._blocks[block]
+        """The number of the block's phrase for the number 0; the others follow."""
+        return self._blocks[block][0]
 
-    def longest(self, block: Block, *, bare: bool = False, count: int = 1) -> int:
-        """Tokens of the block's `count` longest phrases together."""
-        first = self._blocks[block]
-        lengths = (self.bare if bare else self.lengths)[first : first + self.items]
-        return int(np.sort(lengths)[-count:].sum())
+    def last_length(self, block: Block) -> int:
+        """Tokens of the block's last phrase: of items that may be masked, the mask."""
+        first, count = self._blocks[block]
+        return int(self.lengths[first + count - 1])
 
-    def of_items(self, block: Block, item: tf.Tensor) -> tf.Tensor:
-        """The numbers of the block's phrases for these items; `EMPTY` for negative ones."""
-        return tf.where(item >= 0, item + self._blocks[block], EMPTY)
+    def least(self, block: Block) -> np.ndarray:
+        """int32 [numbers]: tokens of the block's phrases, cut as short as they can be."""
+        first, count = self._blocks[block]
+        of_block = slice(first, first + count)
+        end = self.shortened_end if block.form.end else 0
+        return np.minimum(self.lengths[of_block], self.bare[of_block] + end)
 
-    def tokens_in(self, phrase: tf.Tensor) -> tf.Tensor:
+    def starts_of(self, phrase: tf.Tensor) -> tf.Tensor:
+        """int32, where each phrase's tokens begin."""
+        return tf.gather(self._starts, phrase)
+
+    def lengths_of(self, phrase: tf.Tensor) -> tf.Tensor:
         """int32, the number of tokens of each phrase."""
         return tf.gather(self._lengths, phrase)
 
-    def bare_tokens_in(self, phrase: tf.Tensor) -> tf.Tensor:
-        """int32, the number of tokens of each phrase without its title."""
+    def bare_of(self, phrase: tf.Tensor) -> tf.Tensor:
+        """int32, the number of tokens of each phrase that are never cut."""
         return tf.gather(self._bare, phrase)
 
     def cut_to(self, phrase: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
         """int32, where each phrase is cut when `limit` tokens of it fit (less than it has)."""
-        return tf.gather(self._cut, tf.gather(self._starts, phrase) + limit)
+        place = tf.gather(self._starts, phrase) + limit
+        return tf.gather(self._cut, tf.minimum(place, tf.size(self._cut) - 1))
 
-    def join(self, phrase_BxP: tf.Tensor, length_BxP: tf.Tensor) -> tf.RaggedTensor:
-        """int32 [B, (tokens)]: the first `length` tokens of each phrase, one after the other."""
-        start_BxP = tf.gather(self._starts, phrase_BxP)
-        places = tf.ragged.range(
-            tf.reshape(start_BxP, [-1]), tf.reshape(start_BxP + length_BxP, [-1])
-        )
-        return tf.RaggedTensor.from_row_lengths(
-            tf.gather(self._tokens, places.flat_values),
-            tf.cast(tf.reduce_sum(length_BxP, axis=1), tf.int64),
-            validate=False,
-        )
+
+def join(tokens: tf.Tensor, start_BxP: tf.Tensor, length_BxP: tf.Tensor) -> tf.RaggedTensor:
+    """int32 [B, (tokens)]: pieces of a pool of tokens, one after the other."""
+    places = tf.ragged.range(tf.reshape(start_BxP, [-1]), tf.reshape(start_BxP + length_BxP, [-1]))
+    return tf.RaggedTensor.from_row_lengths(
+        tf.gather(tokens, places.flat_values),
+        tf.cast(tf.reduce_sum(length_BxP, axis=1), tf.int64),
+        validate=False,
+    )

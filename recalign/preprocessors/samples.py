@@ -1,180 +1,157 @@
-"""What all tasks' samples have in common: from windows to tokens that fit, and their features."""
+"""All samples of a task and split: its preprocessors, bound to the data and called on batches."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import seqio
 import tensorflow as tf
 
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
-from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.fitting import keep_recent
-from recalign.preprocessors.layout import Layout, Shown
-from recalign.preprocessors.phrases import EMPTY
+from recalign.preprocessors.fields import FieldType
+from recalign.preprocessors.layout import Layout
+from recalign.preprocessors.preprocessor import Batch, Context, Lengths, Preprocessor
 from recalign.preprocessors.settings import TaskSettings
-from recalign.preprocessors.windows import WindowLookup, Windows
-from recalign.prompts import Prompt, Slot
+from recalign.wording import Template
 
-Features = dict[str, tf.Tensor | tf.RaggedTensor]
-"""A batch of examples: rows of ragged tensors become vectors of their own length."""
+SPLITS = ("train", "validation", "test")
 
-EVALUATED_SPLITS: tuple[str, ...] = ("train", "validation", "test")
 
-SPLIT_NUMBERS = {"train": 0, "validation": 1, "test": 2}
+class Wording(Protocol):
+    """A prompt, or a family of them."""
+
+    def templates(self, where: str, products: str, split: str) -> Sequence[Template]:
+        """The templates that show the samples of a split."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What the samples of one task and split are made from.
+class Recipe:
+    """What the samples of a task are made by; nothing of it is data.
 
     Attributes:
         task: its name, for messages.
-        dataset: the prepared dataset.
-        split: "train", "validation" or "test".
-        prompt: the wording.
+        prompt: its wording.
+        preprocessors: ours, in order; the first says how many samples there are.
         products: the noun for what users buy.
-        vocabulary: of inputs and targets.
-        settings: windows, pools, masks.
-        inputs: longest `inputs` in tokens, EOS included; None for any.
-        targets: longest `targets` in tokens; None for any.
     """
 
     task: str
-    dataset: PreparedDataset
-    split: str
-    prompt: Prompt
-    products: str
-    vocabulary: seqio.SentencePieceVocabulary
-    settings: TaskSettings
-    inputs: int | None
-    targets: int | None
+    prompt: Wording
+    preprocessors: Sequence[Preprocessor]
+    products: str = "products"
+
+    @property
+    def types(self) -> Mapping[str, FieldType]:
+        """The fields that the preprocessors make."""
+        types: dict[str, FieldType] = {}
+        for step in self.preprocessors:
+            types |= step.makes
+        return types
+
+    def templates(self, split: str) -> Sequence[Template]:
+        """The templates of a split, whether or not a log has what they show."""
+        return self.prompt.templates(self.task, self.products, split)
+
+    def missing(self, dataset: PreparedDataset) -> Mapping[str, str]:
+        """The fields that a dataset has nothing for, with the reason."""
+        missing: dict[str, str] = {}
+        for step in self.preprocessors:
+            missing |= step.missing(dataset)
+        return missing
+
+    def lacking(self, dataset: PreparedDataset, split: str = "train") -> str | None:
+        """Why a dataset has no samples of this kind; None where it has."""
+        missing = self.missing(dataset)
+        templates = self.templates(split)
+        if not missing or not templates or self.shown(split, missing):
+            return missing.get("record")
+        lost = (field.name for template in templates for field in template.fields())
+        return next(missing[name] for name in lost if name in missing)
+
+    def shown(self, split: str, missing: Mapping[str, str]) -> list[Template]:
+        """The templates that show nothing that is missing."""
+        return [
+            template
+            for template in self.templates(split)
+            if not any(field.name in missing for field in template.fields())
+        ]
+
+    def count(self, dataset: PreparedDataset, split: str, settings: TaskSettings) -> int:
+        """The number of samples of an epoch."""
+        return len(self.preprocessors[0].bind(Context(self.task, dataset, split, settings)))  # type: ignore[arg-type]
 
 
 class Samples:
-    """All samples of a task and split, by number; subclasses say what is drawn and shown."""
+    """The samples of a split, by number."""
 
-    kind = ""
-    splits: tuple[str, ...] = ("train",)
-    evaluated_as = ""
-    """The task whose metrics, answers and held-out pools are this one's; "" for no such task."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: PreparedDataset,
+        split: str,
+        vocabulary: seqio.SentencePieceVocabulary,
+        settings: TaskSettings,
+        lengths: Lengths,
+        key: int = 0,
+    ):
+        """Binds the preprocessors.
 
-    @classmethod
-    def lacking(cls, dataset: PreparedDataset) -> str | None:
-        """Why a dataset has no samples of this kind; None where it has."""
-        return None
+        Args:
+            recipe: what makes them.
+            dataset: the prepared dataset.
+            split: "train", "validation" or "test".
+            vocabulary: of inputs and targets.
+            settings: windows, pools, masks.
+            lengths: the most tokens of "inputs" and "targets", EOS included; None for any number.
+            key: of all that is drawn (`draws.stream_key`).
 
-    def __init__(self, request: Request):
-        if reason := self.lacking(request.dataset):
-            raise UserError(f"{request.task}: {reason}")
-        self.request = request
-        self.layout = Layout(request.prompt, request.dataset, request.vocabulary, request.products)
-        self.table = self.layout.table
-        self.windows = WindowLookup(
-            self.kind,
-            request.dataset,
-            request.split,
-            request.settings.history_length,
-            request.settings.every_prefix,
-        )
-        self._check_lengths()
+        Raises:
+            UserError: the log lacks what the samples show, the lengths are too short, or the
+                catalogue is too small for the pools.
+        """
+        if reason := recipe.lacking(dataset, split):
+            raise UserError(f"{recipe.task}: {reason}")
+        self.settings = settings
+        missing = recipe.missing(dataset)
+        steps = [s for s in recipe.preprocessors if not s.makes or set(s.makes) - set(missing)]
+        types = {name: made for name, made in recipe.types.items() if name not in missing}
+        templates = recipe.shown(split, missing)
+        layout = Layout(templates, types, dataset, vocabulary, settings)
+        asked = {feature: lengths.get(feature) for feature in ("inputs", "targets")}
+        context = Context(recipe.task, dataset, split, settings, key, asked, asked, layout)
+        contexts: list[Context] = []
+        for step in reversed(steps):
+            contexts.insert(0, context)
+            context = dataclasses.replace(context, lengths=step.room(context))
+        self._functions = [step.bind(c) for step, c in zip(steps, contexts, strict=True)]
+        self._size = len(self._functions[0])  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         """The number of samples of an epoch."""
-        return len(self.windows)
+        return self._size
 
-    def __call__(self, sample_B: tf.Tensor, draws: Draws) -> Features:
-        """The examples of the samples with these numbers, int64 [B]."""
-        windows = self.windows(sample_B, draws)
-        shown = self.show(windows, draws)
-        cost_BxW, fixed = self.history_cost(shown, windows)
-        keep_BxW = windows.present_BxW & keep_recent(cost_BxW, fixed, self.request.inputs)
-        return self.common(windows, keep_BxW) | self.examples(windows, shown, keep_BxW, draws)
+    def __call__(self, sample_B: tf.Tensor, position_B: tf.Tensor) -> Batch:
+        """The features of examples.
 
-    def show(self, windows: Windows, draws: Draws) -> dict[Slot, Shown]:
-        """What the slots other than the history's show: nothing, unless a kind of task has some."""
-        return {}
+        Args:
+            sample_B: int64 [B], numbers of samples, 0 … len - 1.
+            position_B: int64 [B], what is drawn is drawn for.
+        """
+        return self._apply({"sample": sample_B, "position": position_B}, 0)
 
-    def examples(
-        self, windows: Windows, shown: dict[Slot, Shown], keep_BxW: tf.Tensor, draws: Draws
-    ) -> Features:
-        """`inputs`, `targets` and the task's own features."""
-        return {
-            "inputs": self.layout.tokens(
-                self.request.prompt.inputs,
-                shown | self.history(windows, keep_BxW),
-                self.request.inputs,
-            ),
-            "targets": self.layout.tokens(self.request.prompt.targets, shown, self.request.targets),
-        } | self.extra(windows, shown)
+    def of_histories(self, history_BxW: tf.Tensor) -> Batch:
+        """The features of examples with these histories instead of users' windows; no targets.
 
-    def extra(self, windows: Windows, shown: dict[Slot, Shown]) -> Features:
-        """The task's own features."""
-        return {"target": windows.next_item_B}
+        Args:
+            history_BxW: int32 [B, w], the oldest first, negative before a short one.
+        """
+        zero_B = tf.zeros(tf.shape(history_BxW)[:1], tf.int64)
+        batch = dict.fromkeys(("sample", "position", "row", "record", "place"), zero_B)
+        zeros = {"target": tf.cast(zero_B, tf.int32), "history_place": history_BxW * 0}
+        return self._apply(batch | zeros | {"history": history_BxW}, 1)
 
-    def history(self, windows: Windows, keep_BxW: tf.Tensor) -> dict[Slot, Shown]:
-        """The kept items of the history, in its slots."""
-        if Slot.HISTORY_IDS in self.layout.prompt.slots:
-            id_BxW = self.table.of_items("id", windows.history_BxW)
-            return {Slot.HISTORY_IDS: Shown(tf.where(keep_BxW, id_BxW, EMPTY))}
-        return {Slot.HISTORY: self.items(windows.history_BxW, keep_BxW, titles=1)}
-
-    def history_cost(
-        self, shown: Mapping[Slot, Shown], windows: Windows
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """int32 [B, w] tokens of each item of the history, and int32 [B] of everything else."""
-        fixed_B = self.layout.fixed_tokens(self.request.prompt.inputs) + sum(
-            tf.reduce_sum(self.table.tokens_in(shown[section.slot].phrase_BxN), axis=1)
-            for section in self.request.prompt.inputs
-            if section.slot is not None and section.slot in shown
-        )
-        if not isinstance(fixed_B, tf.Tensor):
-            fixed_B = tf.fill(tf.shape(windows.record_B), fixed_B)
-        phrase_BxW = self.table.of_items(self.layout.history_block, windows.history_BxW)
-        return self.table.tokens_in(phrase_BxW), fixed_B
-
-    def items(self, item_BxN: tf.Tensor, keep_BxN: tf.Tensor, titles: int) -> Shown:
-        """Items with titles, each ending with a semicolon."""
-        phrase_BxN = tf.where(keep_BxN, self.table.of_items("item;", item_BxN), EMPTY)
-        return Shown(phrase_BxN, titles)
-
-    def common(self, windows: Windows, keep_BxW: tf.Tensor) -> Features:
-        """The features that every example has beside its tokens."""
-        return {
-            "row": windows.row_B,
-            "split": tf.fill(
-                tf.shape(windows.row_B),
-                tf.constant(SPLIT_NUMBERS[self.request.split], tf.int64),
-            ),
-            "history": tf.ragged.boolean_mask(windows.history_BxW, keep_BxW),
-        }
-
-    def _check_lengths(self) -> None:
-        pool = self.request.settings.candidate_pool
-        for feature, sections, given in (
-            ("inputs", self.request.prompt.inputs, self.request.inputs),
-            ("targets", self.request.prompt.targets, self.request.targets),
-        ):
-            need = self.layout.least_tokens(sections, pool)
-            if given is not None and given < need:
-                has_pool = any(section.slot == Slot.CANDIDATES for section in sections)
-                shown = (
-                    f"the longest pool of {pool} candidates, its question and one item of history"
-                    if has_pool
-                    else "the shortest form of every prompt"
-                )
-                raise UserError(
-                    f"{self.request.task}: {given} tokens of {feature} are too few: {need} are "
-                    f"needed for {shown}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
-                    + (", or a smaller TaskSettings.candidate_pool" if has_pool else "")
-                )
-
-
-def without_ratings(dataset: PreparedDataset) -> str | None:
-    """Why there is nothing to say about ratings, where there is not."""
-    if dataset.has_ratings:
-        return None
-    return (
-        f"the log of dataset {dataset.name!r} has no ratings, so there are no likes to predict: "
-        "prepare it from a log with a rating column, or use another task"
-    )
+    def _apply(self, batch: Batch, first: int) -> Batch:
+        for function in self._functions[first:]:
+            batch = function(batch)
+        return batch

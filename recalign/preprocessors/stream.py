@@ -16,7 +16,7 @@ import seqio
 import tensorflow as tf
 
 from recalign.errors import UserError
-from recalign.preprocessors.samples import Features
+from recalign.preprocessors.preprocessor import Batch
 from recalign.preprocessors.task import RecommendationTask, one_by_one
 
 # Choices are drawn in blocks, so that counting them over millions of positions takes no time.
@@ -154,7 +154,7 @@ class Stream:
     @cached_property
     def _is_addressed(self) -> bool:
         """Whether the examples of all tasks can be asked for by position."""
-        return all(isinstance(task, RecommendationTask) for task in self.tasks)
+        return all(map(_is_addressed, self.tasks))
 
     @cached_property
     def _thresholds(self) -> np.ndarray:
@@ -194,20 +194,17 @@ class Stream:
 
     def _maker(
         self, task: RecommendationTask, lengths: Mapping[str, int] | None
-    ) -> Callable[[tf.Tensor], Features]:
-        samples = task.samples(self.split, lengths)
-        if not len(samples):
-            raise UserError(f"{task.name} has no samples in {self.split!r}")
-        return task.maker(samples, self.split, shuffle=self.shuffle, seed=self.seed)
+    ) -> Callable[[tf.Tensor], Batch]:
+        return task.maker(self.split, lengths, shuffle=self.shuffle, seed=self.seed)[1]
 
     def _features_of(
         self, lengths: Mapping[str, int] | None, names: Collection[str]
-    ) -> Callable[[tf.Tensor, tf.Tensor], Features]:
+    ) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
         """What makes a chunk: tasks and numbers in their streams, int64 [B] -> features."""
         makers = [self._maker(task, lengths) for task in self.tasks]
 
         @tf.autograph.experimental.do_not_convert
-        def features_of(task_B: tf.Tensor, number_B: tf.Tensor) -> Features:
+        def features_of(task_B: tf.Tensor, number_B: tf.Tensor) -> Batch:
             # A task that is absent makes one example that is left over: not every operation is
             # defined on no rows at all.
             size = tf.size(task_B, tf.int64)
@@ -240,7 +237,7 @@ class Stream:
         its_own = numbered.map(
             lambda of, number, mine: (number[of == task_number], mine[of == task_number])
         )
-        if isinstance(task, RecommendationTask):
+        if _is_addressed(task):
             make = self._maker(task, lengths)
             dataset = one_by_one(
                 its_own.map(tf.boolean_mask).rebatch(_CHUNK),
@@ -271,6 +268,11 @@ class Stream:
                 for name, value in example.items()
             }
         )
+
+
+def _is_addressed(task: seqio.Task) -> bool:
+    """Whether an example of the task can be made by itself."""
+    return isinstance(task, RecommendationTask) and task.is_addressed
 
 
 def _check_purpose(mixture: seqio.Mixture, tasks: Sequence[seqio.Task]) -> None:

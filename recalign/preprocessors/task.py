@@ -8,18 +8,18 @@ import seqio
 import tensorflow as tf
 from absl import logging
 
-from recalign import prompts
 from recalign.data.prepared import PreparedDataset, open_dataset
 from recalign.errors import UserError
-from recalign.preprocessors.draws import Draws, stream_key
-from recalign.preprocessors.kinds import KINDS
-from recalign.preprocessors.samples import Features, Request, Samples
+from recalign.preprocessors.checks import check
+from recalign.preprocessors.draws import stream_key
+from recalign.preprocessors.layout import form_of
+from recalign.preprocessors.preprocessor import Batch, Preprocessor
+from recalign.preprocessors.samples import SPLITS, Recipe, Samples, Wording
 from recalign.preprocessors.surroundings import data_directory, task_settings
 
 BATCH = 256
 """Positions that are turned into examples at once: the operations' own cost is shared."""
 
-_NO_PROMPT = prompts.Prompt((), ())
 
 _ROUNDS = 12
 """Rounds of the cipher behind the shuffle: with TensorFlow's 4, a million samples keep a
@@ -29,19 +29,19 @@ correlation of 0.4 between neighbours and of 0.7 between two epochs; from 8 on t
 class PreparedSource(seqio.DataSource):
     """The prepared dataset behind a task; nothing is read before it is needed."""
 
-    def __init__(self, name: str, kind: str):
+    def __init__(self, name: str, recipe: Recipe, splits: Sequence[str]):
         super().__init__(splits=(), caching_permitted=False)
         self.dataset_name = name
-        self._kind = kind
+        self._recipe = recipe
+        self._its_splits = tuple(splits)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have samples; none where the log lacks what the samples show."""
-        samples = KINDS[self._kind]
-        if reason := samples.lacking(self.open()):
-            logging.warning("No %s samples: %s.", self._kind, reason)
+        if reason := self._recipe.lacking(self.open(), self._its_splits[0]):
+            logging.warning("No %s samples: %s.", self._recipe.task, reason)
             return ()
-        return samples.splits
+        return self._its_splits
 
     @property
     def supports_arbitrary_sharding(self) -> bool:
@@ -72,36 +72,61 @@ class RecommendationTask(seqio.Task):
         *,
         dataset: str,
         kind: str,
+        prompt: Wording,
+        preprocessors: Sequence[Callable],
         vocabulary: seqio.SentencePieceVocabulary,
         products: str = "products",
-        prompt: prompts.Prompt | None = None,
         metric_objs: Sequence[seqio.metrics.Metric] = (),
+        evaluated_as: str = "",
+        splits: Sequence[str] | None = None,
     ):
         """A task of a prepared dataset.
 
         Args:
             name: unique among tasks.
             dataset: name of the prepared dataset.
-            kind: which samples: a key of `kinds.KINDS`.
+            kind: what such tasks are called whatever their dataset: what mixtures' rates name.
+            prompt: the wording, or a family of them.
+            preprocessors: ours, from positions to examples; any of SeqIO's may follow.
             vocabulary: of inputs and targets.
             products: the noun for what users buy.
-            prompt: the wording; None for the paper's. P5's tasks have their templates instead.
             metric_objs: SeqIO metrics for evaluation.
+            evaluated_as: "retrieval", "ranking" or "rating": what may answer it, how it is decoded
+                and which tables it is in; "" for a task that answers with anything.
+            splits: None for all where there are metrics, else for the training split alone.
+
+        Raises:
+            UserError: what `checks.check` finds wrong, in one line.
         """
-        if kind not in KINDS:
-            raise UserError(f"task {name!r}: no samples of kind {kind!r}; there are {list(KINDS)}")
+        ours = [step for step in preprocessors if isinstance(step, Preprocessor)]
+        if not ours or list(preprocessors[: len(ours)]) != ours:
+            raise UserError(f"{name}: recalign's preprocessors come first, SeqIO's after them")
+        self.recipe = Recipe(name, prompt, ours, products)
+        check(self.recipe, evaluated_as)
+        its_splits = splits or (SPLITS if metric_objs else SPLITS[:1])
         feature = seqio.Feature(vocabulary=vocabulary, add_eos=True)
         super().__init__(
             name,
-            source=PreparedSource(dataset, kind),
+            source=PreparedSource(dataset, self.recipe, its_splits),
             output_features={"inputs": feature, "targets": feature},
+            preprocessors=list(preprocessors),
             metric_objs=list(metric_objs),
             shuffle_buffer_size=None,
         )
+        self._arguments = {
+            "dataset": dataset,
+            "kind": kind,
+            "prompt": prompt,
+            "preprocessors": list(preprocessors),
+            "vocabulary": vocabulary,
+            "products": products,
+            "metric_objs": list(metric_objs),
+            "evaluated_as": evaluated_as,
+            "splits": splits,
+        }
         self.dataset_name = dataset
         self.kind = kind
-        self.products = products
-        self.prompt = prompts.PROMPTS.get(kind, _NO_PROMPT) if prompt is None else prompt
+        self._evaluated_as = evaluated_as
 
     @property
     def splits(self) -> Sequence[str]:
@@ -110,36 +135,58 @@ class RecommendationTask(seqio.Task):
     @property
     def lacking(self) -> str | None:
         """Why the log has no samples of this task; None where it has."""
-        return KINDS[self.kind].lacking(self.source.open())
+        return self.recipe.lacking(self.source.open())
 
     @property
     def evaluated_as(self) -> str:
         """ "retrieval", "ranking" or "rating": whose metrics and answers it has; "" for none."""
-        return KINDS[self.kind].evaluated_as if self.metric_objs else ""
+        return self._evaluated_as if self.metric_objs else ""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What may answer its examples, by number: the catalogue's IDs, or two words, no first."""
+        if self.evaluated_as == "rating":
+            answer = self.recipe.templates("test")[0].answer
+            assert answer is not None, "checks.check sees to it"
+            return form_of(answer, self.recipe.types).words
+        return tuple(self.source.open().catalogue.ids)
+
+    @property
+    def is_addressed(self) -> bool:
+        """Whether each example is made by itself: nothing follows our own preprocessors."""
+        return len(self.preprocessors) == len(self.recipe.preprocessors)
 
     def num_input_examples(self, split: str) -> int:
         """The number of samples of an epoch."""
-        return len(self.samples(split, None))
+        self._check_split(split)
+        return self.recipe.count(self.source.open(), split, task_settings())
 
-    def samples(self, split: str, sequence_length: Mapping[str, int] | None) -> Samples:
-        """The task's samples in a split, fitted to these lengths, with the settings bound now."""
-        lengths = sequence_length or {}
-        dataset = self.source.open()
+    def _check_split(self, split: str) -> None:
+        if reason := self.recipe.lacking(self.source.open(), split):
+            raise UserError(f"{self.name}: {reason}")
         splits = self.source.splits
-        if splits and split not in splits:
+        if split not in splits:
             raise UserError(f"{self.name} has no split {split!r}; it has {', '.join(splits)}")
-        return KINDS[self.kind](
-            Request(
-                task=self.name,
-                dataset=dataset,
-                split=split,
-                prompt=self.prompt,
-                products=self.products,
-                vocabulary=self.output_features["inputs"].vocabulary,
-                settings=task_settings(),
-                inputs=lengths.get("inputs"),
-                targets=lengths.get("targets"),
-            )
+
+    def samples(
+        self, split: str, sequence_length: Mapping[str, int] | None, key: int = 0
+    ) -> Samples:
+        """The task's samples in a split, fitted to these lengths, with the settings bound now.
+
+        Args:
+            split: of the task.
+            sequence_length: the most tokens of "inputs" and "targets"; None for any number.
+            key: of all that is drawn.
+        """
+        self._check_split(split)
+        return Samples(
+            self.recipe,
+            self.source.open(),
+            split,
+            self.output_features["inputs"].vocabulary,
+            task_settings(),
+            dict(sequence_length or {}),
+            key,
         )
 
     def get_dataset(
@@ -173,15 +220,20 @@ class RecommendationTask(seqio.Task):
             first_position: where the stream starts, counted over all shards.
         """
         del use_cached, shuffle_buffer_size, trim_output_features, try_in_mem_cache
-        samples = self.samples(split, sequence_length)
-        if not len(samples):
-            raise UserError(f"{self.name}: no samples in {split!r}: the users' sequences are short")
+        size, make = self.maker(split, sequence_length, shuffle=shuffle, seed=seed)
         shard = shard_info or seqio.ShardInfo(0, 1)
-        end = tf.int64.max if num_epochs is None else num_epochs * len(samples)
-        positions = tf.data.Dataset.range(first_position + shard.index, end, shard.num_shards)
-        make = self.maker(samples, split, shuffle=shuffle, seed=seed)
+        end = tf.int64.max if num_epochs is None else num_epochs * size
+        first = first_position if self.is_addressed else 0
+        positions = tf.data.Dataset.range(first + shard.index, end, shard.num_shards)
         dataset = one_by_one(positions.batch(BATCH), make)
-        if num_epochs is not None:
+        if not self.is_addressed:
+            with seqio.utils.map_seed_manager(seed):
+                after = self.preprocessors[len(self.recipe.preprocessors) :]
+                dataset = self._preprocess_dataset(dataset, after, sequence_length)
+            dataset = self._trim_output_features(dataset, sequence_length)
+            # What follows ours may drop examples or make more of them: it is replayed.
+            dataset = dataset.skip(first_position // shard.num_shards)
+        elif num_epochs is not None:
             left = max(0, end - first_position - shard.index)
             dataset = dataset.apply(
                 tf.data.experimental.assert_cardinality(-(-left // shard.num_shards))
@@ -189,50 +241,44 @@ class RecommendationTask(seqio.Task):
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def maker(
-        self, samples: Samples, split: str, *, shuffle: bool, seed: int | None
-    ) -> Callable[[tf.Tensor], Features]:
-        """What makes examples: positions of the endless stream, int64 [B] -> their features.
+        self,
+        split: str,
+        sequence_length: Mapping[str, int] | None,
+        *,
+        shuffle: bool,
+        seed: int | None,
+    ) -> tuple[int, Callable[[tf.Tensor], Batch]]:
+        """The samples of an epoch, and what makes examples: int64 [B] -> their features.
 
-        Args:
-            samples: the task's samples in the split.
-            split: the split.
-            shuffle: whether epochs are permuted.
-            seed: see `get_dataset`.
+        The numbers are positions of the endless stream. For the arguments see `get_dataset`.
         """
         if seed is None:
             seed = secrets.randbits(31) if shuffle else 0
         order_key = stream_key(seed, f"{self.name} order")
         if split == "train":
-            draw_key = stream_key(seed, self.name)
+            key = stream_key(seed, self.name)
         else:
             # Held-out samples are the same in every run: drawn for the dataset, not the run, and by
             # kind, so that a task of one's own and P5's ranking rank the same pools.
-            draw_key = stream_key(
-                samples.request.dataset.info["seed"], f"{samples.evaluated_as} {split}"
-            )
+            of_dataset = self.source.open().info["seed"]
+            key = stream_key(of_dataset, f"{self._evaluated_as} {split}")
+        samples = self.samples(split, sequence_length, key)
         size = len(samples)
+        if not size:
+            raise UserError(f"{self.name}: no samples in {split!r}: the users' sequences are short")
 
-        def features_of(position_B: tf.Tensor) -> Features:
+        def features_of(position_B: tf.Tensor) -> Batch:
             sample_B = position_B % size
             if shuffle:
                 sample_B = _permuted(sample_B, position_B // size, size, order_key)
-            number_B = position_B if split == "train" else sample_B
-            return samples(sample_B, Draws(draw_key, number_B))
+            return samples(sample_B, position_B if split == "train" else sample_B)
 
-        return features_of
+        return size, features_of
 
     def replace(self, **changes: Any) -> "RecommendationTask":
-        """The task with other arguments of the constructor."""
-        arguments: dict[str, Any] = {
-            "name": self.name,
-            "dataset": self.dataset_name,
-            "kind": self.kind,
-            "vocabulary": self.output_features["inputs"].vocabulary,
-            "products": self.products,
-            "prompt": self.prompt,
-            "metric_objs": self.metric_objs,
-        }
-        return RecommendationTask(**(arguments | changes))
+        """The task with other arguments of the constructor; `name` among them."""
+        name = changes.pop("name", self.name)
+        return RecommendationTask(name, **(self._arguments | changes))
 
 
 def _permuted(number_B: tf.Tensor, epoch_B: tf.Tensor, size: int, key: int) -> tf.Tensor:
@@ -251,7 +297,7 @@ def _permuted(number_B: tf.Tensor, epoch_B: tf.Tensor, size: int, key: int) -> t
 _LENGTH = " length"
 
 
-def one_by_one(batches: tf.data.Dataset, features_of: Callable[..., Features]) -> tf.data.Dataset:
+def one_by_one(batches: tf.data.Dataset, features_of: Callable[..., Batch]) -> tf.data.Dataset:
     """Each example of the batches' features by itself, its ragged features as long as they are."""
 
     # Without data-dependent Python there is nothing to convert, and converting takes seconds.
@@ -269,7 +315,7 @@ def one_by_one(batches: tf.data.Dataset, features_of: Callable[..., Features]) -
     )
 
 
-def _dense(features: Features) -> dict[str, tf.Tensor]:
+def _dense(features: Batch) -> dict[str, tf.Tensor]:
     """Ragged features padded, with their lengths beside them: unbatching them is faster."""
     dense = {}
     for name, value in features.items():

@@ -6,47 +6,16 @@ import numpy as np
 import tensorflow as tf
 
 from recalign.data.prepared import PreparedDataset, UserSequences
-from recalign.data.samples import NEXT_ITEM_TASKS, has_every_prefix, samples_per_user
-from recalign.preprocessors.draws import Draws
+from recalign.data.samples import samples_per_user
+from recalign.preprocessors import fields
 from recalign.preprocessors.memo import once_per_dataset
+from recalign.preprocessors.preprocessor import Batch, Context, preprocessor
+from recalign.preprocessors.settings import TaskSettings
 
 ABSENT = -1
 """Stands before the first item of a history that is shorter than the window."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """A batch of windows.
-
-    Attributes:
-        record_B: int64 [B], position in the split's `UserSequences`.
-        row_B: int64 [B], the user's number in the dataset.
-        history_BxW: int32 [B, w], oldest first, the most recent in the last column; `ABSENT` in the
-            first columns of a short history.
-        target_B: int32 [B], the next item; None for the tasks about the window's own items.
-        history_rating_BxW: float32 [B, w]; None where the log has no ratings.
-        target_rating_B: float32 [B]; None where the log has no ratings or there is no target.
-        place_B: int64 [B], the place of the next item in the split's columns; None as `target_B`.
-    """
-
-    record_B: tf.Tensor
-    row_B: tf.Tensor
-    history_BxW: tf.Tensor
-    target_B: tf.Tensor | None
-    history_rating_BxW: tf.Tensor | None
-    target_rating_B: tf.Tensor | None
-    place_B: tf.Tensor | None = None
-
-    @property
-    def next_item_B(self) -> tf.Tensor:
-        """`target_B` of a task that has one."""
-        assert self.target_B is not None
-        return self.target_B
-
-    @property
-    def present_BxW(self) -> tf.Tensor:
-        """bool [B, w], False where the history is `ABSENT`."""
-        return tf.not_equal(self.history_BxW, ABSENT)
+SPLIT_NUMBERS = {"train": 0, "validation": 1, "test": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,87 +53,151 @@ def split_columns(dataset: PreparedDataset, split: str) -> SplitColumns:
         )
 
 
-class WindowLookup:
-    """The windows of a task and split, addressed by the sample's number, 0 … len - 1.
+_EXAMPLE = {"row": fields.ROW, "record": fields.NUMBER, "history": fields.window()}
+_PLACES = {"history_place": fields.NUMBER}
+_NEXT = {"target": fields.items(), "place": fields.NUMBER}
 
-    Samples are in the order of the records, and within a record in time order.
-    """
 
-    def __init__(
-        self,
-        task: str,
-        dataset: PreparedDataset,
-        split: str,
-        history_length: int,
-        every_prefix: bool = False,
-    ):
-        sequences = dataset.sequences(split)
-        lengths = np.diff(sequences.row_splits)
-        counts = samples_per_user(task, lengths, split, history_length, every_prefix)
-        self._has_every_prefix = has_every_prefix(task, every_prefix)
-        self._task = task
-        self._split = split
-        self._history_length = history_length
-        self._columns = split_columns(dataset, split)
+class _Windows:
+    """The samples of a split by number: first those of the first record, in time order."""
+
+    def __init__(self, context: Context, rule: str, width: int):
+        sequences = context.dataset.sequences(context.split)
+        counts = samples_per_user(
+            rule,
+            np.diff(sequences.row_splits),
+            context.split,
+            context.settings.history_length,
+        )
+        self._width = width
+        self._size = int(counts.sum())
+        self.columns = split_columns(context.dataset, context.split)
         with tf.init_scope():
             self._ends = tf.constant(np.cumsum(counts), tf.int64)
             self._begins = tf.constant(np.cumsum(counts) - counts, tf.int64)
-        self._size = int(counts.sum())
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """The number of samples of an epoch."""
         return self._size
 
-    def __call__(self, sample_B: tf.Tensor, draws: Draws) -> Windows:
-        """The windows of the samples with these numbers, int64 [B].
-
-        With w = 2 and the first user's training part [4, 7, 1, 9], sample 0 of `retrieval` is the
-        history [4, 7] with target 1, sample 1 is [7, 1] with 9; sample 0 of `mim` is [4, 7], and
-        sample 0 of `tiger` is [4] with 7, as that of `retrieval` is with every prefix.
-        """
+    def sample(self, sample_B: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """int64 [B] each: the record, the number of the sample in it, the record's length."""
         record_B = tf.searchsorted(self._ends, sample_B, side="right", out_type=tf.int64)
         number_B = sample_B - tf.gather(self._begins, record_B)
-        length_B = tf.gather(self._columns.lengths, record_B)
-        if self._task in NEXT_ITEM_TASKS:
-            if self._split == "train" and self._has_every_prefix:
-                end_B = number_B + 1
-            elif self._split == "train":
-                end_B = tf.minimum(number_B + self._history_length, length_B - 1)
-            else:
-                end_B = length_B - 1
-            first_B = end_B - self._history_length
-        elif self._task == "mlm":
-            first_B, end_B = self._sub_sequence(length_B, draws)
-        else:
-            end_B = tf.minimum(number_B + self._history_length, length_B)
-            first_B = end_B - self._history_length
-        return self._window(record_B, first_B, end_B)
+        return record_B, number_B, tf.gather(self.columns.lengths, record_B)
 
-    def _sub_sequence(self, length_B: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-        """A random sub-sequence of 2 … w items: its first item, and the one after its last."""
-        longest_B = tf.minimum(length_B, max(2, self._history_length))
+    def window(self, record_B: tf.Tensor, first_B: tf.Tensor, end_B: tf.Tensor) -> Batch:
+        """The fields of windows from the record's item `first` to the one before `end`."""
+        start_Bx1 = tf.gather(self.columns.starts, record_B)[:, tf.newaxis]
+        place_BxW = end_B[:, tf.newaxis] - self._width + tf.range(self._width, dtype=tf.int64)
+        present_BxW = place_BxW >= tf.maximum(first_B, 0)[:, tf.newaxis]
+        place_BxW = tf.where(present_BxW, place_BxW + start_Bx1, 0)
+        return {
+            "row": tf.gather(self.columns.rows, record_B),
+            "record": record_B,
+            "history": tf.where(present_BxW, tf.gather(self.columns.items, place_BxW), ABSENT),
+            "history_place": place_BxW,
+        }
+
+
+class _NextItem(_Windows):
+    def __init__(self, context: Context, every_prefix: bool):
+        self._width = context.settings.history_length
+        super().__init__(context, "tiger" if every_prefix else "retrieval", self._width)
+        self._is_train = context.split == "train"
+        self._every_prefix = every_prefix
+
+    def __call__(self, batch: Batch) -> Batch:
+        record_B, number_B, length_B = self.sample(batch["sample"])
+        if not self._is_train:
+            end_B = length_B - 1
+        elif self._every_prefix:
+            end_B = number_B + 1
+        else:
+            end_B = tf.minimum(number_B + self._width, length_B - 1)
+        place_B = tf.gather(self.columns.starts, record_B) + end_B
+        return {
+            **batch,
+            **self.window(record_B, end_B - self._width, end_B),
+            "target": tf.gather(self.columns.items, place_B),
+            "place": place_B,
+        }
+
+
+@preprocessor(makes=_EXAMPLE | _PLACES | _NEXT)
+def next_item_windows(context: Context, every_prefix: bool = False) -> _NextItem:
+    """Every window of w items of a training part, and the item after it (section 4.1).
+
+    With w = 2, the first user's training part [4, 7, 1, 9] gives
+
+        {"sample": [0, 1]} -> {"history": [[4, 7], [7, 1]], "target": [1, 9], "row": [0, 0], …}
+
+    A part of at most w + 1 items is one sample; a short history begins with -1. A user of a
+    held-out split is a sample about the last item.
+
+    Args:
+        context: what it is bound to.
+        every_prefix: in training every item but a user's first is a target, as sequential
+            recommenders have it: [4] -> 7, [4, 7] -> 1, [7, 1] -> 9. So it is, too, where
+            `TaskSettings.every_prefix` says it.
+
+    Makes `row` and `target` [B], `history` int32 [B, w]; `record`, `place` int64 [B] and
+    `history_place` [B, w], where they stand in the split's columns.
+    """
+    return _NextItem(context, every_prefix or context.settings.every_prefix)
+
+
+class _Items(_Windows):
+    def __init__(self, context: Context):
+        self._width = context.settings.history_length
+        super().__init__(context, "mim", self._width)
+
+    def __call__(self, batch: Batch) -> Batch:
+        record_B, number_B, length_B = self.sample(batch["sample"])
+        end_B = tf.minimum(number_B + self._width, length_B)
+        return batch | self.window(record_B, end_B - self._width, end_B)
+
+
+@preprocessor(makes=_EXAMPLE | _PLACES)
+def item_windows(context: Context) -> _Items:
+    """Every window of w items of a training part (MIM, section 3.1.1).
+
+    With w = 2, the training part [4, 7, 1] gives
+
+        {"sample": [0, 1]} -> {"history": [[4, 7], [7, 1]], "row": [0, 0], …}
+
+    Makes `row` [B], `history` int32 [B, w]; `record` and `history_place` as `next_item_windows`.
+    """
+    return _Items(context)
+
+
+class _SubSequences(_Windows):
+    def __init__(self, context: Context):
+        self._longest = _sub_sequence(context.settings)
+        self._draws = context.draws
+        super().__init__(context, "mlm", self._longest)
+
+    def __call__(self, batch: Batch) -> Batch:
+        record_B, _, length_B = self.sample(batch["sample"])
+        draws = self._draws(batch)
+        longest_B = tf.minimum(length_B, self._longest)
         size_B = 2 + draws.below("sub-sequence length", longest_B - 1)
         first_B = draws.below("sub-sequence start", length_B - size_B + 1)
-        return first_B, first_B + size_B
+        return batch | self.window(record_B, first_B, first_B + size_B)
 
-    def _window(self, record_B: tf.Tensor, first_B: tf.Tensor, end_B: tf.Tensor) -> Windows:
-        columns = self._columns
-        start_B = tf.gather(columns.starts, record_B)
-        width = max(2, self._history_length) if self._task == "mlm" else self._history_length
-        place_BxW = end_B[:, tf.newaxis] - width + tf.range(width, dtype=tf.int64)
-        present_BxW = place_BxW >= tf.maximum(first_B, 0)[:, tf.newaxis]
-        flat_BxW = tf.where(present_BxW, place_BxW + start_B[:, tf.newaxis], 0)
-        history_BxW = tf.where(present_BxW, tf.gather(columns.items, flat_BxW), ABSENT)
-        has_target = self._task in NEXT_ITEM_TASKS
-        rated = columns.ratings is not None
-        return Windows(
-            record_B=record_B,
-            row_B=tf.gather(columns.rows, record_B),
-            history_BxW=history_BxW,
-            target_B=tf.gather(columns.items, start_B + end_B) if has_target else None,
-            history_rating_BxW=tf.gather(columns.ratings, flat_BxW) if rated else None,
-            target_rating_B=tf.gather(columns.ratings, start_B + end_B)
-            if rated and has_target
-            else None,
-            place_B=start_B + end_B if has_target else None,
-        )
+
+def _sub_sequence(settings: TaskSettings) -> int:
+    return max(2, settings.history_length)
+
+
+@preprocessor(makes=_EXAMPLE | _PLACES | {"history": fields.window(_sub_sequence)})
+def sub_sequences(context: Context) -> _SubSequences:
+    """A random sub-sequence of 2 to w items of a training part (MLM, section 3.1.2).
+
+    With w = 3, the training part [4, 7, 1] gives one of [-1, 4, 7], [-1, 7, 1] and [4, 7, 1]:
+
+        {"sample": [0], "position": [0]} -> {"history": [[-1, 7, 1]], "row": [0], …}
+
+    Makes what `item_windows` makes.
+    """
+    return _SubSequences(context)

@@ -26,6 +26,7 @@ class Baselines:
       name: the folder's.
       metrics: of every model and task.
       outcomes: of every model and task that has a file of ranks.
+      kinds: what every task is evaluated as.
       systems: of every model {"library", "version", "settings", "seconds"}, what is known of them.
       gaps: what could not be shown, a sentence each.
     """
@@ -35,6 +36,7 @@ class Baselines:
     split: str
     metrics: Mapping[str, Mapping[str, Metrics]]
     outcomes: Mapping[str, Mapping[str, Outcomes]]
+    kinds: Mapping[str, str]
     systems: Mapping[str, Mapping[str, Any]]
     gaps: tuple[str, ...]
 
@@ -79,12 +81,17 @@ def read_baselines(directory: epath.PathLike, name: str | None = None) -> Baseli
                 outcomes.setdefault(model, {})[task] = read_outcomes(ranks)
             else:
                 gaps.append(f"No ranks/{ranks.name}: {model} has no intervals on {task}.")
+    evaluated = object_of(raw, "evaluated", str(source))
+    kinds = {task: str(about.get("evaluated_as", "")) for task, about in evaluated.items()}
+    for task in {task: None for tasks in found.values() for task in tasks if task not in kinds}:
+        gaps.append(f"results.json does not say what {task} is: measure again (--force).")
     return Baselines(
         name=name or path.name,
         dataset=str(raw.get("dataset", "unknown")),
         split=str(raw.get("split", "unknown")),
         metrics=found,
         outcomes=outcomes,
+        kinds=kinds,
         systems=_systems(raw, str(source)),
         gaps=tuple(gaps),
     )

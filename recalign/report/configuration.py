@@ -1,25 +1,15 @@
-"""What a run's config.gin says: the model and where it began, the seed, and the whole text."""
+"""What a run's config.gin says: the seed, the settings, the whole text; and the model."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
-# A binding on one line; its value may go on below, in indented lines.
-_BINDING = re.compile(r"^([\w./]+) = ?(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
+from gin import config_parser
+
 # Where a run wrote to and read from, and its seed, do not make it another experiment.
 _NOT_THE_EXPERIMENT = ("MODEL_DIR", "DATA_DIR", "RANDOM_SEED")
-# (embedding, heads, layers of a stack, feed-forward): T5 1.1's sizes.
-_T5_SIZES = {
-    (512, 6, 8, 1024): "small",
-    (768, 12, 12, 2048): "base",
-    (1024, 16, 24, 2816): "large",
-    (2048, 32, 24, 5120): "xl",
-    (4096, 64, 24, 10240): "xxl",
-}
 _NAMES = {"small": "Small", "base": "Base", "large": "Large", "xl": "XL", "xxl": "XXL"}
 
 
@@ -86,73 +76,61 @@ class Configuration:
         )
 
 
-def read_configuration(text: str) -> Configuration:
-    """Reads an operative configuration as gin writes it; what is no literal stays text.
+def read_configuration(text: str, model: Mapping[str, Any] | None = None) -> Configuration:
+    """Reads a configuration as gin writes it.
+
+    Args:
+      text: of config.gin.
+      model: as results.json has it; None where it says nothing.
 
     >>> read_configuration("BATCH_SIZE = 64\\nSTEP = %BATCH_SIZE\\n").settings["STEP"]
     64
     """
-    bindings = {name: _value(value) for name, value in _BINDING.findall(text)}
-    settings = {name: _resolved(name, bindings) for name in bindings if name.isupper()}
-    return Configuration(text, settings, _model(bindings))
+    bindings = _macros(text)
+    settings = {name: _resolved(name, bindings) for name in bindings}
+    model = model or {}
+    return Configuration(
+        text,
+        settings,
+        Model(
+            size=str(model.get("size", "")),
+            parameters=model.get("parameters"),
+            pretrained=bool(model.get("pretrained", False)),
+        ),
+    )
 
 
-def _value(text: str) -> Any:
-    # A long value stands below its name, after a backslash.
-    text = text.strip().removeprefix("\\").strip()
+@dataclasses.dataclass(frozen=True)
+class _Macro:
+    name: str
+
+
+class _AsWritten(config_parser.ParserDelegate):
+    """Keeps what refers to something else as it is written."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> str:
+        return f"@{scoped_configurable_name}{'()' if evaluate else ''}"
+
+    def macro(self, macro_name: str) -> _Macro:
+        return _Macro(macro_name)
+
+
+def _macros(text: str) -> dict[str, Any]:
+    """The macros of a file, by gin's own parser; none where gin cannot read it."""
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        statements = list(config_parser.ConfigParser(text, _AsWritten()))
+    except SyntaxError:
+        return {}
+    bindings = [s for s in statements if isinstance(s, config_parser.BindingStatement)]
+    return {it.selector: it.value for it in bindings if not it.arg_name}
 
 
 def _resolved(name: str, bindings: Mapping[str, Any]) -> Any:
     value, seen = bindings[name], {name}
-    while isinstance(value, str) and value.startswith("%") and value[1:] in bindings:
-        if value[1:] in seen:
-            break
-        seen.add(value[1:])
-        value = bindings[value[1:]]
+    while isinstance(value, _Macro) and value.name in bindings and value.name not in seen:
+        seen.add(value.name)
+        value = bindings[value.name]
     return value
-
-
-def _resolved_or_none(name: str, bindings: Mapping[str, Any]) -> Any:
-    return _resolved(name, bindings) if name in bindings else None
-
-
-def _model(bindings: Mapping[str, Any]) -> Model:
-    def size_of(field: str) -> int | None:
-        macro = field.upper()
-        names = [macro] if macro in bindings else []
-        names += [name for name in bindings if name.endswith(f"T5Config.{field}")]
-        value = _resolved(names[0], bindings) if names else None
-        return value if isinstance(value, int) else None
-
-    width, heads, mlp = size_of("emb_dim"), size_of("num_heads"), size_of("mlp_dim")
-    encoder, decoder = size_of("num_encoder_layers"), size_of("num_decoder_layers")
-    head_dim, vocabulary = size_of("head_dim"), size_of("vocab_size")
-    start = _resolved_or_none("INITIAL_CHECKPOINT_PATH", bindings)
-    known = (width, heads, mlp, encoder, decoder, head_dim, vocabulary)
-    parameters = None
-    if None not in known:
-        parameters = _parameters(*known)  # type: ignore[arg-type]
-        if _resolved_or_none("LOGITS_VIA_EMBEDDING", bindings) is True:
-            parameters -= vocabulary * width  # type: ignore[operator]
-    size = _T5_SIZES.get((width, heads, encoder, mlp), "")  # type: ignore[arg-type]
-    return Model(size if encoder == decoder else "", parameters, bool(start))
-
-
-def _parameters(
-    width: int, heads: int, mlp: int, encoder: int, decoder: int, head_dim: int, vocabulary: int
-) -> int:
-    """Of T5 1.1: two embeddings, gated feed-forward, a table of 32 relative positions a stack."""
-    attention, feed_forward = 4 * width * heads * head_dim, 3 * width * mlp
-    return (
-        2 * vocabulary * width
-        + encoder * (attention + feed_forward + 2 * width)
-        + decoder * (2 * attention + feed_forward + 3 * width)
-        + 2 * (32 * heads + width)
-    )
 
 
 def _count(parameters: int) -> str:

@@ -202,10 +202,11 @@ def _baselines_of(users: _Users, draw: int, baselines: Sequence[Baselines]) -> l
     measured: list[Entry] = []
     for folder in baselines:
         fitting = {m: tasks for m, tasks in folder.metrics.items() if _fits(folder, m, users)}
-        measured += entries_of_baselines(fitting, users.name, folder, draw)
+        measured += entries_of_baselines(fitting, users.name, folder, folder.kinds, draw)
     for run in users.runs:
         assert run.results is not None
-        measured += entries_of_baselines(run.results.references, users.name, None, draw)
+        kinds = run.results.kinds
+        measured += entries_of_baselines(run.results.references, users.name, None, kinds, draw)
     distinct: dict[tuple[str, str], Entry] = {}
     for entry in measured:
         distinct.setdefault((entry.system.key, entry.prompt), entry)

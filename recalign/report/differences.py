@@ -58,7 +58,8 @@ def difference(first: Entry, second: Entry, metric: str) -> Difference | None:
         return None
     rows = shared_rows([first, second])
     interval = percent_interval = None
-    if len(rows):
+    # What a metric of the user's own is for each user, nobody knows here.
+    if len(rows) and metric in metrics_of(first.kind):
         a, b = _figure(first, metric, rows), _figure(second, metric, rows)
         resampled_a, resampled_b = _resampled(first, second, metric)
         interval = percentiles(resampled_a - resampled_b)
@@ -97,7 +98,7 @@ def _figure(entry: Entry, metric: str, rows: Int64[np.ndarray, " n"]) -> float:
 def interval_of(entry: Entry, metric: str) -> Interval | None:
     """The 95 % interval of an entry's own figure over users."""
     rows = entry.rows()
-    if not len(rows) or entry.mean(metric) is None:
+    if not len(rows) or entry.mean(metric) is None or metric not in metrics_of(entry.kind):
         return None
     if entry.kind == "rating":
         return percentiles(_areas(entry, rows.tobytes()))
@@ -171,7 +172,7 @@ def claims(corpus: Corpus, kind: str) -> list[Difference]:
     for entry in mine:
         claim(entry, best(theirs, main), main)
     for first, second in itertools.combinations(mine, 2):
-        if first.restricted == second.restricted:
+        if first.decoding == second.decoding:
             for metric in metrics_of(kind):
                 claim(first, second, metric)
     found = (difference(*pair) for pair in pairs)

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 
 from recalign.report.baselines import Baselines
 from recalign.report.outcomes import (
+    DECODINGS,
     DRAW,
     KINDS,
     Outcomes,
@@ -20,6 +21,7 @@ from recalign.report.outcomes import (
     draw_of,
     gains,
     in_draw,
+    metrics_in,
     metrics_of,
 )
 from recalign.report.run import Metrics
@@ -28,6 +30,7 @@ from recalign.report.systems import TIGER, System, baseline_system, belongs
 # Held-out templates of P5 are evaluated as one of recalign's own kinds; 5-5 has its own table.
 _OWN_PROMPTS = (*KINDS, TIGER, "p5_sequential", "p5_2_7", "p5_rating")
 _P5_DIRECT = "p5_direct"
+_WAYS = {"": "", "candidates": ", within the pool", "exact": ", by exact probability"}
 # What reads no prompt is asked the same by all of these as by the kind of task that they are.
 _PROMPTED = (TIGER, "p5_sequential", "p5_2_7", "p5_rating", _P5_DIRECT)
 
@@ -39,7 +42,7 @@ class Entry:
     Attributes:
       kind: "retrieval", "ranking" or "rating".
       prompt: the task's name without its dataset's.
-      restricted: whether only the prompt's candidates could be decoded.
+      decoding: the way to the answers, of `outcomes.DECODINGS`.
       values: of every metric, one a seed.
       outcomes: of every user, one a seed; none where they are not known. Users of one draw of a
         planted corpus are apart from those of another (`outcomes.in_draw`).
@@ -49,17 +52,22 @@ class Entry:
     system: System
     kind: str
     prompt: str
-    restricted: bool
+    decoding: str
     values: Mapping[str, tuple[float, ...]]
     outcomes: tuple[Outcomes, ...]
     num_examples: int | None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether only the prompt's candidates, or a rating's two words, could be answered."""
+        return bool(self.decoding)
 
     @property
     def label(self) -> str:
         """The system, and what sets this line apart from its others."""
         prompt = "5-5" if self.prompt == _P5_DIRECT else self.prompt
         shown = "" if self.prompt in _OWN_PROMPTS else f" ({prompt})"
-        return f"{self.system.label}{shown}{', within the pool' if self.restricted else ''}"
+        return f"{self.system.label}{shown}{_WAYS[self.decoding]}"
 
     @property
     def paper_key(self) -> str:
@@ -142,15 +150,6 @@ def _places(outcome: Outcomes, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarra
     return np.searchsorted(outcome.rows, rows[rows // DRAW == draw_of(outcome)])
 
 
-def kind_of(metrics: Metrics) -> str | None:
-    """What a task is evaluated as, by its metrics; None: nothing that the tables have."""
-    if "auc_roc" in metrics:
-        return "rating"
-    if "hr@1" in metrics:
-        return "ranking"
-    return "retrieval" if "hr@10" in metrics else None
-
-
 def entries_of_system(system: System, dataset: str) -> list[Entry]:
     """The lines of a mixture's runs."""
     evaluated = [
@@ -162,14 +161,15 @@ def entries_of_system(system: System, dataset: str) -> list[Entry]:
     entries = []
     for task in dict.fromkeys(tasks):
         seeds = [(draw, run, tasks[task]) for draw, run, tasks in evaluated if task in tasks]
-        kind = kind_of(seeds[0][2])
-        if kind is None:
+        results = seeds[0][1].results
+        kind = results.evaluated_as(task) if results else ""
+        if kind not in KINDS:
             continue
-        for decoding in ("", "candidates"):
+        for decoding in DECODINGS:
             suffix = f"_{decoding}" if decoding else ""
             values = {
                 metric: tuple(metrics[f"{metric}{suffix}"] for *_, metrics in seeds)
-                for metric in metrics_of(kind)
+                for metric in metrics_in(kind, seeds[0][2], decoding)
                 if all(f"{metric}{suffix}" in metrics for *_, metrics in seeds)
             }
             if not values:
@@ -184,7 +184,7 @@ def entries_of_system(system: System, dataset: str) -> list[Entry]:
                     system,
                     kind,
                     task.removesuffix(f"_{dataset}"),
-                    bool(decoding),
+                    decoding,
                     values,
                     tuple(outcomes) if len(outcomes) == len(seeds) else (),
                     _users({draw: metrics for draw, _, metrics in seeds}),
@@ -197,15 +197,17 @@ def entries_of_baselines(
     tasks_of_systems: Mapping[str, Mapping[str, Metrics]],
     dataset: str,
     source: Baselines | None,
+    kinds: Mapping[str, str],
     draw: int = 0,
 ) -> list[Entry]:
-    """The lines of baselines, of a folder or as a run's results.json refers to them."""
+    """The lines of baselines, of a folder or as a run's results.json refers to them; `kinds`: what
+    each task is evaluated as."""
     entries = []
     for name, tasks in tasks_of_systems.items():
         system = baseline_system(name)
         for task, metrics in tasks.items():
-            kind = kind_of(metrics)
-            if kind is None or not task.endswith(f"_{dataset}"):
+            kind = kinds.get(task, "")
+            if kind not in KINDS or not task.endswith(f"_{dataset}"):
                 continue
             outcome = source.outcomes.get(name, {}).get(task) if source else None
             prompt = task.removesuffix(f"_{dataset}")
@@ -214,7 +216,7 @@ def entries_of_baselines(
                     system,
                     kind,
                     kind if prompt in _PROMPTED else prompt,
-                    False,
+                    "",
                     {m: (metrics[m],) for m in metrics_of(kind) if m in metrics},
                     (in_draw(outcome, draw),) if outcome else (),
                     _users({draw: metrics}),

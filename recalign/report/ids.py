@@ -58,8 +58,8 @@ def _differences(random: Corpus, other: Corpus, kind: str) -> list[Difference]:
     return [each for each in found if each is not None]
 
 
-def _line(entry: Entry) -> tuple[str, str, bool]:
-    return entry.system.key, entry.prompt, entry.restricted
+def _line(entry: Entry) -> tuple[str, str, str]:
+    return entry.system.key, entry.prompt, entry.decoding
 
 
 def _called(entry: Entry, label: str) -> Entry:

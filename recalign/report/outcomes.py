@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float64, Int8, Int64
@@ -42,6 +43,12 @@ Outcomes = Ranks | Scores
 
 KINDS = ("retrieval", "ranking", "rating")
 """Of tasks, in the paper's order."""
+
+DECODINGS = ("", "candidates", "exact")
+"""Ways to an answer: the beams as they come, beams within the pool, and no search but the exact
+probability of every candidate or of both words. The ending of a metric's name says which."""
+
+_OTHERS = ("num_examples", "valid_")
 
 DRAW = 1 << 32
 """From a user's row in one draw of a planted corpus to the same row in the next: another user."""
@@ -89,6 +96,25 @@ def metrics_of(kind: str) -> tuple[str, ...]:
         "ranking": ("ndcg@5", "ndcg@10", "hr@1", "hr@5", "hr@10"),
         "rating": ("auc_roc",),
     }[kind]
+
+
+def metrics_in(kind: str, measured: Iterable[str], decoding: str) -> tuple[str, ...]:
+    """The metrics of a way of decoding among names of results.json, the paper's first, the user's
+    own after them; without the way's ending.
+
+    >>> metrics_in("ranking", ["mrr", "hr@1", "hr@1_candidates", "num_examples"], "")
+    ('hr@1', 'mrr')
+    """
+    endings = [f"_{other}" for other in DECODINGS if other]
+    ending = f"_{decoding}" if decoding else ""
+    names = [
+        name.removesuffix(ending)
+        for name in measured
+        if (name.endswith(ending) if ending else not name.endswith(tuple(endings)))
+        and not name.startswith(_OTHERS)
+    ]
+    known = [name for name in metrics_of(kind) if name in names]
+    return (*known, *(name for name in names if name not in known))
 
 
 def main_metric(kind: str) -> str:

@@ -112,7 +112,10 @@ def _table(
     columns: list[list[Cell]] = []
     names: list[str] = []
     groups: list[tuple[str, int]] = []
-    for place, metric in enumerate(of_paper.metrics):
+    known = of_paper.metrics
+    own = [m for line in lines if line.entry for m in line.entry.values if m not in known]
+    metrics = [*known, *dict.fromkeys(own)]
+    for place, metric in enumerate(metrics):
         if rows:
             columns.append(_paper_column(of_paper, lines, place))
             names.append("paper")
@@ -122,12 +125,13 @@ def _table(
             groups.append((metric_name(metric), 2))
     if rows and of_paper.number in _WITH_DELTA:
         delta = next(row for row in rows if row.key == paper.DELTA)
-        for place, metric in enumerate(of_paper.metrics):
-            columns[2 * place].append(Cell(delta.figures[place].replace("-", "−")))
+        for place, metric in enumerate(metrics):
+            of_metric = delta.figures[place] if place < len(known) else MISSING
+            columns[2 * place].append(Cell(of_metric.replace("-", "−")))
             columns[2 * place + 1].append(_delta(corpus, as_the_paper(mine), metric))
         lines.append(_Line(delta.label, None, None))
     elif of_paper.number in _WITH_DELTA and mine:
-        for place, metric in enumerate(of_paper.metrics):
+        for place, metric in enumerate(metrics):
             columns[place].append(_delta(corpus, mine, metric))
         lines.append(_Line("Δ (%)", None, None))
     share = _share_column(of_paper, lines, corpus)
@@ -150,7 +154,11 @@ def _table(
 
 
 def _paper_column(of_paper: paper.PaperTable, lines: Sequence[_Line], place: int) -> list[Cell]:
-    texts = [line.of_paper.figures[place] if line.of_paper else MISSING for line in lines]
+    """The paper's figures; it has none for a metric of the user's own."""
+    has_any = place < len(of_paper.metrics)
+    texts = [
+        line.of_paper.figures[place] if line.of_paper and has_any else MISSING for line in lines
+    ]
     found = marks(texts, second=of_paper.marks_second)
     return [
         Cell(text, None if text == MISSING else float(text), mark)

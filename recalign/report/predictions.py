@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
 from recalign import metrics
-from recalign.report.outcomes import Outcomes, Ranks, Scores
+from recalign.report.outcomes import DECODINGS, Outcomes, Ranks, Scores
 
 _SAMPLES = 3
 _BEAMS_SHOWN = 5
-# What may follow the last candidate.
-_ENDS = ".?!;:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Predictions:
       targets: n answers that were asked for.
       beams: n lists of texts, best first.
       pools: the candidates in the prompt's order, n lists; None where the prompts have none.
-      outcomes: by way of decoding, "" as the beams come and "candidates" restricted to the pool.
+      outcomes: by way of decoding, of `outcomes.DECODINGS`.
       samples: the first examples.
     """
 
@@ -67,30 +64,36 @@ class Predictions:
     samples: tuple[Sample, ...]
 
 
-def read_predictions(records: Iterable[Mapping[str, Any]]) -> Predictions | None:
-    """Takes what the report needs of the lines of a file; None where there are none."""
+def read_predictions(
+    records: Iterable[Mapping[str, Any]], answers: Sequence[str] = ()
+) -> Predictions | None:
+    """Takes what the report needs of the lines of a file; None where there are none.
+
+    Args:
+      records: the lines.
+      answers: the two words of a rating task, the negative one first.
+    """
     lines = []
     samples: list[Sample] = []
     for number, record in enumerate(records):
         if len(samples) < _SAMPLES:
             samples.append(_sample(record))
-        lines.append(_needed(record, number))
+        lines.append(_needed(record, number, answers))
     if not lines:
         return None
     lines.sort(key=lambda line: line["row"])
     rows = np.array([line["row"] for line in lines], np.int64)
     outcomes: dict[str, Outcomes] = {}
-    if "label" in lines[0]:
-        outcomes[""] = Scores(
-            rows,
-            np.array([line["score"] for line in lines], np.float64),
-            np.array([line["label"] for line in lines], np.int8),
-        )
-    else:
-        outcomes[""] = Ranks(rows, np.array([line["rank"] for line in lines], np.float64))
-    if "pool_rank" in lines[0]:
-        ranks = np.array([line["pool_rank"] for line in lines], np.float64)
-        outcomes["candidates"] = Ranks(rows, ranks)
+    for decoding in DECODINGS:
+        name = f"outcome_{decoding}"
+        if name not in lines[0]:
+            continue
+        values = np.array([line[name] for line in lines], np.float64)
+        if "label" in lines[0]:
+            labels = np.array([line["label"] for line in lines], np.int8)
+            outcomes[decoding] = Scores(rows, values, labels)
+        else:
+            outcomes[decoding] = Ranks(rows, values)
     return Predictions(
         rows=rows,
         targets=tuple(line["target"] for line in lines),
@@ -101,59 +104,30 @@ def read_predictions(records: Iterable[Mapping[str, Any]]) -> Predictions | None
     )
 
 
-def _needed(record: Mapping[str, Any], number: int) -> dict[str, Any]:
+def _needed(record: Mapping[str, Any], number: int, answers: Sequence[str]) -> dict[str, Any]:
     # The metrics, too, compare texts without the white space around them.
     beams = tuple(str(text).strip() for text in record.get("beams") or ())
     target = str(record.get("target", "")).strip()
     line: dict[str, Any] = {"row": int(record.get("row", number)), "target": target, "beams": beams}
+    exact = record.get("exact_log_probs")
     if "label" in record:
+        no, yes = answers or metrics.YES_NO
         line["label"] = int(record["label"])
-        line["score"] = metrics.yes_no_score(
-            beams, np.array(record["log_probs"]), _answers(target, beams)
-        )
-    else:
-        line["rank"] = metrics.rank_in(target, beams)
+        line["outcome_"] = metrics.yes_no_score(beams, np.array(record["log_probs"]), (no, yes))
+        if exact:
+            line["outcome_exact"] = exact[1] - exact[0]
+        return line
+    line["outcome_"] = metrics.rank_in(target, beams)
     if "candidates_beams" in record:
-        line["pool_rank"] = metrics.rank_in(
-            target, [str(text).strip() for text in record["candidates_beams"]]
-        )
-        line["pool"] = pool_in(str(record.get("prompt", "")), target)
+        within = [str(text).strip() for text in record["candidates_beams"]]
+        line["outcome_candidates"] = metrics.rank_in(target, within)
+    if "candidates" in record:
+        line["pool"] = tuple(record["candidates"])
+        if exact:
+            places = np.arange(len(line["pool"]))
+            place = line["pool"].index(target)
+            line["outcome_exact"] = metrics.rank_among(np.array(exact), places, place)
     return line
-
-
-def _answers(target: str, beams: tuple[str, ...]) -> tuple[str, str]:
-    """P5 asks for like or dislike, recalign's own task for yes or no."""
-    words = {target, *beams}
-    return metrics.LIKE_DISLIKE if words & set(metrics.LIKE_DISLIKE) else metrics.YES_NO
-
-
-def pool_in(prompt: str, target: str) -> tuple[str, ...]:
-    """The list of IDs in a prompt that holds the target, in its order; empty where there is none.
-
-    >>> pool_in("He has I1, I9. Candidate items are: I7, I2, I3.", "I2")
-    ('I7', 'I2', 'I3')
-    """
-    places = list(re.finditer(rf"(?<!\w){re.escape(target)}(?!\w)", prompt)) if target else []
-    if not places:
-        return ()
-    before = prompt[: places[-1].start()].split(", ")
-    after = prompt[places[-1].end() :].split(", ")
-    pool = [target]
-    if before[-1] == "":
-        for piece in reversed(before[:-1]):
-            words = piece.split()
-            pool[:0] = words[-1:]
-            if len(words) != 1:
-                break
-    if after[0] == "":
-        for piece in after[1:]:
-            words = piece.split()
-            if len(words) == 1 or (words and words[0][-1] in _ENDS):
-                pool.append(words[0])
-            if len(words) != 1:
-                break
-    pool[-1] = pool[-1].rstrip(_ENDS)
-    return tuple(pool)
 
 
 def _sample(example: Mapping[str, Any]) -> Sample:

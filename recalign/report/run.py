@@ -24,8 +24,9 @@ Metrics = Mapping[str, float]
 class Results:
     """results.json: what a run scored, and what other systems score on the same split.
 
-    `versions` and `device` say what evaluated it, `fingerprints` what its datasets held; empty
-    where the file does not.
+    `evaluated` says of each task its "kind", what it is "evaluated_as" and its "answers"; `model`
+    the model's "size", "parameters" and whether it was "pretrained"; `versions` and `device` what
+    evaluated it, `fingerprints` what its datasets held. All are empty where the file says nothing.
     """
 
     dataset: str
@@ -38,6 +39,17 @@ class Results:
     versions: Mapping[str, str]
     device: Mapping[str, Any]
     fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    evaluated: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def evaluated_as(self, task: str) -> str:
+        """ "retrieval", "ranking" or "rating"; "" for other tasks."""
+        return str(self.evaluated.get(task, {}).get("evaluated_as") or "")
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """What every task is evaluated as."""
+        return {task: self.evaluated_as(task) for task in self.evaluated}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +101,13 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
         raise UserError(f"{path}: no such directory; a run's MODEL_DIR is needed")
     gaps: list[str] = []
     results = _read_results(path / "results.json", gaps)
+    model = results.model if results else {}
     run = Run(
         name=name or path.name,
         results=results,
         records=_read_records(path / "metrics.jsonl", gaps),
         predictions=_read_predictions(path / "predictions", results, gaps) if results else {},
-        configuration=_read_configuration(path / "config.gin", gaps),
+        configuration=_read_configuration(path / "config.gin", model, gaps),
         gaps=tuple(gaps),
     )
     if not (run.results or run.records or run.configuration):
@@ -120,6 +133,8 @@ def parse_results(raw: object, source: str = "results") -> Results:
         versions=object_of(raw, "versions", source),
         device=object_of(raw, "device", source),
         fingerprints=object_of(object_of(raw, "made_from", source), "datasets", source),
+        evaluated=object_of(raw, "evaluated", source),
+        model=object_of(raw, "model", source),
     )
 
 
@@ -231,12 +246,19 @@ def _read_predictions(
 ) -> dict[str, Predictions]:
     found = {}
     for task in results.tasks:
+        if task not in results.evaluated:
+            gaps.append(
+                f"results.json does not say what {task} is: it is in no table. Evaluate again "
+                "(recalign eval)."
+            )
         path = directory / f"{task}-{results.split}.jsonl"
         if not path.exists():
             gaps.append(f"No predictions/{path.name}: {task} has no intervals and no samples.")
             continue
         try:
-            predictions = read_predictions(_json_lines(path, gaps))
+            answers = results.evaluated.get(task, {}).get("answers")
+            words = answers if isinstance(answers, list) else ()
+            predictions = read_predictions(_json_lines(path, gaps), words)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             gaps.append(
                 f"predictions/{path.name} is damaged ({error!r}): {task} has no intervals and no"
@@ -248,12 +270,14 @@ def _read_predictions(
     return found
 
 
-def _read_configuration(path: epath.Path, gaps: list[str]) -> Configuration | None:
+def _read_configuration(
+    path: epath.Path, model: Mapping[str, Any], gaps: list[str]
+) -> Configuration | None:
     if not path.exists():
         gaps.append("No config.gin: the run's model, seed and settings are not known.")
         return None
     try:
-        return read_configuration(integrity.unsealed_text(path))
+        return read_configuration(integrity.unsealed_text(path), model)
     except (UserError, RecursionError, MemoryError, ValueError, TypeError) as error:
         gaps.append(
             f"config.gin is damaged ({str(error).removeprefix(f'{path}: ')}): the run's model, seed"

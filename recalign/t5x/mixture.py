@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 import seqio
 
 import tasks
-from recalign import metrics
 from recalign.data.vocabulary import check_vocab_size
 from recalign.errors import UserError
+from recalign.prompts import YES_NO
 
 
 def vocabulary(
@@ -47,7 +47,7 @@ def decode_lengths(
     """
     provider = registered(mixture_or_task_name, module)
     encode = provider.output_features["targets"].vocabulary.encode
-    answers = {answer for task in tasks_with_answers(provider) for answer in answers_of(task)}
+    answers = {answer for task in tasks_with_answers(provider) for answer in task.answers}
     longest = task_feature_lengths["targets"]
     if answers:
         longest = min(longest, max(len(encode(answer)) for answer in answers) + 1)  # with EOS
@@ -59,14 +59,6 @@ def tasks_with_answers(provider: seqio.Task | seqio.Mixture) -> Iterator[seqio.T
     for task in seqio.get_subtasks(provider):
         if getattr(task, "evaluated_as", ""):
             yield task
-
-
-def answers_of(task: seqio.Task) -> tuple[str, ...]:
-    """What may answer an example of a task: one of two words, or an ID of the catalogue."""
-    if task.evaluated_as == "rating":
-        (metric,) = [it for it in task.metric_objs if isinstance(it, metrics.Rating)]
-        return metric.no_yes()
-    return task.source.open().catalogue.ids
 
 
 def answers_by_number(provider: seqio.Task | seqio.Mixture) -> tuple[str, ...]:
@@ -84,13 +76,13 @@ def answers_by_number(provider: seqio.Task | seqio.Mixture) -> tuple[str, ...]:
             f"constrained decoding needs tasks of one catalogue; {provider.name} has "
             f"{', '.join(sorted(catalogues)) or 'none with answers'}"
         )
-    pairs = {answers_of(task) for task in evaluated if task.evaluated_as == "rating"}
+    pairs = {task.answers for task in evaluated if task.evaluated_as == "rating"}
     if len(pairs) > 1:
         raise UserError(
             f"constrained decoding needs one pair of answers to rating tasks; {provider.name} has "
             f"{', '.join(sorted('/'.join(pair) for pair in pairs))}"
         )
-    (pair,) = pairs or {metrics.YES_NO}
+    (pair,) = pairs or {YES_NO}
     (catalogue,) = catalogues.values()
     return (*pair, *catalogue.ids)
 

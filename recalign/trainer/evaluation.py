@@ -40,8 +40,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 # The plain beams have no prefix in a prediction and no ending in a metric's name.
 _PREFIX = {FREE: "", ITEMS: "", POOL: "candidates_"}
 _ENDING = {FREE: "", ITEMS: "", POOL: "_candidates", EXACT: "_exact"}
-# What is compared between the ways; how many beams were valid is of the plain ones alone.
-_COMPARED = ("hr@", "ndcg@", "auc_roc")
+# How many examples there are, and how many beams were valid, is of the plain beams alone.
+_OF_PLAIN_BEAMS = ("num_examples", "valid_")
+# What systems that read no prompt need of an example.
+_ASKED = ("row", "target", "candidates", "label")
 
 Example = Mapping[str, np.ndarray]
 Record = dict[str, Any]
@@ -56,7 +58,8 @@ class Evaluated:
       kind: "retrieval", "ranking" or "rating"; "" for one that is not ours.
       examples: in the order of the split.
       max_decode_len: tokens of the longest output, EOS included.
-      trie: of the answers: the catalogue's IDs, or a rating task's two words.
+      answers: by number: the catalogue's IDs, or a rating task's two words; none of other tasks.
+      trie: of the answers, where they are decoded along them.
       ways: of decoding (`decoding.FREE`, …), the plain beams first.
     """
 
@@ -64,6 +67,7 @@ class Evaluated:
     kind: str
     examples: Sequence[Example]
     max_decode_len: int
+    answers: tuple[str, ...]
     trie: Trie | None
     ways: tuple[str, ...]
 
@@ -137,7 +141,7 @@ def _evaluate(
         "short_normaliser": experiment.short_normaliser,
         "max_examples": max_examples,
     }
-    measured = {}
+    measured, asked = {}, {}
     for task in evaluated_tasks:
         evaluated = load(task, split, experiment, max_examples)
         file = PredictionFile(
@@ -148,8 +152,13 @@ def _evaluate(
         predict(evaluated, params, decoder, experiment, file)
         measured[task.name] = measure(evaluated, file.finish())
         say(f"{task.name} {split} | {describe(measured[task.name])}")
+        asked[task.name] = [
+            {name: example[name] for name in _ASKED if name in example}
+            for example in evaluated.examples
+        ]
+    parameters = sum(int(leaf.size) for leaf in jax.tree.leaves(params))
     return results.write(
-        experiment, evaluated_tasks, split, step, measured, max_examples, made_from
+        experiment, evaluated_tasks, split, step, parameters, measured, asked, made_from
     )
 
 
@@ -185,13 +194,14 @@ def load(
     examples = list(dataset.as_numpy_iterator())
     kind = getattr(task, "evaluated_as", "")
     ways = _ways(kind, experiment)
+    answers = task.answers if kind else ()
     if kind in ("retrieval", "ranking"):
-        trie = catalogue_trie(task)
-        return Evaluated(task, kind, examples, trie.depth, trie, ways)
+        trie = answer_trie(task)
+        return Evaluated(task, kind, examples, trie.depth, answers, trie, ways)
     longest = max((len(example["targets"]) for example in examples), default=1)
     longest = min(longest, experiment.task_feature_lengths["targets"])
-    words = _words_trie(task) if EXACT in ways else None
-    return Evaluated(task, kind, examples, longest, words, ways)
+    words = answer_trie(task) if EXACT in ways else None
+    return Evaluated(task, kind, examples, longest, answers, words, ways)
 
 
 def _ways(kind: str, experiment: Experiment) -> tuple[str, ...]:
@@ -202,18 +212,10 @@ def _ways(kind: str, experiment: Experiment) -> tuple[str, ...]:
     return (FREE, *pool, *exact)
 
 
-def catalogue_trie(task: RecommendationTask) -> Trie:
-    """The IDs of a task's catalogue, in index order, as token sequences."""
+def answer_trie(task: RecommendationTask) -> Trie:
+    """What may answer a task, by number, as token sequences: its catalogue's IDs, or two words."""
     vocabulary = task.output_features["targets"].vocabulary
-    ids = task.source.open().catalogue.ids
-    return Trie.from_sequences([vocabulary.encode(item) for item in ids], vocabulary.eos_id)
-
-
-def _words_trie(task: RecommendationTask) -> Trie:
-    """The two words that answer a rating task, the negative one first."""
-    vocabulary = task.output_features["targets"].vocabulary
-    (metric,) = [it for it in task.metric_objs if isinstance(it, metrics.Rating)]
-    return Trie.from_sequences([vocabulary.encode(w) for w in metric.no_yes()], vocabulary.eos_id)
+    return Trie.from_sequences([vocabulary.encode(a) for a in task.answers], vocabulary.eos_id)
 
 
 def predict(
@@ -314,6 +316,8 @@ def _record(
         record["exact_log_probs"] = decoded.exact_BxC[place].tolist()
     if "label" in example:
         record["label"] = int(example["label"])
+    if evaluated.kind == "ranking":
+        record["candidates"] = [evaluated.answers[item] for item in example["candidates"]]
     return record
 
 
@@ -330,7 +334,7 @@ def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[
         measured |= {
             f"{name}{ending}": value
             for name, value in found.items()
-            if not ending or name.startswith(_COMPARED)
+            if not ending or not name.startswith(_OF_PLAIN_BEAMS)
         }
     return measured
 

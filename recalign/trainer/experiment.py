@@ -15,7 +15,7 @@ from recalign.data.item_vectors import SOURCES
 from recalign.errors import UserError
 from recalign.gin_folder import SEARCH_PATHS
 from recalign.model.config import T5Config
-from recalign.preprocessors.p5.templates import p5_templates
+from recalign.preprocessors.families import p5_templates
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.surroundings import DEFAULT_DATA_DIR, Surroundings
 from recalign.trainer import gin_files as gin_reader

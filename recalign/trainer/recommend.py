@@ -14,15 +14,13 @@ from etils import epath
 from jaxtyping import Int
 
 from recalign.errors import UserError
-from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.fitting import keep_recent
 from recalign.preprocessors.samples import Samples
 from recalign.preprocessors.task import RecommendationTask
-from recalign.preprocessors.windows import ABSENT, Windows
+from recalign.preprocessors.windows import ABSENT
 from recalign.trainer import partitioning, provenance, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import POOL, BeamDecoder, bucket_lengths, fetch
-from recalign.trainer.evaluation import catalogue_trie
+from recalign.trainer.evaluation import answer_trie
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.run_config import load_run
 from recalign.trainer.state import sharded_params_shape
@@ -99,9 +97,9 @@ class Recommender:
         self._catalogue = task.source.open().catalogue
         self._index_of_raw_id = {raw: i for i, raw in enumerate(self._catalogue.raw_ids)}
         samples = task.samples("test", experiment.task_feature_lengths)
-        self._history_length = samples.request.settings.history_length
+        self._history_length = samples.settings.history_length
         self._prompt = _prompts(samples)
-        self._trie = catalogue_trie(task)
+        self._trie = answer_trie(task)
         every_item_1xN = jnp.arange(len(self._catalogue.ids))[jnp.newaxis]
         self._index_of_tokens = {
             tokens.tobytes(): index
@@ -231,23 +229,11 @@ def _prompts(samples: Samples) -> Callable[[Int[np.ndarray, "1 W"]], Int[np.ndar
 
     One graph, traced once: as single operations a prompt would take longer than its decoding.
     """
-    width = samples.request.settings.history_length
+    width = samples.settings.history_length
 
     @tf.function(input_signature=[tf.TensorSpec([1, width], tf.int32)], autograph=False)
     def prompt(history_1xW: tf.Tensor) -> tf.Tensor:
-        windows = Windows(
-            record_B=tf.zeros([1], tf.int64),
-            row_B=tf.zeros([1], tf.int64),
-            history_BxW=history_1xW,
-            target_B=tf.zeros([1], tf.int32),
-            history_rating_BxW=tf.zeros([1, width], tf.float32),
-            target_rating_B=tf.zeros([1], tf.float32),
-        )
-        nothing_drawn = Draws(0, tf.zeros([1], tf.int64))
-        shown = samples.show(windows, nothing_drawn)
-        cost_BxW, fixed_B = samples.history_cost(shown, windows)
-        keep_BxW = windows.present_BxW & keep_recent(cost_BxW, fixed_B, samples.request.inputs)
-        return samples.examples(windows, shown, keep_BxW, nothing_drawn)["inputs"][0]
+        return samples.of_histories(history_1xW)["inputs"][0]
 
     return lambda history_1xW: prompt(tf.constant(history_1xW)).numpy()
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import seqio
 
+from recalign.baselines.outcomes import Example
 from recalign.baselines.references import references
 from recalign.data import integrity
 from recalign.data.atomic import write_whole
@@ -23,19 +24,31 @@ def write(
     tasks: Sequence[seqio.Task],
     split: str,
     step: int,
+    parameters: int,
     measured: Mapping[str, Mapping[str, float]],
-    max_examples: int | None,
+    examples: Mapping[str, Sequence[Example]],
     made_from: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Measures the references, writes MODEL_DIR/results.json whole, and returns what it holds."""
+    """Measures the references, writes MODEL_DIR/results.json whole, and returns what it holds.
+
+    Args:
+      experiment: what was evaluated.
+      tasks: what it was evaluated on.
+      split: of the tasks.
+      step: of the checkpoint.
+      parameters: how many numbers the model has.
+      measured: each task's metrics.
+      examples: each task's, with their fields that need no prompt.
+      made_from: see `provenance`.
+    """
     by_dataset: dict[str, list[RecommendationTask]] = {}
     for task in tasks:
         if isinstance(task, RecommendationTask):
             by_dataset.setdefault(task.dataset_name, []).append(task)
     systems: dict[str, dict[str, Any]] = {}
-    for of_dataset in by_dataset.values():
-        dataset = of_dataset[0].source.open()
-        for system, found in references(dataset, of_dataset, split, max_examples).items():
+    for its_tasks in by_dataset.values():
+        asked = {t.name: (t.evaluated_as, examples[t.name]) for t in its_tasks if t.evaluated_as}
+        for system, found in references(its_tasks[0].source.open(), asked, split).items():
             systems.setdefault(system, {}).update(found)
     results = {
         "dataset": ",".join(by_dataset),
@@ -43,6 +56,12 @@ def write(
         "checkpoint_step": step,
         "split": split,
         "engine": ENGINE,
+        "model": {
+            "size": experiment.model.size_name,
+            "parameters": parameters,
+            "pretrained": bool(experiment.initial_checkpoint_path),
+        },
+        "evaluated": {task.name: _facts(task, measured[task.name]) for task in tasks},
         "tasks": {name: dict(found) for name, found in measured.items()},
         "references": systems,
         "versions": provenance.versions(),
@@ -53,6 +72,23 @@ def write(
     if jax.process_index() == 0:
         write_whole(experiment.directory / FILE, integrity.sealed_json(results))
     return results
+
+
+def _facts(task: seqio.Task, measured: Mapping[str, float]) -> dict[str, Any]:
+    """What a reader of a task's figures and predictions has to know of it.
+
+    `answers` are the two words of a rating, the negative one first; "catalogue" for its IDs.
+    """
+    evaluated_as = getattr(task, "evaluated_as", "")
+    answers: Any = None
+    if evaluated_as:
+        answers = list(task.answers) if evaluated_as == "rating" else "catalogue"
+    return {
+        "kind": getattr(task, "kind", ""),
+        "evaluated_as": evaluated_as,
+        "metrics": list(measured),
+        "answers": answers,
+    }
 
 
 def _without_nan(value: Any) -> Any:

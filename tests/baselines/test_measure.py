@@ -57,7 +57,11 @@ def test_untrained_systems_are_those_of_every_results_json(corpus, tmp_path):
     models = ["popularity", "optimum", "graph"]
     results, said = run(corpus, models, tmp_path / "results.json")
     dataset, by_kind = corpus
-    assert results["references"] == references(dataset, list(by_kind.values()), "test")
+    assert results["references"] == references(
+        dataset,
+        {task.name: (kind, examples_of(task, "test")) for kind, task in by_kind.items()},
+        "test",
+    )
     assert (
         results["references"] == json.loads((tmp_path / "results.json").read_text())["references"]
     )

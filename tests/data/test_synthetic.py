@@ -10,7 +10,7 @@ from recalign.baselines import optimum, popularity
 from recalign.data import synthetic
 from recalign.data.synthetic import CorpusConfig, prepare_demo, read_law
 from recalign.errors import UserError
-from recalign.p5_templates import WORDING
+from recalign.prompts import P5 as WORDING
 
 SMALL = CorpusConfig(users=300, themes=4, products=5)
 

@@ -9,13 +9,10 @@ this file on PYTHONPATH is all that it takes to train on what it registers:
 import seqio
 
 import tasks
-from recalign.prompts import Prompt, Section, Slot
+from recalign.wording import Prompt
 
 tasks.register_dataset("movies", products="movies")
-watch = Prompt(
-    inputs=(Section("Seen so far:", Slot.HISTORY), Section("What should be seen tonight?")),
-    targets=(Section(slot=Slot.TARGET_ID),),
-)
+watch = Prompt("Seen so far: {history} What should be seen tonight?", "{target}")
 retrieval = seqio.get_mixture_or_task("retrieval_movies")
 tasks.register_task(retrieval.replace(name="watch_movies", prompt=watch))
 tasks.register_mixture("movie_night", ["watch_movies", "rating_movies", "mim_movies"])

@@ -1,10 +1,13 @@
+import dataclasses
+from typing import Any
+
 import pytest
 import seqio
 
 from recalign.data.prepared import PreparedDataset
-from recalign.preprocessors.samples import Request
+from recalign.preprocessors.samples import Recipe, Samples
 from recalign.preprocessors.settings import TaskSettings
-from recalign.prompts import PROMPTS, Prompt
+from tasks.blocks import TASKS
 from tests.corpus import make_corpus, vocabulary_file
 
 
@@ -19,21 +22,33 @@ def corpus(tmp_path_factory) -> PreparedDataset:
     return make_corpus("small", tmp_path_factory.mktemp("data"), content=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Samples that a test asks for."""
+
+    kind: str
+    arguments: dict[str, Any]
+
+    def samples(self, key: int = 0) -> Samples:
+        block = TASKS[self.kind]
+        recipe = Recipe(f"{self.kind}_small", block["prompt"], block["preprocessors"])
+        return Samples(recipe, key=key, **self.arguments)
+
+
 @pytest.fixture(scope="session")
 def request_of(corpus, vocabulary):
     """Makes requests of the small corpus."""
 
     def make(kind: str, split: str = "train", inputs=None, targets=None, dataset=None, **settings):
         return Request(
-            task=f"{kind}_small",
-            dataset=dataset or corpus,
-            split=split,
-            prompt=PROMPTS.get(kind, Prompt((), ())),
-            products="products",
-            vocabulary=vocabulary,
-            settings=TaskSettings(**({"history_length": 5, "candidate_pool": 8} | settings)),
-            inputs=inputs,
-            targets=targets,
+            kind,
+            {
+                "dataset": dataset or corpus,
+                "split": split,
+                "vocabulary": vocabulary,
+                "settings": TaskSettings(**({"history_length": 5, "candidate_pool": 8} | settings)),
+                "lengths": {"inputs": inputs, "targets": targets},
+            },
         )
 
     return make

@@ -8,8 +8,6 @@ import tensorflow as tf
 from scipy import stats
 
 from recalign.errors import UserError
-from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.kinds import KINDS
 from recalign.prompts import PROMPTS, Item, render
 from tests.corpus import make_corpus
 
@@ -26,9 +24,9 @@ QUESTIONS = {
 
 
 def examples_of(request, count=None, seed=0):
-    samples = KINDS[request.task.split("_")[0]](request)
+    samples = request.samples(seed)
     positions = tf.range(count or len(samples), dtype=tf.int64)
-    features = samples(positions % len(samples), Draws(seed, positions))
+    features = samples(positions % len(samples), positions)
     rows = {
         name: value.to_list() if isinstance(value, tf.RaggedTensor) else value.numpy()
         for name, value in features.items()
@@ -156,7 +154,7 @@ def test_no_prompt_loses_its_question_or_a_candidate_at_any_length(
     def request(**lengths):
         return request_of(kind, dataset=long_titles, candidate_pool=5, **lengths)
 
-    least = least_of(lambda **lengths: KINDS[kind](request(**lengths)))
+    least = least_of(lambda **lengths: request(**lengths).samples())
     whole = max(len(e["inputs"]) for e in examples_of(request()))
     for inputs in [
         *range(least["inputs"], least["inputs"] + 10),
@@ -228,19 +226,19 @@ def test_text_corruption_fits_and_shows_the_latest_items(request_of, vocabulary,
 
 def test_too_short_lengths_name_what_is_needed(request_of):
     with pytest.raises(UserError, match=r"ranking_small: 20 tokens of inputs are too few: \d+ are"):
-        KINDS["ranking"](request_of("ranking", inputs=20))
+        request_of("ranking", inputs=20).samples()
     with pytest.raises(
         UserError, match=r"longest pool of 8 .*, or a smaller TaskSettings\.candida"
     ):
-        KINDS["ranking"](request_of("ranking", inputs=20))
+        request_of("ranking", inputs=20).samples()
     with pytest.raises(UserError, match="mlm_small: 5 tokens of inputs and 9 of targets"):
-        KINDS["mlm"](request_of("mlm", inputs=5, targets=9))
+        request_of("mlm", inputs=5, targets=9).samples()
 
 
 def test_ratings_that_the_log_lacks_are_a_users_error(request_of, tmp_path):
     dataset = make_corpus("plain", tmp_path, sequences=["abcdef", "bcdefg"])
     with pytest.raises(UserError, match="has no ratings"):
-        KINDS["rating"](request_of("rating", dataset=dataset))
+        request_of("rating", dataset=dataset).samples()
 
 
 def test_held_out_interactions_change_no_training_sample(request_of, tmp_path):

@@ -22,7 +22,7 @@ def draws(count, seed=0):
 def corrupt(rows, seed=0, ratio=0.2, mean=3.0, most=100):
     tokens = tf.ragged.constant([[*row, EOS] for row in rows], tf.int32)
     rule = masks.Corruption(ratio, mean, most)
-    inputs, targets = masks.corrupt_spans(tokens, draws(len(rows), seed), rule, FIRST)
+    inputs, targets = masks.corrupted(tokens, draws(len(rows), seed), rule, FIRST)
     return inputs.to_list(), targets.to_list()
 
 

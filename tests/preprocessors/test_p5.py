@@ -13,13 +13,19 @@ import tensorflow as tf
 from recalign.data.explanations import explained_places
 from recalign.data.statistics import dataset_statistics
 from recalign.errors import UserError
-from recalign.p5_templates import EVALUATED, FAMILIES, FIELDS, WORDING
-from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.kinds import KINDS
-from recalign.preprocessors.p5.templates import Field, Words, all_templates, template_of
+from recalign.preprocessors.families import all_templates, template_of
+from recalign.preprocessors.samples import SPLITS
+from recalign.prompts import P5 as WORDING
+from recalign.wording import Field, Words
+from recalign.wording import split as split_sentence
+from tasks.blocks import TASKS
 from tests.corpus import random_sequences, reviewed_corpus
 
-KINDS_OF_P5 = [*FAMILIES, "p5_2_7"]
+KINDS_OF_P5 = [kind for kind in TASKS if kind.startswith("p5_")]
+FAMILIES = {kind: TASKS[kind]["prompt"].number for kind in KINDS_OF_P5 if kind != "p5_2_7"}
+EVALUATED = {
+    kind: TASKS[kind]["prompt"].evaluated for kind in KINDS_OF_P5 if "evaluated_as" in TASKS[kind]
+}
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +41,9 @@ def reviewed(tmp_path_factory):
 
 
 def examples_of(request, count=None, seed=0):
-    samples = KINDS[request.task.rpartition("_")[0]](request)
+    samples = request.samples(seed)
     positions = tf.range(count or len(samples), dtype=tf.int64)
-    features = samples(positions % len(samples), Draws(seed, positions))
+    features = samples(positions % len(samples), positions)
     rows = {
         name: value.to_list() if isinstance(value, tf.RaggedTensor) else value.numpy()
         for name, value in features.items()
@@ -50,9 +56,8 @@ def number_of(example):
 
 
 def test_the_templates_are_p5s():
-    counts = collections.Counter(number.split("-")[0] for number in FIELDS)
+    counts = collections.Counter(number.split("-")[0] for number in WORDING)
     assert counts == {"1": 10, "2": 13, "3": 12, "4": 4, "5": 8}
-    assert set(WORDING) == set(FIELDS)
     assert len({words for words, _ in WORDING.values()}) == len(WORDING)
     assert EVALUATED == {
         "p5_rating": "1-4", "p5_sequential": "2-1", "p5_2_7": "2-7", "p5_direct": "5-5",
@@ -60,14 +65,16 @@ def test_the_templates_are_p5s():
 
 
 def test_a_wording_is_split_at_spaces_and_fields():
-    template = template_of("2-3", 'After "{user_id}": {history}, {{x}}  what?', "{item_id}", "here")
-    assert template.inputs == (
+    assert split_sentence('After "{user_id}": {history}, {{x}}  what?', "here") == (
         Words("After"),
-        Field("user_id", '"', '":'),
+        Field("user_id", "", '"', '":'),
         Field("history", suffix=","),
         Words("{x} what?"),
     )
-    assert template.targets == (Field("item_id"),)
+    template = template_of("2-3", "After {history}, what would {user_id} buy?", "{item_id}", "here")
+    assert template.number == 203
+    assert template.inputs[0][1] == Field("history", "list", suffix=",")
+    assert template.targets == ((Field("target", "ids"),),)
 
 
 def values_of(dataset, example):
@@ -106,7 +113,7 @@ def test_every_train_sample_shows_the_training_part_by_its_template(
 ):
     examples = examples_of(request_of(kind, dataset=reviewed), count=400)
     numbers = collections.Counter(map(number_of, examples))
-    assert set(numbers) == {n for n in FIELDS if n.startswith(f"{FAMILIES[kind]}-")}
+    assert set(numbers) == {n for n in WORDING if n.startswith(f"{FAMILIES[kind]}-")}
     answers = collections.Counter()
     for example in examples[:: 1 if kind == "p5_sequential" else 2]:
         inputs, targets = WORDING[number_of(example)]
@@ -134,7 +141,7 @@ def test_every_train_sample_shows_the_training_part_by_its_template(
 
 def test_positions_alone_choose_templates(request_of, reviewed):
     request = request_of("p5_rating", dataset=reviewed)
-    size = len(KINDS["p5_rating"](request))
+    size = len(request.samples())
     twice = examples_of(request, count=2 * size)
     first, second = (
         [e["template"] for e in twice[part]] for part in (slice(size), slice(size, None))
@@ -146,7 +153,7 @@ def test_positions_alone_choose_templates(request_of, reviewed):
 
 @pytest.mark.parametrize("kind", EVALUATED)
 def test_held_out_samples_are_those_of_the_papers_tasks(kind, request_of, reviewed, vocabulary):
-    plain = KINDS[kind].evaluated_as
+    plain = TASKS[kind]["evaluated_as"]
     for split in ("validation", "test"):
         examples = examples_of(request_of(kind, split, dataset=reviewed))
         assert {number_of(e) for e in examples} == {EVALUATED[kind]}
@@ -193,7 +200,7 @@ def test_no_prompt_loses_its_words_or_a_candidate_at_any_length(
     def request(**lengths):
         return request_of(kind, dataset=long_reviews, **lengths)
 
-    least = least_of(lambda **lengths: KINDS[kind](request(**lengths)))
+    least = least_of(lambda **lengths: request(**lengths).samples())
     whole = examples_of(request(), count=60)
     longest = max(len(e["inputs"]) for e in whole)
     templates = all_templates(None)
@@ -208,7 +215,7 @@ def test_no_prompt_loses_its_words_or_a_candidate_at_any_length(
             text = vocabulary.decode(example["inputs"])
             template = templates[number_of(example)]
             place = 0
-            for part in template.inputs:
+            for part in template.inputs[0]:
                 if isinstance(part, Words):
                     words = vocabulary.decode(vocabulary.encode(part.text))
                     assert words in text[place:], (text, words)
@@ -225,14 +232,14 @@ def test_statistics_count_what_the_tasks_have(request_of, reviewed):
     counted = dataset_statistics(reviewed, history_length=5)
     assert "omitted" not in counted
     for kind in FAMILIES:
-        for split in KINDS[kind].splits:
-            samples = KINDS[kind](request_of(kind, split, dataset=reviewed))
+        for split in SPLITS if kind in EVALUATED else ("train",):
+            samples = request_of(kind, split, dataset=reviewed).samples()
             assert counted["samples"][kind][split] == len(samples)
 
 
 def test_too_short_lengths_name_what_is_needed(request_of, reviewed):
     with pytest.raises(UserError, match=r"p5_direct_small: 20 tokens of inputs are too few: \d+"):
-        KINDS["p5_direct"](request_of("p5_direct", dataset=reviewed, inputs=20))
+        request_of("p5_direct", dataset=reviewed, inputs=20).samples()
 
 
 def test_held_out_interactions_change_no_training_sample(request_of, tmp_path):
@@ -261,12 +268,12 @@ def test_held_out_interactions_change_no_training_sample(request_of, tmp_path):
 def test_what_the_log_lacks_leaves_templates_or_tasks_out(request_of, corpus, tmp_path):
     for kind in ("p5_explanation", "p5_review"):
         with pytest.raises(UserError, match=rf"{kind}_small: .* has no review texts.*--review_te"):
-            KINDS[kind](request_of(kind))
+            request_of(kind).samples()
     sequences = random_sequences(5, 10, 12, 8)
     with_ratings = reviewed_corpus(tmp_path, sequences)
     without = dataclasses.replace(with_ratings, info=with_ratings.info | {"has_ratings": False})
     with pytest.raises(UserError, match="has no ratings"):
-        KINDS["p5_rating"](request_of("p5_rating", dataset=without))
+        request_of("p5_rating", dataset=without).samples()
     numbers = {
         kind: {
             number_of(e)

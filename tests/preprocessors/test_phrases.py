@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign import prompts
-from recalign.preprocessors.layout import Layout, Shown
-from recalign.prompts import Item, Slot
+from recalign.preprocessors.layout import Layout
+from recalign.preprocessors.masks import sentinels
+from recalign.preprocessors.phrases import plain_text
+from recalign.preprocessors.samples import Recipe
+from recalign.preprocessors.settings import TaskSettings
+from recalign.prompts import Item
+from tasks.blocks import TASKS
 from tests.corpus import shared_data
 
 ODD_TITLES = [
@@ -35,7 +40,7 @@ ODD_TITLES = [
 ]
 
 
-def layout_of(kind, titles, vocabulary):
+def layout_of(kind, titles, vocabulary, pool=100, window=40):
     ids = tuple(f"I{n + 1}" for n in range(len(titles)))
     table = pa.table(
         {
@@ -48,28 +53,33 @@ def layout_of(kind, titles, vocabulary):
     )
     catalogue = types.SimpleNamespace(ids=ids, titles=tuple(titles), table=table)
     dataset = types.SimpleNamespace(catalogue=catalogue)
-    return Layout(prompts.PROMPTS[kind], dataset, vocabulary, "Amazon products")
+    recipe = Recipe(kind, prompts.PROMPTS[kind], TASKS[kind]["preprocessors"], "Amazon products")
+    templates = recipe.templates("train")
+    settings = TaskSettings(history_length=window, candidate_pool=pool)
+    return Layout(templates, recipe.types, dataset, vocabulary, settings)
 
 
 def items(titles):
-    return [Item(f"I{n + 1}", title) for n, title in enumerate(titles)]
+    return [Item(f"I{n + 1}", plain_text(title)) for n, title in enumerate(titles)]
 
 
 def whole(vocabulary, text):
     return [*vocabulary.encode(text), vocabulary.eos_id]
 
 
+def joined(layout, feature, vocabulary, **fields):
+    """The one row of a batch, and the end of sequence."""
+    batch = {"position": tf.zeros([1], tf.int64)} | fields
+    (row,) = layout.side(feature).tokens(batch, None).to_list()
+    return [*row, vocabulary.eos_id]
+
+
 def check_joined_equals_whole(titles, vocabulary):
     shown = items(titles)
-    numbers = tf.range(len(titles))[tf.newaxis]
-    layout = layout_of("ranking", titles, vocabulary)
-    table = layout.table
-    last = table.of_items("id.", numbers[:, -1:])
-    slots = {
-        Slot.HISTORY: Shown(table.of_items("item;", numbers), titles=1),
-        Slot.CANDIDATES: Shown(tf.concat([table.of_items("id,", numbers[:, :-1]), last], axis=1)),
-        Slot.TARGET_ID: Shown(table.of_items("id", numbers[:, :1])),
-    }
+    count = len(titles)
+    numbers = tf.range(count)[tf.newaxis]
+    layout = layout_of("ranking", titles, vocabulary, max(2, count), count)
+    fields = {"history": numbers, "candidates": numbers, "target": numbers[:, 0]}
     text = prompts.render(
         "ranking",
         products="Amazon products",
@@ -77,25 +87,20 @@ def check_joined_equals_whole(titles, vocabulary):
         target=shown[0],
         candidates=[item.id for item in shown],
     )
-    prompt = layout.prompt
-    assert layout.tokens(prompt.inputs, slots, None).to_list() == [whole(vocabulary, text.inputs)]
-    assert layout.tokens(prompt.targets, slots, None).to_list() == [whole(vocabulary, text.targets)]
+    assert joined(layout, "inputs", vocabulary, **fields) == whole(vocabulary, text.inputs)
+    assert joined(layout, "targets", vocabulary, **fields) == whole(vocabulary, text.targets)
 
-    layout = layout_of("rating", titles, vocabulary)
-    table = layout.table
-    likes = [n % 2 == 0 for n in range(len(titles))]
-    phrases = table.of_items("item;", numbers)
-    slots = {
-        Slot.LIKED: Shown(tf.where([likes], phrases, 0), titles=1),
-        Slot.DISLIKED: Shown(tf.where([likes], 0, phrases), titles=1),
-        Slot.ASKED: Shown(table.of_items("item", numbers[:, -1:]), titles=1, ended=False),
+    layout = layout_of("rating", titles, vocabulary, window=count)
+    likes = [n % 2 == 0 for n in range(count)]
+    fields = {
+        "liked": tf.where([likes], numbers, -1),
+        "disliked": tf.where([likes], -1, numbers),
+        "target": numbers[:, -1],
     }
     text = prompts.render(
         "rating", products="Amazon products", history=shown, likes=likes, target=shown[-1]
     )
-    assert layout.tokens(layout.prompt.inputs, slots, None).to_list() == [
-        whole(vocabulary, text.inputs)
-    ]
+    assert joined(layout, "inputs", vocabulary, **fields) == whole(vocabulary, text.inputs)
 
 
 def test_odd_titles_in_a_small_vocabulary(vocabulary):
@@ -135,14 +140,8 @@ def words_of(vocabulary, ids):
 
 
 def long_prompt(vocabulary, layout, numbers):
-    table = layout.table
     rows = tf.constant([numbers])
-    last = table.of_items("id.", rows[:, -1:])
-    slots = {
-        Slot.HISTORY: Shown(table.of_items("item;", rows[:, :40]), titles=1),
-        Slot.CANDIDATES: Shown(tf.concat([table.of_items("id,", rows[:, :-1]), last], axis=1)),
-    }
-    joined = layout.tokens(layout.prompt.inputs, slots, None).to_list()[0]
+    fields = {"history": rows[:, :40], "candidates": rows}
     shown = [Item(f"I{n + 1}", "toy train") for n in numbers]
     text = prompts.render(
         "ranking",
@@ -150,7 +149,7 @@ def long_prompt(vocabulary, layout, numbers):
         history=shown[:40],
         candidates=[item.id for item in shown],
     )
-    return joined, whole(vocabulary, text.inputs)
+    return joined(layout, "inputs", vocabulary, **fields), whole(vocabulary, text.inputs)
 
 
 def long_prompts(vocabulary, count):
@@ -164,14 +163,27 @@ def long_prompts(vocabulary, count):
 
 def test_long_prompts_in_t5s_vocabulary_differ_in_near_ties_alone(t5_vocabulary):
     score = t5_vocabulary.tokenizer.GetScore
-    for joined, together in long_prompts(t5_vocabulary, 30):
-        assert t5_vocabulary.decode(joined) == t5_vocabulary.decode(together)
-        pairs = zip(words_of(t5_vocabulary, joined), words_of(t5_vocabulary, together), strict=True)
+    for pieces, together in long_prompts(t5_vocabulary, 30):
+        assert t5_vocabulary.decode(pieces) == t5_vocabulary.decode(together)
+        pairs = zip(words_of(t5_vocabulary, pieces), words_of(t5_vocabulary, together), strict=True)
         for one, other in pairs:
             # Scores are about -10 a token: sums of a thousand are rounded at 0.001.
             assert abs(sum(map(score, one)) - sum(map(score, other))) < 0.01
 
 
 def test_long_prompts_in_a_bpe_vocabulary_are_equal(vocabulary):
-    for joined, together in long_prompts(vocabulary, 30):
-        assert joined == together
+    for pieces, together in long_prompts(vocabulary, 30):
+        assert pieces == together
+
+
+def test_a_title_that_looks_like_a_sentinel_is_text(vocabulary, t5_vocabulary):
+    titles = ["Cable <extra_id_0> of 2 m", "<extra_id_99> plug"]
+    numbers = tf.range(2)[tf.newaxis]
+    for its in (vocabulary, t5_vocabulary):
+        first, count = sentinels(its)
+        layout = layout_of("bpr", titles, its, window=2)
+        fields = {"history": numbers, "choices": numbers, "target": numbers[:, 0]}
+        for feature in ("inputs", "targets"):
+            tokens = joined(layout, feature, its, **fields)
+            assert not {first - n for n in range(count)} & set(tokens)
+            assert "extra" in its.decode(tokens)

@@ -9,22 +9,21 @@ import tensorflow as tf
 from recalign.errors import UserError
 from recalign.preprocessors.draws import Draws, stream_key
 from recalign.preprocessors.surroundings import data_directory
-from recalign.preprocessors.task import RecommendationTask
 from recalign.prompts import PROMPTS
+from tasks.blocks import TASKS
+from tasks.registration import task_of
 
 LENGTHS = {"inputs": 96, "targets": 48}
 
 
-@pytest.fixture
-def task_of(corpus, vocabulary, monkeypatch):
+@pytest.fixture(name="task_of")
+def _task_of(corpus, vocabulary, monkeypatch):
     monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", str(corpus.directory.parent.parent))
     with gin.unlock_config():
         gin.parse_config("TaskSettings.history_length = 5\nTaskSettings.candidate_pool = 8")
 
     def make(kind):
-        return RecommendationTask(
-            f"{kind}_small", dataset="small", kind=kind, vocabulary=vocabulary
-        )
+        return task_of(kind, "small", **TASKS[kind]).replace(vocabulary=vocabulary)
 
     yield make
     gin.clear_config()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.windows import ABSENT, WindowLookup
+from recalign.preprocessors.preprocessor import Context
+from recalign.preprocessors.ratings import label, likes
+from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.windows import ABSENT
+from tasks.blocks import TASKS
 from tests.corpus import make_corpus
 
 # Training parts: a b c d (user 0), f g (user 1), a g f e d (user 2).
@@ -20,10 +23,20 @@ def dataset(tmp_path_factory):
     )
 
 
-def windows_of(dataset, task, split, w, seed=0, every_prefix=False):
-    lookup = WindowLookup(task, dataset, split, w, every_prefix)
+def context_of(dataset, split, w, seed=0, every_prefix=False):
+    settings = TaskSettings(history_length=w, every_prefix=every_prefix)
+    return Context("any", dataset, split, settings, seed)
+
+
+def windows_of(dataset, task, split, w, seed=0, every_prefix=False, then=()):
+    """What a task's first preprocessor, and others after it, make of all samples."""
+    context = context_of(dataset, split, w, seed, every_prefix)
+    lookup = TASKS[task]["preprocessors"][0].bind(context)
     samples = tf.range(len(lookup), dtype=tf.int64)
-    return lookup(samples, Draws(seed, samples))
+    batch = lookup({"sample": samples, "position": samples})
+    for step in then:
+        batch = step.bind(context)(batch)
+    return {name: value.numpy() for name, value in batch.items()}
 
 
 def letters(dataset, items):
@@ -32,15 +45,15 @@ def letters(dataset, items):
 
 
 def histories(dataset, windows):
-    return [letters(dataset, row) for row in windows.history_BxW.numpy()]
+    return [letters(dataset, row) for row in windows["history"]]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_every_prefix_is_tigers_samples(dataset, split):
     expected = windows_of(dataset, "tiger", split, 2)
     found = windows_of(dataset, "retrieval", split, 2, every_prefix=True)
-    np.testing.assert_array_equal(found.history_BxW, expected.history_BxW)
-    np.testing.assert_array_equal(found.next_item_B, expected.next_item_B)
+    np.testing.assert_array_equal(found["history"], expected["history"])
+    np.testing.assert_array_equal(found["target"], expected["target"])
 
 
 @pytest.mark.parametrize(
@@ -60,20 +73,23 @@ def test_every_prefix_is_tigers_samples(dataset, split):
 def test_windows_of_a_worked_example(dataset, task, split, w, expected):
     windows = windows_of(dataset, task, split, w)
     shown = histories(dataset, windows)
-    if windows.target_B is not None:
-        targets = letters(dataset, windows.target_B.numpy())
+    if "target" in windows:
+        targets = letters(dataset, windows["target"])
         shown = [f"{history}>{target}" for history, target in zip(shown, targets, strict=True)]
     assert shown == expected
 
 
 def test_ratings_stay_beside_their_items(dataset):
-    windows = windows_of(dataset, "rating", "train", 2)
-    assert windows.target_rating_B.numpy().tolist() == [3, 2, 2, 3, 4, 5]
-    assert windows.history_rating_BxW.numpy()[1].tolist() == [4, 3]
+    windows = windows_of(dataset, "rating", "train", 2, then=[likes(), label()])
+    # The ratings of the targets are 3, 2, 2, 3, 4 and 5; above 3 is a like.
+    assert windows["label"].tolist() == [0, 0, 0, 0, 1, 1]
+    # The history of the second window, b and c, was rated 4 and 3.
+    assert letters(dataset, windows["liked"][1]) == "b"
+    assert letters(dataset, windows["disliked"][1]) == "c"
 
 
 def test_rows_are_the_datasets_users(dataset):
-    assert windows_of(dataset, "mim", "train", 3).row_B.numpy().tolist() == [0, 0, 1, 2, 2, 2]
+    assert windows_of(dataset, "mim", "train", 3)["row"].tolist() == [0, 0, 1, 2, 2, 2]
 
 
 def test_sub_sequences_are_contiguous_parts_of_2_to_w_items(dataset):
@@ -98,10 +114,10 @@ def test_training_windows_show_nothing_that_is_held_out(corpus):
     ]
     for task in ("retrieval", "rating", "bpr", "mim", "mlm"):
         windows = windows_of(corpus, task, "train", 5)
-        for number, row in enumerate(windows.row_B.numpy()):
-            shown = set(windows.history_BxW.numpy()[number])
-            if windows.target_B is not None:
-                shown.add(windows.target_B.numpy()[number])
+        for number, row in enumerate(windows["row"]):
+            shown = set(windows["history"][number])
+            if "target" in windows:
+                shown.add(windows["target"][number])
             assert not shown & held_out[row], task
 
 
@@ -109,4 +125,4 @@ def test_held_out_windows_end_before_the_last_item(corpus):
     test = corpus.sequences("test")
     windows = windows_of(corpus, "retrieval", "test", 5)
     last = test.items[test.row_splits[1:] - 1]
-    assert np.array_equal(windows.target_B, last)
+    assert np.array_equal(windows["target"], last)

@@ -140,7 +140,7 @@ class Shop:
             answers = [item for item in pool if item != self.targets[row]]
             answers.insert(int(pool_rank), self.targets[row])
             line = self._line(row, prompt, self.beams(row, rank))
-            lines.append({**line, "candidates_beams": answers})
+            lines.append({**line, "candidates_beams": answers, "candidates": pool})
         return lines
 
     def rating(self) -> list[dict]:
@@ -161,6 +161,14 @@ class Shop:
         log_probs = [math.log(0.5) - n for n in range(len(beams))]
         line = {"row": row, "prompt": prompt, "target": self.targets[row]}
         return {**line, "beams": beams, "log_probs": log_probs}
+
+
+def evaluated_as(task: str) -> dict[str, object]:
+    """What results.json says of a task."""
+    kind = task.removesuffix("_shop")
+    as_one = {"p5_sequential": "retrieval", "p5_2_7": "ranking", "p5_direct": "ranking"}
+    answers = ["no", "yes"] if kind == "rating" else "catalogue"
+    return {"kind": kind, "evaluated_as": as_one.get(kind, kind), "answers": answers}
 
 
 def figures_of(ranks: Sequence[float]) -> dict[str, float]:
@@ -206,6 +214,8 @@ def write_run(
         "engine": "recalign",
         "tasks": {task: figures for task, (figures, _) in tasks.items()},
         "references": {},
+        "model": {"size": "", "parameters": 279_000, "pretrained": False},
+        "evaluated": {task: evaluated_as(task) for task in tasks},
         "versions": {"jax": "9.9.9"},
         "device": {"kind": "TPU v9", "count": 4},
         **results,
@@ -254,6 +264,7 @@ def write_baselines(
         "dataset": "shop",
         "split": "test",
         "references": {model: {task: figures_of(found)} for model, found in ranks.items()},
+        "evaluated": {task: evaluated_as(task)},
         "systems": {
             model: {"library": "Lib", "version": "1.0", "settings": settings, "seconds": 90}
             for model in ranks

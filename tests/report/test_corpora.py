@@ -121,6 +121,7 @@ def test_a_run_on_two_datasets_is_in_both(shop, tmp_path):
     run = write_run(tmp_path / "run", shop, dataset="shop,big_shop")
     results = json.loads((run / "results.json").read_text())
     results["tasks"]["retrieval_big_shop"] = {"hr@10": 0.1, "num_examples": 4}
+    results["evaluated"]["retrieval_big_shop"] = results["evaluated"]["retrieval_shop"]
     (run / "results.json").write_text(json.dumps(results))
     first, second = gather([read_run(run)], [])
     assert [e.num_examples for e in first.of_kind("retrieval")] == [8]

@@ -14,7 +14,7 @@ from tests.report.shop import INF, write_baselines, write_run
 
 def entry(label: str, kind: str, *outcomes, **values) -> Entry:
     known = {name.replace("_at_", "@"): value for name, value in values.items()}
-    return Entry(System(label, label, True), kind, kind, False, known, outcomes, None)
+    return Entry(System(label, label, True), kind, kind, "", known, outcomes, None)
 
 
 def ranks(found, rows=None) -> Ranks:

@@ -52,6 +52,8 @@ def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):
     results = json.loads((run / "results.json").read_text())
     results["tasks"]["p5_direct_shop"] = {"hr@1": 0.5, "hr@5": 0.5}
     results["tasks"]["p5_2_7_shop"] = {"hr@1": 0.25, "hr@5": 0.5}
+    for task in ("p5_direct_shop", "p5_2_7_shop"):
+        results["evaluated"][task] = made.evaluated_as(task)
     (run / "results.json").write_text(json.dumps(results))
     (system,) = systems_of_runs([(0, read_run(run))], "shop")
     assert not system.is_ours
@@ -66,7 +68,12 @@ def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):
 
 def test_baselines_are_named_as_the_paper_names_them():
     tasks = {"retrieval_toys": {"hr@10": 0.5}, "retrieval_other_toys": {"hr@10": 0.1}, "x": {}}
-    entries = entries_of_baselines({"S3Rec": tasks, "bpr_mf": tasks, "my own": tasks}, "toys", None)
+    entries = entries_of_baselines(
+        {"S3Rec": tasks, "bpr_mf": tasks, "my own": tasks},
+        "toys",
+        None,
+        {"retrieval_toys": "retrieval", "retrieval_other_toys": "retrieval"},
+    )
     assert [entry.label for entry in entries] == [
         "S³-Rec", "S³-Rec (retrieval_other)", "BPR-MF", "BPR-MF (retrieval_other)",
         "my own", "my own (retrieval_other)",
@@ -76,7 +83,9 @@ def test_baselines_are_named_as_the_paper_names_them():
 def test_what_reads_no_prompt_is_asked_the_same_by_p5s():
     figures = {"hr@1": 0.5, "hr@10": 0.5}
     tasks = {f"{name}_toys": figures for name in ("p5_2_7", "p5_direct", "ranking", "ranking_x")}
-    entries = entries_of_baselines({"popularity": tasks}, "toys", None)
+    entries = entries_of_baselines(
+        {"popularity": tasks}, "toys", None, dict.fromkeys(tasks, "ranking")
+    )
     assert [entry.prompt for entry in entries] == ["ranking", "ranking", "ranking", "ranking_x"]
 
 
@@ -116,3 +125,28 @@ def test_users_of_two_draws_are_other_users(shop, tmp_path):
     assert retrieval.gains("hr@5", rows[[0, 7, 8, 11]]).tolist() == [1, 0, 1, 0]
     assert [scores.shape for scores, _ in rating.scores(rows)] == [(1, 8), (1, 8)]
     assert [labels.tolist() for _, labels in rating.scores(rows[6:9])] == [[1, 1], [1]]
+
+
+def test_a_metric_of_ones_own_and_exact_scores_have_their_place(shop, tmp_path):
+    directory = write_run(tmp_path / "a", shop)
+    results = json.loads((directory / "results.json").read_text())
+    results["tasks"]["ranking_shop"] |= {"mrr": 0.5, "mrr_candidates": 0.75, "hr@1_exact": 0.25}
+    (directory / "results.json").write_text(json.dumps(results))
+    (system,) = systems_of_runs([(0, read_run(directory))], "shop")
+    found = {e.decoding: e for e in entries_of_system(system, "shop") if e.kind == "ranking"}
+    assert list(found) == ["", "candidates", "exact"]
+    assert found[""].mean("mrr") == 0.5
+    assert found["candidates"].mean("mrr") == 0.75
+    assert found["exact"].values == {"hr@1": (0.25,)}
+    assert found["exact"].label == "UT, 0.3M, by exact probability"
+
+
+def test_a_task_of_which_nothing_is_said_is_in_no_table_and_a_gap(shop, tmp_path):
+    directory = write_run(tmp_path / "a", shop)
+    results = json.loads((directory / "results.json").read_text())
+    del results["evaluated"]["rating_shop"]
+    (directory / "results.json").write_text(json.dumps(results))
+    run = read_run(directory)
+    (system,) = systems_of_runs([(0, run)], "shop")
+    assert {entry.kind for entry in entries_of_system(system, "shop")} == {"retrieval", "ranking"}
+    assert any("does not say what rating_shop is" in gap for gap in run.gaps)

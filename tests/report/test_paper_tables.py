@@ -22,7 +22,7 @@ def toys(*entries: Entry) -> Corpus:
 
 def retrieval(label: str, key: str, hits: float, *, is_ours: bool, outcomes=()) -> Entry:
     values = dict.fromkeys(("ndcg@5", "ndcg@10", "hr@5", "hr@10"), (hits,))
-    return Entry(System(label, key, is_ours), "retrieval", "retrieval", False, values, outcomes, 4)
+    return Entry(System(label, key, is_ours), "retrieval", "retrieval", "", values, outcomes, 4)
 
 
 def test_ours_stands_beside_the_papers_row_of_the_same_mixture_and_model():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recalign.report.outcomes import gains, measure
-from recalign.report.predictions import pool_in, read_predictions
+from recalign.report.predictions import read_predictions
 from tests.report import shop as made
 
 
@@ -31,31 +31,23 @@ def test_white_space_around_an_answer_does_not_make_it_wrong():
     assert read_predictions([line]).outcomes[""].ranks.tolist() == [1.0]
 
 
+P5 = ("dislike", "like")
+
+
 def test_likes_and_dislikes_are_p5s_words_for_yes_and_no():
     line = {"row": 0, "target": "like", "label": 1, "beams": ["dislike"], "log_probs": [-0.25]}
     lines = [line, {**line, "row": 1, "beams": ["like", "dislike"], "log_probs": [-1.0, -3.0]}]
-    assert read_predictions(lines).outcomes[""].scores.tolist() == [0.0, 2.0]
+    assert read_predictions(lines, P5).outcomes[""].scores.tolist() == [0.0, 2.0]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "target", "pool"),
-    [
-        ("Candidate items are: I7, I2, I3.", "I2", "I7 I2 I3"),
-        ("Candidate items are: I7, I2, I3.", "I7", "I7 I2 I3"),
-        ("Candidate items are: I7, I2, I3.", "I3", "I7 I2 I3"),
-        # P5's 2-7, 5-5 and 5-6 in recalign's words.
-        ("Knowing that u owns I1, I2, pick the best offer among I5, I6.", "I5", "I5 I6"),
-        ("Among I5, I6, I7, which one fits u best?", "I7", "I5 I6 I7"),
-        ("Among I5, I6, I7, which one fits u best?", "I5", "I5 I6 I7"),
-        ("One of these is for u: I5, I6. Which?", "I5", "I5 I6"),
-        ("Candidate items are: <a_1><b_2>, <a_3><b_4>.", "<a_3><b_4>", "<a_1><b_2> <a_3><b_4>"),
-        ("Candidate items are: I70, I7.", "I7", "I70 I7"),
-        ("Candidate items are: I70.", "I7", ""),
-        ("Candidate items are: I70.", "", ""),
-    ],
-)
-def test_the_pool_is_the_list_that_holds_the_answer(prompt, target, pool):
-    assert pool_in(prompt, target) == tuple(pool.split())
+def test_exact_probabilities_rank_candidates_and_tell_yes_from_no():
+    line = {"row": 0, "target": "I2", "beams": ["I7"], "candidates": ["I7", "I2", "I3"]}
+    found = read_predictions([{**line, "exact_log_probs": [-1.0, -2.0, -3.0]}])
+    assert found.pools == (("I7", "I2", "I3"),)
+    assert found.outcomes["exact"].ranks.tolist() == [1.0]
+    line = {"row": 0, "target": "no", "label": 0, "beams": ["no"], "log_probs": [-0.5]}
+    found = read_predictions([{**line, "exact_log_probs": [-0.5, -1.25]}])
+    assert found.outcomes["exact"].scores.tolist() == [-0.75]
 
 
 def test_samples_mark_the_answer_and_give_probabilities(shop):

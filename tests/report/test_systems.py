@@ -45,7 +45,13 @@ def test_tiger_is_trained_here_and_a_baseline_nevertheless(shop, tmp_path):
 )
 def test_a_model_that_was_not_fine_tuned_is_zero_shot(shop, tmp_path, step, label, key, is_ours):
     run = write_run(
-        tmp_path / "xl", shop, mixture="reat_shop", config=XL, alone=True, checkpoint_step=step
+        tmp_path / "xl",
+        shop,
+        mixture="reat_shop",
+        config=XL,
+        alone=True,
+        checkpoint_step=step,
+        model={"size": "xl", "parameters": 2_849_757_184, "pretrained": True},
     )
     (system,) = systems_of_runs([(0, read_run(run))], "shop")
     assert (system.label, system.key, system.is_ours) == (label, key, is_ours)

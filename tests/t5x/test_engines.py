@@ -218,7 +218,7 @@ def test_learning_rates_and_decoding_lengths(experiment):
     own = make_schedule(0.02, 8)
     np.testing.assert_allclose([own(n) for n in range(20)], [theirs(n) for n in range(20)])
     task = evaluation.tasks_with_metrics("retrieval_tiny", "test")[0]
-    depth = evaluation.catalogue_trie(task).depth
+    depth = evaluation.answer_trie(task).depth
     assert decode_lengths(made.mixture_or_task_name, made.task_feature_lengths) == {
         "inputs": made.task_feature_lengths["inputs"],
         "targets": depth,

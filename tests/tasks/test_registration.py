@@ -13,7 +13,7 @@ import tasks
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.stream import Stream
-from tasks.registration import KINDS
+from tasks.blocks import TASKS
 from tasks.vocabulary import DatasetVocabulary, plain_vocabulary
 from tests.corpus import make_corpus, shared_data, vocabulary_file
 
@@ -45,7 +45,7 @@ def prepared(data_dir, monkeypatch):
 
 @pytest.mark.parametrize("dataset", ["toys", "beauty", "sports", "demo"])
 def test_known_datasets_have_every_task_and_mixture(dataset):
-    assert {f"{kind}_{dataset}" for kind in KINDS} <= set(seqio.TaskRegistry.names())
+    assert {f"{kind}_{dataset}" for kind in TASKS} <= set(seqio.TaskRegistry.names())
     expected = {
         "reat": {"retrieval", "mim", "mlm"},
         "raat": {"ranking", "mim", "mlm", "bpr"},
@@ -71,7 +71,7 @@ def test_importing_reads_no_data(tmp_path):
          f"here = os.getcwd(); os.chdir({str(tmp_path)!r}); {program}"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.strip() == str(4 * len(KINDS))
+    assert done.stdout.strip() == str(4 * len(TASKS))
 
 
 def test_a_prepared_dataset_is_registered_with_defaults(prepared):

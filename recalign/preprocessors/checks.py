@@ -1,0 +1,109 @@
+"""What is wrong with a task, in one line that names the field, when it is registered."""
+
+from collections.abc import Mapping, Sequence
+
+from recalign.errors import UserError
+from recalign.preprocessors.fields import FieldType
+from recalign.preprocessors.layout import form_of
+from recalign.preprocessors.preprocessor import MAKERS, Preprocessor
+from recalign.preprocessors.samples import SPLITS, Recipe
+from recalign.wording import Field, Template, check_glue
+
+EVALUATED_AS = ("retrieval", "ranking", "rating")
+
+_KEPT = {"retrieval": ["target"], "ranking": ["target", "candidates"], "rating": ["label"]}
+
+
+def check(recipe: Recipe, evaluated_as: str) -> None:
+    """Refuses a task that could not be made.
+
+    Raises:
+        UserError: a field of its words that is unknown, that no preprocessor makes or that is not
+            written so; a preprocessor before what it needs; answers that its metrics cannot read.
+    """
+    _check_order(recipe)
+    if evaluated_as and evaluated_as not in EVALUATED_AS:
+        raise UserError(
+            f"{recipe.task}: evaluated_as is {evaluated_as!r}; there are {', '.join(EVALUATED_AS)}"
+        )
+    kept = {name for step in recipe.preprocessors[-1:] for name in step.needs}
+    for name in _KEPT.get(evaluated_as, ()):
+        if name not in kept:
+            raise UserError(
+                f"{recipe.task}: it is evaluated as {evaluated_as}, so keep_features() comes last "
+                f"and keeps {name!r}"
+            )
+    types = recipe.types
+    for split in SPLITS:
+        for template in recipe.templates(split):
+            for side in ("inputs", "targets"):
+                for field in template.fields(side):
+                    _check_field(field, types, f"{recipe.task}, {side}", recipe.preprocessors)
+            if evaluated_as and split != "train":
+                _check_answer(template, types, recipe.task, evaluated_as)
+
+
+def _check_order(recipe: Recipe) -> None:
+    made = {"sample", "position"}
+    for step in recipe.preprocessors:
+        for name in step.needs:
+            if name not in made:
+                raise UserError(
+                    f"{recipe.task}: {step} needs the field {name!r}, which no preprocessor before "
+                    f"it makes{_hint(name)}; there are {', '.join(sorted(made))}"
+                )
+        made |= set(step.makes)
+
+
+def _check_field(
+    field: Field, types: Mapping[str, FieldType], where: str, steps: Sequence[Preprocessor]
+) -> None:
+    written = [name for name, made in types.items() if made.forms or made.cut]
+    if field.name not in written:
+        there = ", ".join(f"{{{name}}}" for name in written)
+        raise UserError(
+            f"{where}: {{{field.name}}} is no field that its preprocessors make"
+            f"{_hint(field.name)}; there are {there} (a brace of one's own is written twice)"
+        )
+    made = types[field.name]
+    if field.form and field.form not in made.forms:
+        forms = ", ".join(f"{{{field.name}:{form}}}" for form in made.forms if form)
+        raise UserError(
+            f"{where}: {field} is no form of {field.name!r}; "
+            + (f"there are {forms}" if forms else f"it is {{{field.name}}}")
+        )
+    form = form_of(field, types) if made.forms else None
+    check_glue(
+        field,
+        where,
+        stands_alone=form is None or bool(form.cut),
+        is_list=form is not None and (made.in_window or bool(form.separator)),
+    )
+
+
+def _hint(name: str) -> str:
+    makers = MAKERS.get(name, [])
+    return f" ({' or '.join(makers)} would)" if makers else ""
+
+
+def _check_answer(
+    template: Template, types: Mapping[str, FieldType], task: str, evaluated_as: str
+) -> None:
+    answer = template.answer
+    form = form_of(answer, types) if answer is not None and types[answer.name].forms else None
+    if evaluated_as == "rating":
+        if form is None or len(form.words) != 2:
+            raise UserError(
+                f"{task}: it is evaluated as rating, so its targets are one of two words alone, "
+                f"such as {{label}}; they are {_shown(template)}"
+            )
+    elif answer is None or answer.name != "target" or form is None or form.cut:
+        raise UserError(
+            f"{task}: it is evaluated as {evaluated_as}, so its targets are the target's ID alone, "
+            f"{{target:ids}}; they are {_shown(template)}"
+        )
+
+
+def _shown(template: Template) -> str:
+    fields = ", ".join(str(field) for field in template.fields("targets"))
+    return f"{fields or 'without a field'}" + ("" if template.answer else " with words")

@@ -1,0 +1,185 @@
+"""P5's families: each train position draws one of their templates, a held-out split has one."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+from etils import epath
+
+from recalign.errors import UserError
+from recalign.preprocessors.surroundings import entered
+from recalign.prompts import P5, P5_FIELDS
+from recalign.wording import Field, Part, Prompt, Sentence, Template, check_glue
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The wording of a task that has several.
+
+    Attributes:
+        number: P5's, which the numbers of its templates begin with.
+        evaluated: the template that shows validation and test samples, of those of Tables 1 to 3
+            and 8; "" where there are none.
+    """
+
+    number: str
+    evaluated: str = ""
+
+    def templates(self, where: str, products: str, split: str) -> Sequence[Template]:
+        """The templates of a split, in the user's words where there are any.
+
+        Raises:
+            UserError: what is wrong with the user's words.
+        """
+        templates = all_templates(templates_file())
+        if split != "train":
+            return [templates[self.evaluated]] if self.evaluated else []
+        return [t for number, t in templates.items() if number.split("-")[0] == self.number]
+
+
+EVALUATED = ("1-4", "2-1", "2-7", "5-5")
+"""The templates that are evaluated: their answers are a field alone."""
+
+
+_ALONE = ("item_title", "headline", "review", "feature", "explanation")
+
+
+@gin.configurable(module="recalign")
+def p5_templates(file: str | None = None) -> str | None:
+    """The JSON file with the user's own words, if there is one."""
+    return file
+
+
+def templates_file() -> str | None:
+    """The file of the experiment that this thread is in, else gin's."""
+    surroundings = entered()
+    return p5_templates() if surroundings is None else surroundings.templates_file
+
+
+def all_templates(file: str | None) -> Mapping[str, Template]:
+    """All templates by number, in the words of a JSON file where it has them, else in ours.
+
+    Args:
+        file: `{number: {"inputs": …, "targets": …}}`; local or `gs://`.
+
+    Raises:
+        UserError: what is wrong in the file, in one line.
+    """
+    if file is None:
+        return _ours()
+    own = {number: template_of(number, *words, str(file)) for number, words in _read(file).items()}
+    return {**_ours(), **own}
+
+
+@functools.cache
+def _ours() -> Mapping[str, Template]:
+    return {
+        number: template_of(number, *words, "recalign/prompts.py") for number, words in P5.items()
+    }
+
+
+def template_of(number: str, inputs: str, targets: str, source: str) -> Template:
+    """Parses and checks the wording of a template.
+
+    Args:
+        number: P5's.
+        inputs: words with P5's fields in braces.
+        targets: the same.
+        source: where the words stand, for messages.
+
+    Raises:
+        UserError: unknown, missing or repeated fields, or fields glued to what they cannot be.
+    """
+    where = f"{source}: template {number}"
+    family, place = map(int, number.split("-"))
+    said = Prompt(inputs, targets).template(where, number=family * 100 + place)
+    sides: dict[str, tuple[Sentence, ...]] = {}
+    for side, ours in zip(("inputs", "targets"), P5[number], strict=True):
+        wanted = [field.name for field in Prompt(ours).template("").fields()]
+        _check_fields([str(field) for field in said.fields(side)], wanted, f"{where}, {side}")
+        for field in said.fields(side):
+            check_glue(
+                field,
+                f"{where}, {side}",
+                stands_alone=field.name in _ALONE,
+                is_list=field.name in ("history", "candidates"),
+            )
+        (sentence,) = getattr(said, side)
+        sides[side] = (tuple(_in_our_names(part, side) for part in sentence),)
+    template = Template(sides["inputs"], sides["targets"], said.number)
+    if number in EVALUATED and template.answer is None:
+        (field,) = said.fields("targets")
+        raise UserError(
+            f"{where}, targets: the answer is evaluated, so it is {{{field.name}}} alone"
+        )
+    return template
+
+
+def _in_our_names(part: Part, side: str) -> Part:
+    """A part of a template with our name of P5's field."""
+    if not isinstance(part, Field):
+        return part
+    name, _, form = P5_FIELDS[part.name][0].partition(":")
+    if side == "targets":
+        name = {"asked": "target", "asked_stars": "stars"}.get(name, name)
+    return dataclasses.replace(part, name=name, form=form)
+
+
+def _check_fields(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    shown = ", ".join(f"{{{field}}}" for field in wanted)
+    names = [field[1:-1] for field in found]
+    for name in names:
+        if name not in P5_FIELDS:
+            known = ", ".join(f"{{{field}}}" for field in P5_FIELDS)
+            raise UserError(f"{where}: {{{name}}} is no field; there are {known}")
+    for field in wanted:
+        if field not in names:
+            raise UserError(f"{where}: {{{field}}} is missing; it shows {shown}")
+    for name in names:
+        if name not in wanted:
+            raise UserError(f"{where}: {{{name}}} is not one of its fields; it shows {shown}")
+        if names.count(name) > 1:
+            raise UserError(f"{where}: {{{name}}} stands twice")
+
+
+def _read(file: str) -> Mapping[str, tuple[str, str]]:
+    """The wordings of a JSON file."""
+    try:
+        content = epath.Path(file).read_text()
+        wording = json.loads(content, object_pairs_hook=lambda pairs: _without_repeats(pairs, file))
+    except (OSError, ValueError) as error:
+        raise UserError(f"P5 templates {file}: {error}") from error
+    if not isinstance(wording, dict):
+        raise UserError(f'{file}: {{number: {{"inputs": …, "targets": …}}}} is needed')
+    found = {}
+    for number, sides in wording.items():
+        if number not in P5:
+            raise UserError(f"{file}: there is no template {number}; P5 has {', '.join(_ranges())}")
+        if (
+            not isinstance(sides, dict)
+            or set(sides) != {"inputs", "targets"}
+            or not all(isinstance(words, str) for words in sides.values())
+        ):
+            raise UserError(
+                f'{file}: template {number}: {{"inputs": "…", "targets": "…"}} is needed, both as '
+                "strings and nothing else"
+            )
+        found[number] = (sides["inputs"], sides["targets"])
+    return found
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]], file: str) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"{file}: {key!r} stands twice")
+    return dict(pairs)
+
+
+def _ranges() -> list[str]:
+    """["1-1 to 1-10", …]"""
+    last = {number.split("-")[0]: number for number in P5}
+    return [f"{family}-1 to {number}" for family, number in last.items()]

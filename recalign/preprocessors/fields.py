@@ -1,0 +1,185 @@
+"""What fields samples have: how many numbers one holds, and how a number is written in a prompt."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from recalign import prompts
+from recalign.data.prepared import PreparedDataset
+from recalign.preprocessors.settings import TaskSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How the numbers of a field are written.
+
+    Attributes:
+        texts: what each number is written as, of a dataset.
+        words: the same, where it does not depend on the dataset.
+        end: glued to every text.
+        separator: glued to every text but the last of a list.
+        cut: 0 for what is never cut; else in which turn it is, where a prompt is too long.
+        between_words: whether cuts are between words, where that leaves anything.
+        uncut_words: how many of the first words are never cut.
+    """
+
+    texts: Callable[[PreparedDataset], Sequence[str]] | None = None
+    words: tuple[str, ...] = ()
+    end: str = ""
+    separator: str = ""
+    cut: int = 0
+    between_words: bool = True
+    uncut_words: int = 0
+
+    def texts_of(self, dataset: PreparedDataset) -> Sequence[str]:
+        """The text of every number."""
+        return self.words if self.texts is None else self.texts(dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldType:
+    """What a field of the samples holds.
+
+    Attributes:
+        forms: how it may be written, by name; the first where a prompt says nothing. Empty for a
+            text that the batch holds as strings.
+        width: how many numbers it has, by the settings.
+        in_window: whether its numbers are aligned with the history's, so that the oldest may leave.
+        dropped: whether the first of its numbers may leave where there is no room for all.
+        optional: whether it may have nothing to show, which takes its sentence with it.
+        cut: where it is a text, in which turn it is cut.
+    """
+
+    forms: Mapping[str, Form]
+    width: Callable[[TaskSettings], int] = lambda settings: 1
+    in_window: bool = False
+    dropped: bool = False
+    optional: bool = False
+    cut: int = 0
+
+
+def _items(dataset: PreparedDataset) -> list[str]:
+    items = zip(dataset.catalogue.ids, dataset.catalogue.titles, strict=True)
+    return [prompts.ITEM.format(id=id_, title=title) for id_, title in items]
+
+
+def _items_and_mask(dataset: PreparedDataset) -> list[str]:
+    return [*_items(dataset), prompts.MASKED_ITEM]
+
+
+def _ids(dataset: PreparedDataset) -> Sequence[str]:
+    return dataset.catalogue.ids
+
+
+def _ids_and_mask(dataset: PreparedDataset) -> list[str]:
+    return [*_ids(dataset), prompts.MASKED_ITEM]
+
+
+def _titles(dataset: PreparedDataset) -> list[str]:
+    items = zip(dataset.catalogue.titles, dataset.catalogue.ids, strict=True)
+    return [title or id_ for title, id_ in items]
+
+
+def _user_numbers(dataset: PreparedDataset) -> list[str]:
+    return [f"user_{n}" for n in range(1, len(dataset.sequences("train").users) + 1)]
+
+
+def _user_names(dataset: PreparedDataset) -> list[str]:
+    return dataset.sequences("train").users
+
+
+def star_values(dataset: PreparedDataset) -> np.ndarray:
+    """The ratings that occur in training, ascending: their places are the stars' numbers."""
+    ratings = dataset.sequences("train").ratings
+    return np.unique(np.zeros(1, np.float32) if ratings is None else ratings)
+
+
+def _stars(dataset: PreparedDataset) -> list[str]:
+    return [f"{stars:g}" for stars in star_values(dataset)]
+
+
+def item_values(dataset: PreparedDataset, field: str) -> list[str]:
+    """A content field of every item as text, "" where it is unknown."""
+    values = dataset.catalogue.table[field].to_pylist()
+    if field == "categories":
+        return [", ".join(value) for value in values]
+    return [value or "" for value in values]
+
+
+def _values(dataset: PreparedDataset) -> list[str]:
+    return [value for field in prompts.FIELD_QUESTIONS for value in item_values(dataset, field)]
+
+
+_WORDS_BEFORE_THE_TITLE = len(prompts.ITEM.split("{title}")[0].split())
+# When what is cut: reviews first, then explanations, headlines, titles, features.
+REVIEW, EXPLANATION, HEADLINE, TITLE, FEATURE = 1, 2, 3, 4, 5
+
+_ITEM = Form(_items, cut=TITLE, uncut_words=_WORDS_BEFORE_THE_TITLE)
+_ITEM_FORMS = {
+    "ids": Form(_ids),
+    "list": Form(_ids, separator=prompts.LIST_SEPARATOR),
+    "items": dataclasses.replace(_ITEM, end=prompts.ITEM_END),
+    "item": _ITEM,
+    "title": Form(_titles, cut=TITLE),
+}
+_MASKED_FORMS = {
+    "items": dataclasses.replace(_ITEM_FORMS["items"], texts=_items_and_mask),
+    "ids": Form(_ids_and_mask),
+    "list": Form(_ids_and_mask, separator=prompts.LIST_SEPARATOR),
+}
+
+
+def items(form: str = "ids", width: int | Callable[[TaskSettings], int] = 1) -> FieldType:
+    """Items, as `ids` ("I1 I2"), `list` ("I1, I2"), `items` ("Item ID: I1, Title: Yo-yo; …"),
+    `item` (the same of one, without the semicolon) or `title`.
+
+    Args:
+        form: how they are written where a prompt does not say it.
+        width: how many there are, at most; a function of the settings where it depends on them.
+    """
+    forms = {form: _ITEM_FORMS[form]} | _ITEM_FORMS
+    return FieldType(forms, width if callable(width) else lambda settings: width)
+
+
+def window(
+    width: Callable[[TaskSettings], int] = lambda settings: settings.history_length,
+    *,
+    masked: bool = False,
+    optional: bool = False,
+) -> FieldType:
+    """Items of a history, the oldest first: they leave first where there is no room.
+
+    Args:
+        width: the longest history.
+        masked: whether a number may also be that of the mask, the number of items.
+        optional: whether there may be none.
+    """
+    forms = _MASKED_FORMS if masked else {"items": _ITEM_FORMS["items"]} | _ITEM_FORMS
+    return FieldType(forms, width, in_window=True, dropped=True, optional=optional)
+
+
+def words(*texts: str, **forms: tuple[str, ...]) -> FieldType:
+    """One of some words, by its number; `forms` are other such words, by name."""
+    return FieldType({"": Form(words=texts)} | {n: Form(words=w) for n, w in forms.items()})
+
+
+def text(cut: int = REVIEW) -> FieldType:
+    """A text of the log, string [B]; `cut` says in which turn it is cut to fit."""
+    return FieldType({}, cut=cut)
+
+
+ROW = FieldType({"number": Form(_user_numbers), "name": Form(_user_names)})
+"""A user, by the number in the dataset."""
+
+STARS = FieldType({"": Form(_stars)})
+"""A rating, by its place among those that occur."""
+
+QUESTION = words(*prompts.FIELD_QUESTIONS.values())
+"""A content field of items, by its number."""
+
+VALUE = FieldType({"": Form(_values, cut=REVIEW, between_words=False)})
+"""The content of an item: the field's number times the number of items, plus the item's."""
+
+NUMBER = FieldType({})
+"""What is not written."""

@@ -1,0 +1,95 @@
+"""What users like: by their ratings, beside the items of windows."""
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from recalign import prompts
+from recalign.data.prepared import PreparedDataset
+from recalign.preprocessors import fields
+from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, preprocessor
+from recalign.preprocessors.windows import ABSENT, split_columns
+
+LABEL = fields.words(*prompts.YES_NO, like_dislike=prompts.LIKE_DISLIKE)
+
+
+def without_ratings(dataset: PreparedDataset) -> str | None:
+    """Why there is nothing to say about ratings, where there is not."""
+    if dataset.has_ratings:
+        return None
+    return (
+        f"the log of dataset {dataset.name!r} has no ratings, so there are no likes to predict: "
+        "prepare it from a log with a rating column, or use another task"
+    )
+
+
+def _missing(*names: str) -> Callable[[PreparedDataset], Mapping[str, str]]:
+    def missing(dataset: PreparedDataset) -> Mapping[str, str]:
+        reason = without_ratings(dataset)
+        return {} if reason is None else dict.fromkeys(names, reason)
+
+    return missing
+
+
+@preprocessor(makes={"label": LABEL}, needs=["place"], missing=_missing("label"))
+def label(context: Context) -> BatchFunction:
+    """Whether the user likes the target: a rating above the threshold (section 3.2).
+
+        {"place": [17], …} -> {"label": [1], …}
+
+    Makes `label` int32 [B], 1 for a like.
+    """
+    ratings = split_columns(context.dataset, context.split).ratings
+    threshold = context.settings.like_threshold
+
+    def add(batch: Batch) -> Batch:
+        rating_B = tf.gather(ratings, batch["place"])
+        return batch | {"label": tf.cast(rating_B > threshold, tf.int32)}
+
+    return add
+
+
+@preprocessor(
+    makes={"liked": fields.window(optional=True), "disliked": fields.window(optional=True)},
+    needs=["history", "history_place"],
+    missing=_missing("liked", "disliked"),
+)
+def likes(context: Context) -> BatchFunction:
+    """The history's items that the user likes, and those that the user does not (section 3.2).
+
+        {"history": [[4, 7]], …} -> {"liked": [[4, -1]], "disliked": [[-1, 7]], …}
+
+    Makes `liked` and `disliked`, int32 [B, w].
+    """
+    ratings = split_columns(context.dataset, context.split).ratings
+    threshold = context.settings.like_threshold
+
+    def add(batch: Batch) -> Batch:
+        likes_BxW = tf.gather(ratings, batch["history_place"]) > threshold
+        return {
+            **batch,
+            "liked": tf.where(likes_BxW, batch["history"], ABSENT),
+            "disliked": tf.where(likes_BxW, ABSENT, batch["history"]),
+        }
+
+    return add
+
+
+@preprocessor(makes={"stars": fields.STARS}, needs=["place"], missing=_missing("stars"))
+def stars(context: Context) -> BatchFunction:
+    """The user's rating of the target.
+
+    Where the log's ratings are 1, 3 and 5, a rating of 5 is
+
+        {"place": [17], …} -> {"stars": [2], …}
+
+    Makes `stars` int32 [B], a place among the ratings that occur.
+    """
+    ratings = split_columns(context.dataset, context.split).ratings
+    values = tf.constant(fields.star_values(context.dataset), tf.float32)
+
+    def add(batch: Batch) -> Batch:
+        rating_B = tf.gather(ratings, batch["place"])
+        return batch | {"stars": tf.searchsorted(values, rating_B)}
+
+    return add

@@ -1,0 +1,143 @@
+"""From a batch's fields to tokens that fit, and to the features of examples."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from recalign.errors import UserError
+from recalign.preprocessors.fields import NUMBER
+from recalign.preprocessors.preprocessor import (
+    Batch,
+    BatchFunction,
+    Context,
+    Lengths,
+    preprocessor,
+)
+from recalign.preprocessors.windows import ABSENT, SPLIT_NUMBERS
+
+TOKENS = ("inputs", "targets")
+
+
+@preprocessor(needs=["history"])
+def drop_old_history(context: Context) -> BatchFunction:
+    """The oldest items leave the history until the prompt fits; the newest one always stays.
+
+    Where two items fit,
+
+        {"history": [[4, 7, 1]]} -> {"history": [[-1, 7, 1]]}
+
+    Changes `history`, and the fields aligned with it.
+    """
+    types = context.layout.types
+
+    def add(batch: Batch) -> Batch:
+        keep_BxW = context.layout.inputs.keep("history", batch, context.lengths["inputs"])
+        aligned = [name for name in batch if name in types and types[name].in_window]
+        kept = {name: tf.where(keep_BxW, batch[name], ABSENT) for name in aligned}
+        return batch | kept
+
+    return add
+
+
+@preprocessor(makes=dict.fromkeys(TOKENS, NUMBER))
+def render(context: Context) -> BatchFunction:
+    """Puts the task's prompt into tokens, joined from those of its words and items.
+
+    Texts and titles are cut, the longest first, where the prompt would still be too long: see
+    `fitting.shorten`. With "{history:ids}" and "{target}",
+
+        {"history": [[-1, 4]], "target": [7]} -> {"inputs": ids("I5"), "targets": ids("I8")}
+
+    Makes `inputs` and `targets`, int32 [B, (tokens)], without an end of sequence.
+    """
+    _check_lengths(context)
+    layout = context.layout
+    shown = [feature for feature in TOKENS if any(getattr(t, feature) for t in layout.templates)]
+
+    def add(batch: Batch) -> Batch:
+        return batch | {
+            feature: layout.side(feature).tokens(batch, context.lengths[feature])
+            for feature in shown
+        }
+
+    return add
+
+
+def _check_lengths(context: Context) -> None:
+    for feature in TOKENS:
+        side, room, asked = (
+            context.layout.side(feature),
+            context.lengths[feature],
+            context.asked[feature],
+        )
+        if room is None or asked is None or side.least <= room:
+            continue
+        need = side.least + asked - room
+        has_pool = side.shows("candidates")
+        shown = (
+            f"the longest pool of {context.settings.candidate_pool} candidates, its question and "
+            "one item of history"
+            if has_pool
+            else "the shortest form of every prompt"
+        )
+        raise UserError(
+            f"{context.task}: {asked} tokens of {feature} are too few: {need} are needed for "
+            f"{shown}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
+            + (", or a smaller TaskSettings.candidate_pool" if has_pool else "")
+        )
+
+
+def _without_end(context: Context) -> Lengths:
+    return {name: n if n is None else n - 1 for name, n in context.lengths.items()}
+
+
+@preprocessor(needs=["inputs"], room=_without_end)
+def append_eos(context: Context) -> BatchFunction:
+    """The end of sequence after inputs and targets; what comes before leaves a token for it.
+
+    {"inputs": [[12, 7]], "targets": [[9]]} -> {"inputs": [[12, 7, 1]], "targets": [[9, 1]]}
+    """
+    eos = context.layout.vocabulary.eos_id
+    if eos is None or eos < 0:
+        raise UserError(f"{context.task}: the vocabulary has no end of sequence")
+
+    def add(batch: Batch) -> Batch:
+        return batch | {name: _with_end(batch[name], eos) for name in TOKENS if name in batch}
+
+    return add
+
+
+def _with_end(tokens: tf.RaggedTensor, eos: int) -> tf.RaggedTensor:
+    end_Bx1 = tf.fill([tokens.nrows(), 1], tf.constant(eos, tokens.dtype))
+    return tf.concat([tokens, end_Bx1], axis=1)
+
+
+def _kept(*names: str, held_out: Sequence[str] = ()) -> list[str]:
+    return ["row", "history", *TOKENS, *names, *held_out]
+
+
+@preprocessor(needs=_kept)
+def keep_features(context: Context, *names: str, held_out: Sequence[str] = ()) -> BatchFunction:
+    """The features of an example: its tokens, `row`, `split`, `history` and those named.
+
+        {"history": [[-1, 4]], "target": [7], "record": [0], …} ->
+        {"history": [[4]], "target": [7], "row": [0], "split": [0], "inputs": …, "targets": …}
+
+    Args:
+        context: what it is bound to.
+        names: of further fields, which metrics read.
+        held_out: the same, in validation and test only.
+    """
+    number = SPLIT_NUMBERS[context.split]
+    kept = [*names, *(() if context.split == "train" else held_out)]
+
+    def select(batch: Batch) -> Batch:
+        history_BxW = batch["history"]
+        return {
+            "row": batch["row"],
+            "split": tf.fill(tf.shape(batch["row"]), tf.constant(number, tf.int64)),
+            "history": tf.ragged.boolean_mask(history_BxW, history_BxW >= 0),
+            **{name: batch[name] for name in (*TOKENS, *kept)},
+        }
+
+    return select

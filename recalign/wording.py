@@ -1,0 +1,213 @@
+"""How a prompt is written: format strings, split into words and fields. Plain strings.
+
+A field is `{name}` or `{name:form}`, such as `{history:ids}`; a brace of one's own is written
+twice. `{products}` is the noun of what users buy, `{subject}` "A user" in the first sentence that
+is shown and "The user" later.
+"""
+
+import dataclasses
+import string
+from collections.abc import Iterator, Sequence
+
+from recalign.errors import UserError
+
+SUBJECTS = ("A user", "The user")
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Fixed words, with white space around.
+
+    Attributes:
+        text: in the first sentence that is shown.
+        later: in the others, where it differs.
+    """
+
+    text: str
+    later: str | None = None
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The texts that it may have."""
+        return (self.text,) if self.later is None else (self.text, self.later)
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What differs from sample to sample, with the punctuation that is glued to it.
+
+    Attributes:
+        name: of a field of the samples.
+        form: how it is written; "" as its preprocessor says.
+        prefix: what stands before it without a space.
+        suffix: what stands after it without a space; after a list's last item.
+    """
+
+    name: str
+    form: str = ""
+    prefix: str = ""
+    suffix: str = ""
+
+    def __str__(self) -> str:
+        return f"{{{self.name}:{self.form}}}" if self.form else f"{{{self.name}}}"
+
+
+Part = Words | Field
+Sentence = tuple[Part, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """A prompt that was split.
+
+    Attributes:
+        inputs: the sentences that the model reads.
+        targets: those that it should write.
+        number: P5's number of it, family * 100 + template; 0 for other prompts.
+    """
+
+    inputs: tuple[Sentence, ...]
+    targets: tuple[Sentence, ...]
+    number: int = 0
+
+    def fields(self, *sides: str) -> Iterator[Field]:
+        """The fields of `inputs`, `targets` or, without arguments, of both."""
+        for side in sides or ("inputs", "targets"):
+            for sentence in getattr(self, side):
+                yield from (part for part in sentence if isinstance(part, Field))
+
+    @property
+    def answer(self) -> Field | None:
+        """The field that is the whole answer; None where the targets are something else."""
+        parts = [part for sentence in self.targets for part in sentence]
+        lone = len(parts) == 1 and isinstance(parts[0], Field) and parts[0]
+        return lone if lone and not lone.prefix and not lone.suffix else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """The wording of a task: what the model reads, and what it should write.
+
+    A text is a sentence, or a tuple of them. A sentence is left out where all its fields may be
+    empty and are, such as the dislikes of a user without any.
+    """
+
+    inputs: str | tuple[str, ...]
+    targets: str | tuple[str, ...] = ()
+
+    def templates(self, where: str, products: str, split: str) -> Sequence[Template]:
+        """The templates of a split: the prompt alone."""
+        del split
+        return [self.template(where, products)]
+
+    def template(self, where: str, products: str = "products", number: int = 0) -> Template:
+        """The prompt, split.
+
+        Args:
+            where: what the prompt belongs to, for messages.
+            products: the noun for what users buy.
+            number: of the template.
+
+        Raises:
+            UserError: a stray brace, or fields without a space between them.
+        """
+        inputs, targets = (
+            tuple(split(text, f"{where}, {side}", products) for text in sentences(self, side))
+            for side in ("inputs", "targets")
+        )
+        return Template(inputs, targets, number)
+
+
+def check_glue(field: Field, where: str, *, stands_alone: bool, is_list: bool) -> None:
+    """Refuses punctuation at fields that cannot have it.
+
+    Args:
+        field: of a prompt.
+        where: it stands, for messages.
+        stands_alone: whether it has spaces around: what may be cut between two words.
+        is_list: whether it may have several numbers; what precedes them stands apart.
+
+    Raises:
+        UserError: there is punctuation where there may be none.
+    """
+    if field.prefix and (stands_alone or is_list):
+        raise UserError(f"{where}: {field.prefix!r} before {field} needs a space after it")
+    if field.suffix and stands_alone:
+        raise UserError(f"{where}: {field.suffix!r} after {field} needs a space before it")
+
+
+def sentences(prompt: Prompt, side: str) -> tuple[str, ...]:
+    """The sentences of a prompt's "inputs" or "targets"."""
+    text = getattr(prompt, side)
+    return (text,) if isinstance(text, str) else tuple(text)
+
+
+def split(text: str, where: str, products: str = "products") -> Sentence:
+    """Splits a sentence at its fields and spaces.
+
+    "After {history}, which next?" -> (Words("After"), Field("history", suffix=","),
+    Words("which next?"))
+
+    Raises:
+        UserError: a stray brace, or fields without a space between them.
+    """
+    first, later = (_split(text, where, products, subject) for subject in SUBJECTS)
+    return tuple(
+        Words(one.text, other.text)
+        if isinstance(one, Words) and isinstance(other, Words) and one != other
+        else one
+        for one, other in zip(first, later, strict=True)
+    )
+
+
+def _split(text: str, where: str, products: str, subject: str) -> Sentence:
+    try:
+        pieces = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise UserError(
+            f"{where}: {error} in {text!r}: a brace of one's own is written twice"
+        ) from error
+    nouns = {"products": products, "subject": subject}
+    parts: list[Part] = []
+    begun = ""  # A brace written twice ends a piece without a field.
+    for piece, name, form, conversion in [*pieces, ("", None, None, None)]:
+        begun += piece
+        if name in nouns:
+            begun += nouns[name]
+            continue
+        if name is None and (piece or not begun):
+            continue
+        if name == "" or conversion:
+            raise UserError(f"{where}: {text!r} has braces around no field: write {{{{ and }}}}")
+        literal, begun = begun, ""
+        words, prefix = _glued_before_field(literal, parts, where, name is not None)
+        if words:
+            parts.append(Words(words))
+        if name is not None:
+            parts.append(Field(name, form or "", prefix))
+    return tuple(parts)
+
+
+def _glued_before_field(
+    literal: str, parts: list[Part], where: str, field_follows: bool
+) -> tuple[str, str]:
+    """The words of a literal and what is glued to the next field; the last field gets its suffix.
+
+    After "{history}" the literal ", in " gives history the suffix "," and the words "in".
+    """
+    last = parts[-1] if parts else None
+    if isinstance(last, Field):
+        if field_follows and not any(c.isspace() for c in literal):
+            raise UserError(f"{where}: a space is needed after {last}")
+        parts[-1] = dataclasses.replace(last, suffix=literal[: _first_space(literal)])
+        literal = literal[_first_space(literal) :]
+    prefix = ""
+    if field_follows and literal and not literal[-1].isspace():
+        words = literal.split()
+        prefix = words[-1]
+        return " ".join(words[:-1]), prefix
+    return " ".join(literal.split()), prefix
+
+
+def _first_space(text: str) -> int:
+    return next((n for n, character in enumerate(text) if character.isspace()), len(text))

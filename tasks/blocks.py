@@ -1,0 +1,212 @@
+"""The tasks of every dataset, a block each: wording, preprocessors in order, metrics.
+
+`retrieval` of the dataset `toys` is the SeqIO task `retrieval_toys`. A task of one's own is one
+more block: `tasks.register_task(tasks.task_of(kind, dataset, **block))`; WORKSPACE.md, "How to add
+a task", walks through one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recalign import metrics
+from recalign.preprocessors.contents import item_contents
+from recalign.preprocessors.families import Family
+from recalign.preprocessors.interactions import (
+    each_interaction,
+    explanations,
+    reviews,
+    users_items,
+)
+from recalign.preprocessors.masks import corrupt_spans, mask_items
+from recalign.preprocessors.negatives import negatives
+from recalign.preprocessors.pools import shuffled_pool, two_choices
+from recalign.preprocessors.questions import draw_template, yes_or_no
+from recalign.preprocessors.ratings import label, likes, stars
+from recalign.preprocessors.rendering import append_eos, drop_old_history, keep_features, render
+from recalign.preprocessors.windows import item_windows, next_item_windows, sub_sequences
+from recalign.prompts import PROMPTS
+
+TASKS: Mapping[str, Mapping[str, Any]] = {
+    # The paper's recommendation tasks (section 3.2).
+    "retrieval": {
+        "prompt": PROMPTS["retrieval"],
+        "preprocessors": [
+            next_item_windows(),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target"),
+        ],
+        "metrics": [metrics.retrieval_metric],
+        "evaluated_as": "retrieval",
+    },
+    "ranking": {
+        "prompt": PROMPTS["ranking"],
+        "preprocessors": [
+            next_item_windows(),
+            negatives(),
+            shuffled_pool(),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target", "candidates"),
+        ],
+        "metrics": [metrics.ranking_metric],
+        "evaluated_as": "ranking",
+    },
+    "rating": {
+        "prompt": PROMPTS["rating"],
+        "preprocessors": [
+            next_item_windows(),
+            likes(),
+            label(),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target", "label"),
+        ],
+        "metrics": [metrics.Rating],
+        "evaluated_as": "rating",
+    },
+    # Its auxiliary tasks (section 3.1).
+    "mim": {
+        "prompt": PROMPTS["mim"],
+        "preprocessors": [
+            item_windows(),
+            drop_old_history(),
+            mask_items(),
+            render(),
+            append_eos(),
+            keep_features(),
+        ],
+    },
+    "mlm": {
+        "prompt": PROMPTS["mlm"],
+        "preprocessors": [
+            sub_sequences(),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            corrupt_spans(),
+            keep_features(),
+        ],
+    },
+    "bpr": {
+        "prompt": PROMPTS["bpr"],
+        "preprocessors": [
+            next_item_windows(),
+            negatives(count=1),
+            two_choices(),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target"),
+        ],
+    },
+    "ie": {
+        "prompt": PROMPTS["ie"],
+        "preprocessors": [item_contents(), render(), append_eos(), keep_features()],
+    },
+    # The retrieval of TIGER: IDs alone, meant for a dataset with semantic ones.
+    "tiger": {
+        "prompt": PROMPTS["tiger"],
+        "preprocessors": [
+            next_item_windows(every_prefix=True),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target"),
+        ],
+        "metrics": [metrics.retrieval_metric],
+        "evaluated_as": "retrieval",
+    },
+    # P5's families (Appendix A). Their validation and test samples are those of a template that the
+    # paper evaluates; p5_2_7 has those of 2-7, and nothing to train on.
+    "p5_sequential": {
+        "prompt": Family("2", evaluated="2-1"),
+        "preprocessors": [
+            next_item_windows(),
+            draw_template(),
+            negatives(),
+            shuffled_pool(),
+            yes_or_no(other="item"),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target", "template"),
+        ],
+        "metrics": [metrics.retrieval_metric],
+        "evaluated_as": "retrieval",
+    },
+    "p5_direct": {
+        "prompt": Family("5", evaluated="5-5"),
+        "preprocessors": [
+            users_items(),
+            draw_template(),
+            negatives(),
+            shuffled_pool(),
+            yes_or_no(other="item"),
+            render(),
+            append_eos(),
+            keep_features("target", "template", held_out=["candidates"]),
+        ],
+        "metrics": [metrics.ranking_metric],
+        "evaluated_as": "ranking",
+    },
+    "p5_rating": {
+        "prompt": Family("1", evaluated="1-4"),
+        "preprocessors": [
+            each_interaction(),
+            label(),
+            stars(),
+            draw_template(),
+            yes_or_no(other="stars"),
+            render(),
+            append_eos(),
+            keep_features("target", "template", "label"),
+        ],
+        "metrics": [metrics.LikeDislike],
+        "evaluated_as": "rating",
+    },
+    "p5_explanation": {
+        "prompt": Family("3"),
+        "preprocessors": [
+            explanations(),
+            stars(),
+            draw_template(),
+            yes_or_no(other="stars"),
+            render(),
+            append_eos(),
+            keep_features("target", "template"),
+        ],
+    },
+    "p5_review": {
+        "prompt": Family("4"),
+        "preprocessors": [
+            reviews(),
+            stars(),
+            draw_template(),
+            yes_or_no(other="stars"),
+            render(),
+            append_eos(),
+            keep_features("target", "template"),
+        ],
+    },
+    "p5_2_7": {
+        "prompt": Family("2", evaluated="2-7"),
+        "preprocessors": [
+            next_item_windows(),
+            draw_template(),
+            negatives(),
+            shuffled_pool(),
+            yes_or_no(other="item"),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target", "template", "candidates"),
+        ],
+        "metrics": [metrics.ranking_metric],
+        "evaluated_as": "ranking",
+        "splits": ("validation", "test"),
+    },
+}
