@@ -12,8 +12,9 @@ import seqio
 import tasks
 from recalign.report import content, page
 from recalign.report.tables import metric_name
-from recalign.trainer import evaluation, train
+from recalign.trainer import evaluation
 from recalign.trainer.experiment import load_experiment
+from recalign.trainer.loop import train
 from tests.trainer.conftest import FILES, bindings
 
 HERE = pathlib.Path(__file__).parent

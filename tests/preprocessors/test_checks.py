@@ -69,7 +69,7 @@ def test_what_is_evaluated_keeps_what_its_metrics_read():
 
 def test_a_pool_that_the_catalogue_cannot_fill_names_the_task(request_of):
     with pytest.raises(
-        UserError, match=r"ranking_small: dataset 'small': 98 negatives .* candidate_pool to at mo"
+        UserError, match=r"ranking_small: dataset 'small': 98 negatives .*candidate_pool to at mo"
     ):
         request_of("ranking", candidate_pool=99).samples()
 
