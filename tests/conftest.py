@@ -1,5 +1,6 @@
 """What all tests need of the process that they run in."""
 
+import pathlib
 import signal
 
 import gin
@@ -9,6 +10,13 @@ import pytest
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("recalign", deadline=None)
 hypothesis.settings.load_profile("recalign")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that train or compile for minutes come first, so that no worker is left with one."""
+    here = pathlib.Path(__file__).parent
+    rooms = [here / name for name in ("trainer", "model", "weights")]
+    items.sort(key=lambda item: [item.path.is_relative_to(room) for room in rooms], reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
