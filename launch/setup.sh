@@ -20,7 +20,13 @@ is_complete() {
   [[ -f $stamp && -x $venv/bin/python ]] && [[ "$(<"$stamp")" == "$(fingerprint)" ]]
 }
 
-readonly MINORS=(13 12 11) # of Python 3, the newest first
+# The minor versions of Python 3 that will do, the newest first. editdistance, which SeqIO needs, has
+# no wheel for 3.13 (0.8.1): pip builds it, with a C++ compiler.
+MINORS=(13 12 11)
+if ! command -v c++ >/dev/null && ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then
+  MINORS=(12 11)
+fi
+readonly MINORS
 
 # Whether a program is Python 3.MINOR and can make environments; without MINOR, any that will do.
 is_python() {
@@ -56,7 +62,7 @@ uv_version() {
 make_venv() {
   local python=
   if ! command -v uv >/dev/null; then
-    python=$(find_python) || die "Python 3.11, 3.12 or 3.13 is needed and is not on PATH;" \
+    python=$(find_python) || die "Python 3.11, 3.12 or (with a C++ compiler) 3.13 is needed and is not on PATH;" \
       "install one with its venv module, or install uv, which brings it along"
   fi
   rm -rf -- "$venv"

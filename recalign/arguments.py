@@ -124,6 +124,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
     )
+    parser.add_argument(
+        "--vocabulary",
+        choices=("t5", "own"),
+        help="T5's, read when a task needs it, or one made from the catalogue's texts, which no"
+        " pre-trained weights fit (default: t5)",
+    )
     synthetic = parser.add_argument_group("a synthetic log: `demo`, or any name by this format")
     for size, what in (
         ("users", "sequences"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import locale
 import os
 import re
 import signal
@@ -31,7 +32,13 @@ _GIN_FLAG = re.compile(r"--gin\.(?P<parameter>[^=\s]+)=(?P<value>.*)", re.DOTALL
 
 
 def run() -> NoReturn:
-    """The entry point of `recalign` and of `python -m recalign`."""
+    """The entry point of `recalign` and of `python -m recalign`.
+
+    Files and titles are UTF-8 whatever the locale is, so another one (`LC_ALL=C PYTHONUTF8=0`)
+    starts Python again in its UTF-8 mode.
+    """
+    if not sys.flags.utf8_mode and locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     sys.exit(main())
 
 

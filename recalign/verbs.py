@@ -7,6 +7,7 @@ Rooms are imported inside the functions, because TensorFlow and JAX take seconds
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import json
@@ -34,7 +35,7 @@ _PREPARATION = (
     "format", "interactions", "items", "max_bad_fraction",
     "review_texts", "events", "encoding", "time_format", "join_ids", "no_rating",
     "like_threshold", "keep_repeats", "split", "cuts", "item_ids", "item_tokens", "seed", "k_core",
-    "sentencepiece_model",
+    "sentencepiece_model", "vocabulary",
     "beam_runner", "beam_options",
 )  # fmt: skip
 _SYNTHETIC = "synthetic"
@@ -67,7 +68,7 @@ def experiments(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Raw log -> prepared dataset; prints what was noticed and the dataset's row of Table 7."""
-    from recalign.data import replacing, statistics
+    from recalign.data import own_vocabulary, replacing, statistics
 
     _configure(options)
     before = replacing.what_is_there(options.name, _data_dir(options))
@@ -97,6 +98,8 @@ def prepare(options: argparse.Namespace) -> None:
     if note := replacing.replacement_note(before, dataset):
         print(note, file=sys.stderr)
     print(f"prepared in {dataset.directory}", file=sys.stderr)
+    if dataset.sentencepiece_model is None and (warning := own_vocabulary.t5_warning()):
+        print(warning, file=sys.stderr)
 
 
 def _prepare_synthetic(
@@ -213,15 +216,19 @@ def baselines(options: argparse.Namespace) -> None:
     import tasks
     from recalign.baselines import environments, measure, systems, text
     from recalign.data import prepared, synthetic
+    from tasks.vocabulary import stand_in_vocabulary
 
     experiment = _settings(options, f"retrieval_{options.name}")
     dataset = prepared.open_dataset(options.name, _data_dir(options))
-    kinds = ("retrieval", "ranking", "rating") if dataset.has_ratings else ("retrieval", "ranking")
+    kinds = ("retrieval", "ranking", *(() if dataset.no_ratings() else ("rating",)))
     has_law = synthetic.read_law(dataset) is not None
     models = systems.resolve(options.models, kinds, has_law, options.name)
     tasks.ensure_registered(f"retrieval_{options.name}", _data_dir(options))
     out = options.out or f"runs/baselines_{options.name}/results.json"
-    with _surroundings(options, experiment).entered():
+    with contextlib.ExitStack() as stack:
+        surroundings = _surroundings(options, experiment)
+        any_file = stack.enter_context(stand_in_vocabulary())
+        stack.enter_context(dataclasses.replace(surroundings, vocabulary_file=any_file).entered())
         results = measure.measure(
             dataset,
             models,

@@ -1,7 +1,10 @@
 """The vocabulary of a dataset, found when it is used."""
 
+import contextlib
 import functools
 import os
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import gin
@@ -10,7 +13,13 @@ from absl import logging
 from etils import epath
 
 from recalign.data.prepared import open_dataset
-from recalign.data.vocabulary import EXTRA_IDS, T5_MODEL, has_sentinels, read_pieces
+from recalign.data.vocabulary import (
+    EXTRA_IDS,
+    T5_MODEL,
+    has_sentinels,
+    read_pieces,
+    train_vocabulary,
+)
 from recalign.errors import UserError
 from recalign.preprocessors.surroundings import data_directory, entered
 
@@ -25,6 +34,16 @@ def vocabulary_file() -> str:
     """The file of the experiment that this thread is in, else gin's."""
     surroundings = entered()
     return vocabulary() if surroundings is None else surroundings.vocabulary_file or T5_MODEL
+
+
+@contextlib.contextmanager
+def stand_in_vocabulary() -> Iterator[str]:
+    """The file of a vocabulary that says nothing: SeqIO's tasks have to have one, also for whoever
+    reads no prompt, such as the baselines."""
+    with tempfile.NamedTemporaryFile(suffix=".model") as file:
+        file.write(train_vocabulary(["I"], 64, "0123456789"))
+        file.flush()
+        yield file.name
 
 
 class DatasetVocabulary(seqio.SentencePieceVocabulary):

@@ -14,8 +14,8 @@ from recalign.data import prepared
 from recalign.errors import UserError
 
 VERBS = (
-    "prepare", "stats", "show", "train", "eval", "recommend", "baselines", "plan", "convert",
-    "report",
+    "demo", "prepare", "stats", "show", "train", "eval", "recommend", "baselines", "plan",
+    "convert", "experiments", "report",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from recalign.data import integrity
 from recalign.data.catalogue import FILE_NAME, Catalogue, write_catalogue
 from recalign.data.ids import check_method
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
+from recalign.data.own_vocabulary import own_vocabulary as train_own_vocabulary
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
 from recalign.data.records import VERSION, Shard, shard_digests, write_metadata
@@ -26,6 +27,9 @@ from recalign.data.temporal import Cuts
 from recalign.data.ties import Ties
 from recalign.data.vocabulary import T5_MODEL, read_pieces
 from recalign.errors import UserError
+
+T5, OWN = "t5", "own"
+"""What --vocabulary may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,26 +81,32 @@ def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
     check_method(item_ids)
 
 
-def read_vocabulary(given: str | os.PathLike | bytes | None, item_tokens: bool) -> bytes | None:
+def read_vocabulary(
+    given: str | os.PathLike | bytes | None, item_tokens: bool, own: bool = False
+) -> bytes | None:
     """The content of a SentencePiece model's file.
 
     Args:
         given: the file, or its content; None for none, or for T5's where `item_tokens` needs one.
-        item_tokens: whether the dataset gets a vocabulary of its own.
+        item_tokens: whether the dataset gets a vocabulary with its IDs.
+        own: whether one is made from the catalogue, so that none is read.
 
     Raises:
         UserError: it cannot be read.
     """
     if isinstance(given, bytes):
         return given
-    if given is None and not item_tokens:
+    if own and given is not None:
+        raise UserError("--vocabulary own and --sentencepiece_model are two vocabularies: give one")
+    if own or (given is None and not item_tokens):
         return None
     path = T5_MODEL if given is None else given
     try:
         content = epath.Path(path).read_bytes()
     except Exception as error:  # Cloud clients raise classes of their own.
         reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
-        hint = "" if given else ": give --item_tokens a local copy: --sentencepiece_model FILE"
+        way = ": give a local copy by --sentencepiece_model FILE, or --vocabulary own"
+        hint = "" if given else way
         raise UserError(f"{os.fspath(path)}: {reason}{hint}") from error
     read_pieces(content, os.fspath(path))
     return content
@@ -115,6 +125,7 @@ def finish(
     item_tokens: bool,
     sources: Sequence[object],
     vocabulary: bytes | None,
+    own_vocabulary: bool,
     extra_files: Mapping[str, bytes],
 ) -> None:
     """Completes a directory that holds the records."""
@@ -124,6 +135,9 @@ def finish(
         semantic = semantic_ids(catalogue, seed, separator="_" if item_tokens else "")
         catalogue = catalogue.with_ids(semantic.ids)
         notes += semantic.lines()
+    if own_vocabulary:
+        vocabulary, note = train_own_vocabulary(catalogue)
+        notes.append(note)
     tokens: ItemTokens | None = None
     if item_tokens:
         assert vocabulary is not None, "read_vocabulary gives one"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recalign.data.beam.runners import find_runner
-from recalign.data.finish import check_settings
+from recalign.data.finish import T5, check_settings
 from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
@@ -35,6 +35,7 @@ def prepare_from_files(
     split: str = LEAVE_ONE_OUT,
     cuts: Sequence[str] = (),
     sentencepiece_model: str | os.PathLike | None = None,
+    vocabulary: str = T5,
     beam_runner: str | None = None,
     beam_options: str = "",
     **options: Any,
@@ -49,7 +50,7 @@ def prepare_from_files(
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
         item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold, split, cuts,
-            sentencepiece_model: as `prepare` takes them.
+            sentencepiece_model, vocabulary: as `prepare` takes them.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
@@ -85,6 +86,7 @@ def prepare_from_files(
         "keep_repeats": keep_repeats,
         "like_threshold": like_threshold,
         "sentencepiece_model": sentencepiece_model,
+        "vocabulary": vocabulary,
     }
     check_split(split, cuts)
     if beam_runner is not None:

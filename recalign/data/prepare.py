@@ -10,7 +10,7 @@ import pyarrow as pa
 from recalign.data import core
 from recalign.data.atomic import atomic_directory
 from recalign.data.catalogue import build_catalogue
-from recalign.data.finish import Findings, check_settings, finish, read_vocabulary
+from recalign.data.finish import OWN, T5, Findings, check_settings, finish, read_vocabulary
 from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.order import (
@@ -56,6 +56,7 @@ def prepare(
     split: str = LEAVE_ONE_OUT,
     cuts: Sequence[str] = (),
     sentencepiece_model: str | os.PathLike | bytes | None = None,
+    vocabulary: str = T5,
     sources: Sequence[object] = (),
     noticed: Sequence[str] = (),
     extra_files: Mapping[str, bytes] | None = None,
@@ -83,6 +84,8 @@ def prepare(
         cuts: of a temporal split: the two moments, a number or ISO 8601 each; none to take those
             before which lie 80 and 90 percent of the interactions.
         sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
+        vocabulary: "t5", which tasks read where they need it unless a file is given, or "own", made
+            from the catalogue's texts and laid beside the data.
         sources: where the log came from, for `dataset.json`; anything that JSON holds.
         noticed: what was noticed when the log was read, a line each.
         extra_files: file name -> content, laid beside the data.
@@ -98,7 +101,7 @@ def prepare(
     check_split(split, cuts)
     if split == TEMPORAL and log.timestamp is None:
         raise UserError("--split temporal needs times: name their column with --time_column")
-    vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
+    pieces = read_vocabulary(sentencepiece_model, item_tokens, vocabulary == OWN)
     notes = list(noticed)
     kept = _kept(log, k_core, keep_repeats, notes)
     moments = None
@@ -142,7 +145,8 @@ def prepare(
             item_ids=item_ids,
             item_tokens=item_tokens,
             sources=sources,
-            vocabulary=vocabulary,
+            vocabulary=pieces,
+            own_vocabulary=vocabulary == OWN,
             extra_files=extra_files or {},
         )
     return open_dataset(name, data_dir)

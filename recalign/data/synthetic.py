@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from zipfile import BadZipFile
 
 import numpy as np
 
-from recalign import prompts
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.law import LIKED_RATINGS, OTHER_RATINGS, Law
+from recalign.data.own_vocabulary import wordings
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.vocabulary import train_vocabulary, with_sentinels
@@ -180,7 +180,7 @@ def _vocabulary(titles: Sequence[str], config: CorpusConfig) -> bytes:
     default = CorpusConfig()
     more = config.themes + config.products - default.themes - default.products
     size = VOCABULARY_SIZE + PIECES_A_WORD * max(0, more)
-    return with_sentinels(train_vocabulary(_text(titles), size, P5_CHARACTERS), SENTINELS)
+    return with_sentinels(train_vocabulary(wordings(titles), size, P5_CHARACTERS), SENTINELS)
 
 
 def _item_table(law: Law) -> ItemTable:
@@ -198,29 +198,6 @@ def _item_table(law: Law) -> ItemTable:
         descriptions=[""] * len(raw_ids),
         categories=[[raw_id.split("-")[0]] for raw_id in raw_ids],
     )
-
-
-def _text(titles: Sequence[str]) -> Iterator[str]:
-    """What the vocabulary is made from: every wording, with every title."""
-    items = [prompts.Item(f"I{n}", title) for n, title in enumerate(titles, start=1)]
-    for item, other in itertools.pairwise([*items, items[0]]):
-        for name in prompts.PROMPTS:
-            if name == "tiger":  # nothing but IDs, which the others have too
-                continue
-            sample = prompts.render(
-                name,
-                history=[item, other],
-                target=other,
-                candidates=[item.id, other.id],
-                choices=[item, other],
-                masked=[0],
-                likes=[True, False],
-                liked=False,
-                field="title",
-                value=item.title,
-            )
-            yield f"{sample.inputs} {sample.targets}"
-        yield " ".join(prompts.YES_NO)
 
 
 def _single_cycle(size: int, rng: np.random.Generator) -> np.ndarray:

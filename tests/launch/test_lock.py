@@ -11,8 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.txt"
 
-# What PyPI has as source alone, of Python alone: pip builds it anywhere.
-SOURCE_ALONE = {"promise"}
+# Lines without a wheel. promise is Python alone: pip builds it anywhere. editdistance, which SeqIO
+# needs, is C++, and its last release came before 3.13: there launch/setup.sh wants a compiler.
+SOURCE_ALONE = {"3.11": {"promise"}, "3.12": {"promise"}, "3.13": {"promise", "editdistance"}}
 
 PLATFORMS = {
     "Linux x86_64": [f"manylinux_2_{glibc}_x86_64" for glibc in (17, 24, 26, 27, 28)]
@@ -30,7 +31,7 @@ PLATFORMS = {
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_line_of_the_lock_has_a_wheel(version, platform, tmp_path):
     lines = [line for line in LOCK.read_text().splitlines() if re.match(r"[a-z]", line)]
-    asked = [line for line in lines if line.split("==")[0] not in SOURCE_ALONE]
+    asked = [line for line in lines if line.split("==")[0] not in SOURCE_ALONE[version]]
     report = tmp_path / "report.json"
     outcome = subprocess.run(
         [

@@ -11,9 +11,9 @@ def test_uv_is_used_where_it_is(with_uv):
     outcome = with_uv.run("setup.sh")
     assert outcome.returncode == 0, outcome.stderr
     calls = with_uv.calls()
-    assert calls[0] == "uv python find --no-python-downloads 3.13"
+    assert calls[0] == "uv python find --no-python-downloads 3.12"
     assert calls[1].startswith("uv venv")
-    assert "--python 3.13" in calls[1]
+    assert "--python 3.12" in calls[1]
     lock, package = installs(calls)
     assert lock.endswith(f"-r {with_uv.root}/requirements.txt")
     assert "--no-deps" in package and package.endswith(f"-e {with_uv.root}")
@@ -84,7 +84,7 @@ def test_an_update_that_fails_is_not_called_done_either(with_uv):
 def test_without_python_the_message_says_so_and_nothing_is_left(checkout):
     outcome = checkout.run("setup.sh")
     assert outcome.returncode == 1
-    assert outcome.stderr.count("Python 3.11, 3.12 or 3.13 is needed") == 1
+    assert outcome.stderr.count("Python 3.11, 3.12 or (with a C++ compiler) 3.13 is needed") == 1
     assert not (checkout.root / ".venv").exists()
 
 
@@ -131,6 +131,12 @@ def test_the_newest_python_that_is_there_is_taken(with_python):
     assert with_python.run("setup.sh").returncode == 0
     made = [call for call in with_python.calls() if " -m venv " in call]
     assert made == [f"python3.12 -m venv {with_python.root}/.venv"]
+
+
+def test_313_is_taken_where_there_is_a_compiler_for_what_has_no_wheel(with_uv):
+    with_uv.add_command("c++", "#!/usr/bin/env bash\n")
+    assert with_uv.run("setup.sh").returncode == 0
+    assert "--python 3.13" in with_uv.calls()[1]
 
 
 def test_an_accelerator_is_added_each_time_it_is_asked_for(with_uv):

@@ -25,7 +25,7 @@ from recalign.data.beam.runners import Runner
 from recalign.data.beam.users import UserLog
 from recalign.data.beam.writing import Plan, write
 from recalign.data.catalogue import Catalogue, build_catalogue
-from recalign.data.finish import Findings, finish, read_vocabulary
+from recalign.data.finish import OWN, Findings, finish, read_vocabulary
 from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
@@ -78,6 +78,7 @@ def prepare_on_beam(
     keep_repeats: bool,
     like_threshold: float | None,
     sentencepiece_model: str | os.PathLike | None,
+    vocabulary: str,
 ) -> tuple[PreparedDataset, ReadReport]:
     """Reads and prepares a log as `read_log` and `prepare` do together, with the same result.
 
@@ -85,13 +86,13 @@ def prepare_on_beam(
         files, reader: of the log.
         runner: where the pipelines run.
         name, data_dir, item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold,
-            sentencepiece_model: as `prepare` takes them.
+            sentencepiece_model, vocabulary: as `prepare` takes them.
         max_bad_fraction: as `read_log` takes it.
 
     Raises:
         UserError: as `read_log` and `prepare`, or a job that failed.
     """
-    vocabulary = read_vocabulary(sentencepiece_model, item_tokens)
+    pieces = read_vocabulary(sentencepiece_model, item_tokens, vocabulary == OWN)
     # A file that is empty, or no file of lines, is told before any worker starts.
     if reader.table is None:
         first_line(reader.files[0], reader.encodings)
@@ -128,7 +129,8 @@ def prepare_on_beam(
             item_ids=item_ids,
             item_tokens=item_tokens,
             sources=report.sources(),
-            vocabulary=vocabulary,
+            vocabulary=pieces,
+            own_vocabulary=vocabulary == OWN,
             extra_files={},
         )
     return open_dataset(name, data_dir), report

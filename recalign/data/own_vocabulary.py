@@ -1,0 +1,87 @@
+"""A vocabulary of a dataset's own, from its catalogue: for whoever cannot read T5's, or has a
+catalogue in a language that T5's knows little of. Pre-trained weights do not fit it."""
+
+import itertools
+import urllib.request
+from collections.abc import Iterator, Sequence
+
+import sentencepiece
+
+from recalign import prompts
+from recalign.data.catalogue import Catalogue
+from recalign.data.readers.tally import WARNING
+from recalign.data.vocabulary import (
+    EXTRA_IDS,
+    T5_MODEL,
+    embedding_rows,
+    train_vocabulary,
+    with_sentinels,
+)
+
+_PIECES = 16_000
+"""The most pieces; a small catalogue gives fewer."""
+
+_TITLES_IN_PROMPTS = 300
+"""Titles that are shown in every wording, so that the wordings' own words become pieces."""
+
+_CHARACTERS = "".join(map(chr, range(33, 127)))
+"""What prompts, prices and IDs may hold, whether the catalogue does or not."""
+
+_SECONDS = 5.0
+
+
+def own_vocabulary(catalogue: Catalogue) -> tuple[bytes, str]:
+    """The vocabulary's file, and a note that says what an experiment binds for it."""
+    model = train_vocabulary(_sentences(catalogue), _PIECES, _CHARACTERS)
+    model = with_sentinels(model, EXTRA_IDS)
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
+    return model, (
+        f"a vocabulary of the catalogue's own texts, {pieces:,} pieces: pre-trained weights do not"
+        f" fit it; VOCAB_SIZE = {embedding_rows(pieces):_} will do"
+    )
+
+
+def _sentences(catalogue: Catalogue) -> Iterator[str]:
+    yield from wordings(catalogue.titles[:_TITLES_IN_PROMPTS])
+    yield from catalogue.titles
+    for name in ("brand", "description", "price"):
+        yield from filter(None, catalogue.table[name].to_pylist())
+    yield from itertools.chain.from_iterable(catalogue.table["categories"].to_pylist())
+
+
+def wordings(titles: Sequence[str]) -> Iterator[str]:
+    """What a vocabulary is made from: every wording, with every title."""
+    items = [prompts.Item(f"I{n}", title) for n, title in enumerate(titles, start=1)]
+    for item, other in itertools.pairwise([*items, items[0]]):
+        for name in prompts.PROMPTS:
+            if name == "tiger":  # nothing but IDs, which the others have too
+                continue
+            sample = prompts.render(
+                name,
+                history=[item, other],
+                target=other,
+                candidates=[item.id, other.id],
+                choices=[item, other],
+                masked=[0],
+                likes=[True, False],
+                liked=False,
+                field="title",
+                value=item.title,
+            )
+            yield f"{sample.inputs} {sample.targets}"
+        yield " ".join(prompts.YES_NO)
+
+
+def t5_warning() -> str | None:
+    """What a person is told where T5's own vocabulary cannot be read; None where it can."""
+    address = T5_MODEL.replace("gs://", "https://storage.googleapis.com/")
+    try:
+        request = urllib.request.Request(address, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_SECONDS):
+            return None
+    except OSError as error:
+        return (
+            f"{WARNING}T5's vocabulary {T5_MODEL} cannot be read from here ({error}): prompts and"
+            " training need one: prepare again with --sentencepiece_model FILE, a copy of it from"
+            f" {address}, or with --vocabulary own; baselines need none"
+        )

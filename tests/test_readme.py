@@ -1,0 +1,83 @@
+"""README's "Your own log", run from top to bottom on a made-up shop."""
+
+import os
+import pathlib
+import random
+import re
+import shlex
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# What makes the training short; all else is as it stands there.
+SHORT = {
+    "train": ["--gin.TRAIN_STEPS=2", "--gin.EVAL_PERIOD=0", "--gin.BATCH_SIZE=2"],
+    "eval": ["--max_examples=4", "--gin.BEAM_SIZE=10"],
+}
+
+
+def section() -> str:
+    readme = (ROOT / "README.md").read_text()
+    return readme.partition("## Your own log\n")[2].partition("\n### ")[0]
+
+
+def commands() -> list[list[str]]:
+    """The words of every command of the section's first block."""
+    block = section().split("```")[1].replace("\\\n", " ")
+    lines = [line.partition(" #")[0].strip() for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line]
+
+
+def make_shop(folder: pathlib.Path) -> None:
+    """300 customers who buy 6 to 9 of 150 products, neighbours in the catalogue in turn."""
+    draw = random.Random(0)
+    kinds, colours = ("pot", "lamp", "rug", "chair", "vase"), ("red", "blue", "green", "grey")
+    names = [f"{draw.choice(colours)} {draw.choice(kinds)} no. {n}" for n in range(150)]
+    products = [f'{1000 + n},"{name}",{draw.randint(5, 90)}.99' for n, name in enumerate(names)]
+    (folder / "products.csv").write_text("\n".join(["sku,name,price", *products]))
+    lines = ["customer,sku,bought_at,stars"]
+    for customer in range(300):
+        first = draw.randrange(150)
+        for step in range(draw.randint(6, 9)):
+            sku = 1000 + (first + step * draw.choice((1, 2))) % 150
+            when = f"2024-0{1 + step}-{1 + draw.randrange(28):02} 12:00"
+            lines.append(f"c{customer},{sku},{when},{draw.randint(1, 5)}")
+    (folder / "events.csv").write_text("\n".join(lines))
+
+
+def test_every_command_of_the_section_runs_in_its_order(tmp_path):
+    make_shop(tmp_path)
+    said = {}
+    for program, verb, *words in commands():
+        assert program == ".venv/bin/recalign"
+        outcome = subprocess.run(
+            [sys.executable, "-m", "recalign", verb, *words, *SHORT.get(verb, ())],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+        )
+        assert outcome.returncode == 0, f"{verb}: {outcome.stderr[-3000:]}"
+        said[verb] = outcome.stdout
+    assert list(said) == [
+        "prepare", "stats", "show", "train", "eval", "recommend", "baselines", "report",
+    ]  # fmt: skip
+    assert re.search(r"^shop +300 ", said["prepare"], re.MULTILINE)
+    assert "What would the user buy next?" in " ".join(said["show"].split())
+    assert len(said["recommend"].strip().splitlines()) == 5
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_every_flag_that_the_section_names_is_there():
+    help_text = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "recalign", verb, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for verb in ("prepare", "stats", "recommend", "baselines", "report", "show")
+    )
+    named = set(re.findall(r"`[^`]*?(--[a-z_]+)", section()))
+    assert named <= set(re.findall(r"--[a-z_]+", help_text)) | {"--gin"}
