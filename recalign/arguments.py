@@ -75,7 +75,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--no_rating",
         type=lambda text: text.split(","),
         metavar="VALUE,…",
-        help="ratings that stand for none, such as 0; an empty one then does too",
+        help="ratings that stand for none, such as 0; lines with them or without one are left out",
     )
     log.add_argument(
         "--like_threshold",
@@ -123,6 +123,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
+    )
+    parser.add_argument("--noun", help="what users buy, for prompts: films (default: products)")
+    parser.add_argument(
+        "--verb",
+        type=lambda text: [part.strip() for part in text.split(",")],
+        metavar="DID,DO",
+        help="what they did where they bought nothing, as in 'listened to,listen to'",
     )
     parser.add_argument(
         "--vocabulary",

@@ -234,8 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
             "experiments",
             verbs.experiments,
             "lists the experiments that --gin_file finds by their names",
-            "python -m t5x.train --gin_search_paths=$(recalign experiments --search_paths)"
-            " --gin_file=reat_toys.gin …",
+            "recalign experiments --search_paths",
         )
     )
     arguments.report(

@@ -207,6 +207,19 @@ class Rendered:
     targets: str
 
 
+def with_verb(prompt: Prompt, done: str, do: str) -> Prompt:
+    """A prompt about another deed: "listened to" and "listen to" for "purchased" and "buy"."""
+
+    def reworded(text: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(text, tuple):
+            return tuple(str(reworded(sentence)) for sentence in text)
+        return text.replace("has purchased", f"has {done}").replace("buy next", f"{do} next")
+
+    return dataclasses.replace(
+        prompt, inputs=reworded(prompt.inputs), targets=reworded(prompt.targets)
+    )
+
+
 def render(
     task: str | Prompt,
     *,

@@ -35,7 +35,7 @@ _PREPARATION = (
     "format", "interactions", "items", "max_bad_fraction",
     "review_texts", "events", "encoding", "time_format", "join_ids", "no_rating",
     "like_threshold", "keep_repeats", "split", "cuts", "item_ids", "item_tokens", "seed", "k_core",
-    "sentencepiece_model", "vocabulary",
+    "sentencepiece_model", "vocabulary", "noun", "verb",
     "beam_runner", "beam_options",
 )  # fmt: skip
 _SYNTHETIC = "synthetic"

@@ -13,6 +13,8 @@ from recalign.errors import UserError
 from recalign.preprocessors.mixture import StreamMixture
 from recalign.preprocessors.surroundings import data_directory
 from recalign.preprocessors.task import RecommendationTask
+from recalign.prompts import with_verb
+from recalign.wording import Prompt
 from tasks.blocks import TASKS
 from tasks.rates import rate
 from tasks.vocabulary import DatasetVocabulary
@@ -39,16 +41,19 @@ RATES: Mapping[str, Mapping[str, float]] = {
 """The rates of mixtures where they are not 1, unless gin gives others."""
 
 
-def register_dataset(name: str, *, products: str = "products") -> None:
+def register_dataset(name: str, *, products: str = "products", verb: Sequence[str] = ()) -> None:
     """Registers all tasks and mixtures of a dataset; it need not be prepared yet.
 
     Args:
         name: of the prepared dataset.
         products: the noun for what users buy: "A user has purchased the following {products}".
+        verb: what they did, where they bought nothing: ("listened to", "listen to").
     """
     if f"retrieval_{name}" in seqio.TaskRegistry.names():
         raise UserError(f"dataset {name!r} is registered already")
     for kind, block in TASKS.items():
+        if verb and isinstance(prompt := block.get("prompt"), Prompt):
+            block = {**block, "prompt": with_verb(prompt, *verb)}
         register_task(task_of(kind, name, products=products, **block))
     for mixture, kinds in MIXTURES.items():
         register_mixture(
@@ -128,7 +133,12 @@ def ensure_registered(name: str, data_dir: str | None = None) -> None:
         if dataset == name or f"retrieval_{dataset}" in seqio.TaskRegistry.names():
             continue
         if (dataset_path(dataset, directory) / INFO_FILE).exists():
-            register_dataset(dataset)
+            wording = open_dataset(dataset, directory).info.get("wording") or {}
+            register_dataset(
+                dataset,
+                products=wording.get("noun") or "products",
+                verb=wording.get("verb") or (),
+            )
             return
     raise UserError(_unknown(name, directory))
 

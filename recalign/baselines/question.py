@@ -11,7 +11,7 @@ import numpy as np
 from recalign.baselines.drivers.exchange import Parts, Question
 from recalign.baselines.outcomes import Example, column
 from recalign.baselines.systems import System
-from recalign.data.prepared import Catalogue, PreparedDataset
+from recalign.data.prepared import Catalogue, PreparedDataset, UserSequences
 from recalign.preprocessors.surroundings import task_settings
 
 _MOST_FEATURES = 1000
@@ -41,8 +41,8 @@ def question_of(
     """
     train, test = dataset.sequences("train"), dataset.sequences("test")
     validation = dataset.sequences("validation")
-    last, valid_last = test.row_splits[1:] - 1, validation.row_splits[1:] - 1
-    settings = task_settings()
+    valid_last = validation.row_splits[1:] - 1
+    settings = task_settings().of(dataset)
     rates = "rating" in system.kinds
     nothing = np.zeros(0, np.int8)
     train_likes = valid_likes = nothing
@@ -61,7 +61,7 @@ def question_of(
         leave_out_seen=leave_out_seen,
         num_items=len(dataset.catalogue),
         train=Parts(train.items, train.row_splits),
-        seen=Parts(np.delete(test.items, last), test.row_splits - np.arange(len(last) + 1)),
+        seen=_seen(test, len(train)),
         valid_users=validation.rows,
         valid_items=validation.items[valid_last],
         test_users=column(asked, "row"),
@@ -74,6 +74,15 @@ def question_of(
         train_likes=train_likes,
         valid_likes=valid_likes,
     )
+
+
+def _seen(test: UserSequences, users: int) -> Parts:
+    """Each user's items before the test item; none of one whom a split by time does not ask."""
+    last = test.row_splits[1:] - 1
+    lengths = np.zeros(users, np.int64)
+    lengths[test.rows] = np.diff(test.row_splits) - 1
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Parts(np.delete(test.items, last), splits)
 
 
 def item_features(catalogue: Catalogue) -> Parts:

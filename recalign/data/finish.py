@@ -81,6 +81,20 @@ def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
     check_method(item_ids)
 
 
+def wording_of(noun: str, verb: Sequence[str]) -> dict[str, object]:
+    """What prompts say of a dataset, for `dataset.json`.
+
+    Raises:
+        UserError: a verb without its two forms.
+    """
+    if verb and len(verb) != 2:
+        raise UserError(f"--verb {','.join(verb)}: two forms, as in 'listened to,listen to'")
+    for words in (noun, *verb):
+        if "{" in words or "}" in words:
+            raise UserError(f"{words!r}: a brace stands for a field of a prompt")
+    return {"noun": noun, "verb": list(verb)}
+
+
 def read_vocabulary(
     given: str | os.PathLike | bytes | None, item_tokens: bool, own: bool = False
 ) -> bytes | None:
@@ -126,6 +140,7 @@ def finish(
     sources: Sequence[object],
     vocabulary: bytes | None,
     own_vocabulary: bool,
+    wording: Mapping[str, object],
     extra_files: Mapping[str, bytes],
 ) -> None:
     """Completes a directory that holds the records."""
@@ -185,6 +200,7 @@ def finish(
         "split": findings.split,
         "cuts": findings.cuts,
         "ratings": None if findings.ratings is None else findings.ratings.info(),
+        "wording": dict(wording),
         "sources": list(sources),
         "notes": [*notes, *_own_notes(findings, users)],
         "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files, seed),

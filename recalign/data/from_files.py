@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recalign.data.beam.runners import find_runner
-from recalign.data.finish import T5, check_settings
+from recalign.data.finish import T5, check_settings, wording_of
 from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
@@ -36,6 +36,8 @@ def prepare_from_files(
     cuts: Sequence[str] = (),
     sentencepiece_model: str | os.PathLike | None = None,
     vocabulary: str = T5,
+    noun: str = "",
+    verb: Sequence[str] = (),
     beam_runner: str | None = None,
     beam_options: str = "",
     **options: Any,
@@ -50,7 +52,7 @@ def prepare_from_files(
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
         item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold, split, cuts,
-            sentencepiece_model, vocabulary: as `prepare` takes them.
+            sentencepiece_model, vocabulary, noun, verb: as `prepare` takes them.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
@@ -87,8 +89,11 @@ def prepare_from_files(
         "like_threshold": like_threshold,
         "sentencepiece_model": sentencepiece_model,
         "vocabulary": vocabulary,
+        "noun": noun,
+        "verb": verb,
     }
     check_split(split, cuts)
+    wording_of(noun, verb)
     if beam_runner is not None:
         if split != LEAVE_ONE_OUT:
             raise UserError(

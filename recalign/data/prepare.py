@@ -10,7 +10,15 @@ import pyarrow as pa
 from recalign.data import core
 from recalign.data.atomic import atomic_directory
 from recalign.data.catalogue import build_catalogue
-from recalign.data.finish import OWN, T5, Findings, check_settings, finish, read_vocabulary
+from recalign.data.finish import (
+    OWN,
+    T5,
+    Findings,
+    check_settings,
+    finish,
+    read_vocabulary,
+    wording_of,
+)
 from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.order import (
@@ -57,6 +65,8 @@ def prepare(
     cuts: Sequence[str] = (),
     sentencepiece_model: str | os.PathLike | bytes | None = None,
     vocabulary: str = T5,
+    noun: str = "",
+    verb: Sequence[str] = (),
     sources: Sequence[object] = (),
     noticed: Sequence[str] = (),
     extra_files: Mapping[str, bytes] | None = None,
@@ -86,6 +96,8 @@ def prepare(
         sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
         vocabulary: "t5", which tasks read where they need it unless a file is given, or "own", made
             from the catalogue's texts and laid beside the data.
+        noun: what users buy, for prompts: "films"; "" for products.
+        verb: what they did and do, where they bought nothing: ("watched", "watch").
         sources: where the log came from, for `dataset.json`; anything that JSON holds.
         noticed: what was noticed when the log was read, a line each.
         extra_files: file name -> content, laid beside the data.
@@ -147,6 +159,7 @@ def prepare(
             sources=sources,
             vocabulary=pieces,
             own_vocabulary=vocabulary == OWN,
+            wording=wording_of(noun, verb),
             extra_files=extra_files or {},
         )
     return open_dataset(name, data_dir)

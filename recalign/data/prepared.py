@@ -78,8 +78,6 @@ class PreparedDataset:
         if not self.has_ratings:
             if not ratings:
                 return "the log has no ratings"
-            if not ratings["number"]:
-                return "no interaction has a rating"
             return f"every rating of the log is {ratings['minimum']:g}"
         if ratings is None:
             return None

@@ -26,8 +26,8 @@ class RatingSummary:
     """The ratings of what was kept of a log.
 
     Attributes:
-        number, missing: interactions with a rating, and without.
-        minimum, maximum: of the ratings; 0 where there is none.
+        number: how many.
+        minimum, maximum: of the ratings.
         zeros: ratings of 0.
         likes: ratings above the threshold.
         whole: whether all are whole numbers.
@@ -35,7 +35,6 @@ class RatingSummary:
     """
 
     number: int
-    missing: int
     minimum: float
     maximum: float
     zeros: int
@@ -46,7 +45,7 @@ class RatingSummary:
     @property
     def is_usable(self) -> bool:
         """Whether the ratings say anything: they are not all the same."""
-        return self.number > 0 and self.minimum < self.maximum
+        return self.minimum < self.maximum
 
     def info(self) -> dict:
         """What `dataset.json` holds of it."""
@@ -54,14 +53,11 @@ class RatingSummary:
 
     def notes(self) -> list[str]:
         """What a person is told."""
-        if not self.number:
-            return [f"{WARNING}no interaction has a rating: there are no rating tasks"]
         if not self.is_usable:
             return [f"{WARNING}every rating is {self.minimum:g}: there are no rating tasks"]
         likes = self.likes / self.number
-        missing = f", {self.missing:,} interactions have none" if self.missing else ""
         notes = [
-            f"ratings from {self.minimum:g} to {self.maximum:g}{missing}:"
+            f"ratings from {self.minimum:g} to {self.maximum:g}:"
             f" {100 * likes:.1f} % are likes (above {self.threshold:g}; --like_threshold)"
         ]
         if self.likes in (0, self.number):
@@ -85,25 +81,23 @@ class RatingSummary:
         return notes
 
 
-Counts = tuple[int, int, float, float, int, int, int, int]
-"""Of some ratings: number, missing, minimum, maximum, zeros, whole ones, those above 0.5 and those
-above the threshold; to be added up."""
+Counts = tuple[int, float, float, int, int, int, int]
+"""Of some ratings: number, minimum, maximum, zeros, whole ones, those above 0.5 and those above the
+threshold; to be added up."""
 
-NO_COUNTS: Counts = (0, 0, math.inf, -math.inf, 0, 0, 0, 0)
+NO_COUNTS: Counts = (0, math.inf, -math.inf, 0, 0, 0, 0)
 
 
 def count_ratings(ratings: Float32[np.ndarray, " n"], threshold: float | None) -> Counts:
-    """The counts of ratings, NaN where there is none."""
-    there = ratings[~np.isnan(ratings)]
+    """The counts of ratings."""
     return (
-        len(there),
-        len(ratings) - len(there),
-        float(there.min(initial=np.inf)),
-        float(there.max(initial=-np.inf)),
-        int((there == 0).sum()),
-        int((there == np.floor(there)).sum()),
-        int((there > _HALF).sum()),
-        int((there > (LIKE_THRESHOLD if threshold is None else threshold)).sum()),
+        len(ratings),
+        float(ratings.min(initial=np.inf)),
+        float(ratings.max(initial=-np.inf)),
+        int((ratings == 0).sum()),
+        int((ratings == np.floor(ratings)).sum()),
+        int((ratings > _HALF).sum()),
+        int((ratings > (LIKE_THRESHOLD if threshold is None else threshold)).sum()),
     )
 
 
@@ -112,7 +106,7 @@ def add_counts(parts: Iterable[Counts]) -> Counts:
     total = NO_COUNTS
     for part in parts:
         added = [one + other for one, other in zip(total, part, strict=True)]
-        added[2:4] = [min(total[2], part[2]), max(total[3], part[3])]
+        added[1:3] = [min(total[1], part[1]), max(total[2], part[2])]
         total = tuple(added)  # type: ignore[assignment]
     return total
 
@@ -122,15 +116,14 @@ def summary(counts: Counts, threshold: float | None) -> RatingSummary:
 
     The threshold is the one that is given, 0.5 where all ratings are 0 or 1, else the paper's.
     """
-    number, missing, minimum, maximum, zeros, whole, above_half, above = counts
+    number, minimum, maximum, zeros, whole, above_half, above = counts
     is_binary = number == whole and minimum == 0 and maximum == 1
     if threshold is None:
         threshold, above = (_HALF, above_half) if is_binary else (LIKE_THRESHOLD, above)
     return RatingSummary(
         number,
-        missing,
-        minimum if number else 0.0,
-        maximum if number else 0.0,
+        minimum,
+        maximum,
         zeros,
         above,
         number == whole,
@@ -141,5 +134,5 @@ def summary(counts: Counts, threshold: float | None) -> RatingSummary:
 def rating_summary(
     ratings: Float32[np.ndarray, " n"] | None, threshold: float | None
 ) -> RatingSummary | None:
-    """The summary of ratings, NaN where there is none; None for a log without."""
+    """The summary of ratings; None for a log without."""
     return None if ratings is None else summary(count_ratings(ratings, threshold), threshold)

@@ -8,6 +8,7 @@ from recalign import prompts
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors import fields
 from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, preprocessor
+from recalign.preprocessors.surroundings import task_settings
 from recalign.preprocessors.windows import ABSENT, split_columns
 
 LABEL = fields.words(*prompts.YES_NO, like_dislike=prompts.LIKE_DISLIKE)
@@ -15,8 +16,11 @@ LABEL = fields.words(*prompts.YES_NO, like_dislike=prompts.LIKE_DISLIKE)
 
 def without_ratings(dataset: PreparedDataset) -> str | None:
     """Why there is nothing to say about ratings, where there is not."""
-    if dataset.has_ratings:
+    reason = dataset.no_ratings(task_settings().like_threshold)
+    if reason is None:
         return None
+    if dataset.info.get("ratings"):
+        return f"dataset {dataset.name!r}: {reason}: there are no likes to predict"
     return (
         f"the log of dataset {dataset.name!r} has no ratings, so there are no likes to predict: "
         "prepare it from a log with a rating column, or use another task"

@@ -4,6 +4,7 @@ import dataclasses
 
 import gin
 
+from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
 
@@ -17,7 +18,8 @@ class TaskSettings:
         candidate_pool: size of a ranking pool, the target included.
         masking_ratio: share of the items (MIM) or tokens (MLM) that are masked.
         mean_span_length: mean length in tokens of a corrupted span (MLM).
-        like_threshold: a rating above it is a like.
+        like_threshold: a rating above it is a like; None for the dataset's own, which is 3 unless
+            `prepare` was told otherwise or the ratings are 0 and 1.
         every_prefix: whether training has a sample for every item but a user's first, as sequential
             recommenders do, instead of the paper's windows, of which most users have one.
     """
@@ -26,8 +28,14 @@ class TaskSettings:
     candidate_pool: int = 100
     masking_ratio: float = 0.2
     mean_span_length: float = 3.0
-    like_threshold: float = 3.0
+    like_threshold: float | None = None
     every_prefix: bool = False
+
+    def of(self, dataset: PreparedDataset) -> "TaskSettings":
+        """The settings with the dataset's own threshold where none is set."""
+        if self.like_threshold is not None:
+            return self
+        return dataclasses.replace(self, like_threshold=dataset.like_threshold)
 
     def __post_init__(self) -> None:
         for name, valid, needed in (

@@ -184,7 +184,7 @@ class RecommendationTask(seqio.Task):
             self.source.open(),
             split,
             self.output_features["inputs"].vocabulary,
-            task_settings(),
+            task_settings().of(self.source.open()),
             dict(sequence_length or {}),
             key,
         )

@@ -50,12 +50,18 @@ class Slices:
 def bins_of(values: Int64[np.ndarray, " n"], most: int = _BINS) -> list[Bin]:
     """Bins of about as many users each; equal values are never parted, so there may be fewer.
 
+    A value of 0 has a bin of its own: an item that training never showed (cold) is like no other.
+
     >>> [b.label for b in bins_of(np.array([1, 1, 1, 1, 2, 3, 4, 5]), most=3)]
     ['1', '2–3', '4–5']
+    >>> [b.label for b in bins_of(np.array([0, 1, 1, 1, 1, 2, 3, 4, 5]), most=3)]
+    ['0', '1', '2–3', '4–5']
     """
     distinct, counts = np.unique(values, return_counts=True)
-    middles = np.cumsum(counts) - counts / 2
-    number = np.minimum((middles * most / counts.sum()).astype(int), most - 1)
+    known = np.where(distinct == 0, 0, counts)
+    middles = np.cumsum(known) - known / 2
+    number = np.minimum((middles * most / max(1, known.sum())).astype(int), most - 1)
+    number[distinct == 0] = -1
     return [
         Bin(
             int(distinct[number == bin].min()),

@@ -96,9 +96,9 @@ def test_what_the_dataset_says_of_itself(prepared):
         "trained_later_fraction": pytest.approx(1 / 3),
         "split": "leave_one_out",
         "cuts": None,
+        "wording": {"noun": "", "verb": []},
         "ratings": {
             "number": 10,
-            "missing": 0,
             "minimum": 1.0,
             "maximum": 5.0,
             "zeros": 0,

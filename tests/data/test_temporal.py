@@ -132,3 +132,17 @@ def test_cuts_outside_the_log_and_a_log_without_times(make_log, tmp_path):
         prepare(make_log(ROWS), NO_ITEMS, cuts=("30", "40"), **settings)
     with pytest.raises(UserError, match="--split temporal needs times"):
         prepare(make_log([row[:2] for row in ROWS]), NO_ITEMS, **settings)
+
+
+def test_baselines_know_what_a_user_had_before_the_test_item(dataset):
+    from recalign.baselines.question import _seen
+
+    seen = _seen(dataset.sequences("test"), len(dataset.sequences("train")))
+    raw = dataset.catalogue.raw_ids
+    parts = np.split(seen.items, seen.splits[1:-1])
+    assert [[raw[i] for i in part] for part in parts] == [
+        ["a", "b", "c", "d"],
+        ["b", "c", "a"],
+        [],
+        ["d", "a"],
+    ]

@@ -10,6 +10,7 @@ import pytest
 import seqio
 
 import tasks
+from recalign.data.from_files import prepare_from_files
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.stream import Stream
@@ -259,3 +260,25 @@ def test_toys_has_the_papers_numbers_of_samples(tmp_path, monkeypatch):
     # Half of the paper's input length has room for any pool of 100, its question and an item.
     example = next(task.get_dataset({"inputs": 512, "targets": 16}, "test").as_numpy_iterator())
     assert len(example["candidates"]) == 100
+
+
+def test_a_dataset_may_say_what_its_users_did(tmp_path, monkeypatch):
+    lines = [f"u{n},Song {(n + k) % 9},{n + k}" for n in range(9) for k in range(6)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *lines]))
+    prepare_from_files(
+        "songs",
+        data_dir=tmp_path,
+        interactions=tmp_path / "log.csv",
+        vocabulary="own",
+        noun="songs",
+        verb=("listened to", "listen to"),
+    )
+    monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", str(tmp_path))
+    tasks.ensure_registered("retrieval_songs")
+    task = seqio.get_mixture_or_task("retrieval_songs")
+    (example,) = task.get_dataset(None, "test").take(1).as_numpy_iterator()
+    text = task.output_features["inputs"].vocabulary.decode(example["inputs"].tolist())
+    # A vocabulary of one's own is trained with punctuation apart.
+    words = text.replace(" ", "")
+    assert words.startswith("Auserhaslistenedtothefollowingsongs(arrangedin")
+    assert words.endswith("Whatwouldtheuserlistentonext?")

@@ -25,7 +25,7 @@ from recalign.data.beam.runners import Runner
 from recalign.data.beam.users import UserLog
 from recalign.data.beam.writing import Plan, write
 from recalign.data.catalogue import Catalogue, build_catalogue
-from recalign.data.finish import OWN, Findings, finish, read_vocabulary
+from recalign.data.finish import OWN, Findings, finish, read_vocabulary, wording_of
 from recalign.data.ids import SEQUENTIAL_WARNING, item_order
 from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
@@ -79,6 +79,8 @@ def prepare_on_beam(
     like_threshold: float | None,
     sentencepiece_model: str | os.PathLike | None,
     vocabulary: str,
+    noun: str,
+    verb: Sequence[str],
 ) -> tuple[PreparedDataset, ReadReport]:
     """Reads and prepares a log as `read_log` and `prepare` do together, with the same result.
 
@@ -86,7 +88,7 @@ def prepare_on_beam(
         files, reader: of the log.
         runner: where the pipelines run.
         name, data_dir, item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold,
-            sentencepiece_model, vocabulary: as `prepare` takes them.
+            sentencepiece_model, vocabulary, noun, verb: as `prepare` takes them.
         max_bad_fraction: as `read_log` takes it.
 
     Raises:
@@ -131,6 +133,7 @@ def prepare_on_beam(
             sources=report.sources(),
             vocabulary=pieces,
             own_vocabulary=vocabulary == OWN,
+            wording=wording_of(noun, verb),
             extra_files={},
         )
     return open_dataset(name, data_dir), report

@@ -70,6 +70,7 @@ class Account:
         units: interactions by time unit, as `TIME_UNIT_BOUNDS` parts them.
         events: (kind, lines) of each kind of event.
         files: (number of lines before it, path) of each file.
+        unrated: lines left out since their rating stands for none.
     """
 
     accepted: int = 0
@@ -79,6 +80,7 @@ class Account:
     units: tuple[int, ...] = (0,) * (len(TIME_UNIT_BOUNDS) + 1)
     events: tuple[tuple[str, int], ...] = ()
     files: tuple[tuple[int, str], ...] = ()
+    unrated: int = 0
 
     @property
     def usual_unit(self) -> int:
@@ -93,6 +95,7 @@ class Account:
             rejected=self.rejected,
             samples=[text for _, text in self.samples],
             events=dict(self.events),
+            unrated=self.unrated,
         )
 
     def place(self, line: int) -> tuple[str, int]:
@@ -115,6 +118,7 @@ def add_accounts(accounts: Iterable[Account]) -> Account:
         tuple(map(sum, zip(Account().units, *(account.units for account in total), strict=True))),
         tuple(sorted(events.items())),
         tuple(sorted({(start[0], start[1]) for account in total for start in account.files})),
+        sum(account.unrated for account in total),
     )
 
 
@@ -280,6 +284,7 @@ class _Read(beam.DoFn):
             tuple(collector.units),
             tuple(tally.events.items()),
             ((part.before, part.file),),
+            tally.unrated,
         )
         yield beam.pvalue.TaggedOutput("accounts", account)
 

@@ -2,6 +2,7 @@
 
 import abc
 import array
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,9 @@ class InteractionCollector(abc.ABC):
             )
         except HOSTILE as error:
             self._tally.reject(line, reason_of(error), value)
+            return
+        if math.isnan(stars):
+            self._tally.unrated += 1
             return
         self._tally.accepted += 1
         self._store(line, user_id, item_id, seconds, stars, texts)

@@ -53,7 +53,7 @@ class ReadOptions:
         encoding: of its files of text; "" for UTF-8.
         time_format: how its times are written, as `datetime.strptime` takes it; "" to find out.
         events: the kinds of events that count; all where there are none.
-        no_rating: values of the rating that stand for none.
+        no_rating: values of the rating that stand for none; lines with them are left out.
         negative_ratings: whether ratings below 0 are ratings.
         join_ids: how IDs of the log and of the items are made alike (`joining.REPAIRS`).
         review_texts: whether the users' reviews and their summaries are read, too.
@@ -238,6 +238,12 @@ class LogReader:
             notes.append(f"{WARNING}{NO_TIME}: the order of the file is taken for it{way}")
         elif self.unused:
             notes.append(unused)
+        if tally.unrated:
+            share = 100 * tally.unrated / (tally.unrated + tally.accepted)
+            notes.append(
+                f"{tally.unrated:,} lines without a rating left out ({share:.1f} %; without"
+                " --no_rating, and with --rating_column=, they are interactions like all others)"
+            )
         if len(self.files) > 1:
             notes.append(f"{len(self.files):,} files")
         return file_report(

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from recalign.data.from_files import prepare_from_files
@@ -167,21 +166,18 @@ def test_zeros_that_may_stand_for_none_are_told_and_can_be_left_out(write, tmp_p
     assert "ratings from 0 to 10: 50.0 % are likes (above 3; --like_threshold)" in notes
     assert any("50.0 % of the ratings are 0" in n and "--no_rating 0" in n for n in notes)
     assert any("of a scale from 1 to 5, and these ratings go to 10" in note for note in notes)
-    dataset, notes = prepared(write, tmp_path, [0, 8, 0, 10], no_rating=["0"], like_threshold=9)
-    assert (
-        "ratings from 8 to 10, 8 interactions have none: 50.0 % are likes (above 9;"
-        " --like_threshold)"
-    ) in notes
-    assert dataset.info["interactions"] == 16
+    both = {"no_rating": ["0"], "like_threshold": 9}
+    dataset, notes = prepared(write, tmp_path, [0, 8, 7, 10], **both)
+    assert "ratings from 7 to 10: 33.3 % are likes (above 9; --like_threshold)" in notes
+    assert any("4 lines without a rating left out (25.0 %" in note for note in notes)
+    assert dataset.info["interactions"] == 12
     assert dataset.like_threshold == 9
-    train = dataset.sequences("train").ratings
-    assert np.isnan(train).tolist() == [True, False] * 4
 
 
 @pytest.mark.parametrize("absent", ["-1", "99", "NA", ""])
 def test_any_value_may_stand_for_none(absent, write, tmp_path):
     dataset, _ = prepared(write, tmp_path, [absent, 4, 2, 5], no_rating=[absent])
-    assert dataset.info["ratings"]["missing"] == 4
+    assert dataset.info["ratings"]["number"] == 12
     assert (dataset.info["ratings"]["minimum"], dataset.info["ratings"]["maximum"]) == (2, 5)
 
 

@@ -1,0 +1,24 @@
+# recalign for users: every verb, the experiments, and the demo. On a processor:
+#   docker build -t recalign .
+#   docker run --rm -v "$PWD:/work" recalign demo
+# On a GPU of this machine (NVIDIA's container toolkit):
+#   docker build --build-arg ACCELERATOR=cuda13 -t recalign .
+#   docker run --rm --gpus all -v "$PWD:/work" recalign train --gin_file=own.gin …
+# The image for GKE is launch/gke/Dockerfile.
+FROM python:3.12-slim
+ARG ACCELERATOR=cpu
+WORKDIR /recalign
+# The packages are a layer of their own: code that changes does not install them again.
+COPY requirements.txt ./
+RUN pip install --no-cache-dir -r requirements.txt
+RUN if [ "$ACCELERATOR" != cpu ]; then \
+  pip install --no-cache-dir "jax[$ACCELERATOR]==$(sed -n 's/^jax==//p' requirements.txt)"; fi
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY recalign recalign
+COPY tasks tasks
+COPY gin gin
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
+# Where data/ and runs/ are made: a folder of the user's.
+WORKDIR /work
+ENTRYPOINT ["recalign"]
+CMD ["--help"]
