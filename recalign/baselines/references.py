@@ -131,7 +131,7 @@ def _graph_of(dataset: PreparedDataset, split: str) -> dict[str, Scorer]:
 def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:
     sequences = dataset.sequences(split)
     counts = dataset.catalogue.train_counts
-    threshold = TaskSettings().like_threshold
+    threshold = TaskSettings().threshold(dataset)
     position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
 
     def span(example: Example) -> slice:

@@ -31,11 +31,13 @@ class TaskSettings:
     like_threshold: float | None = None
     every_prefix: bool = False
 
+    def threshold(self, dataset: PreparedDataset) -> float:
+        """The rating above which an item of the dataset is liked."""
+        return dataset.like_threshold if self.like_threshold is None else self.like_threshold
+
     def of(self, dataset: PreparedDataset) -> "TaskSettings":
         """The settings with the dataset's own threshold where none is set."""
-        if self.like_threshold is not None:
-            return self
-        return dataclasses.replace(self, like_threshold=dataset.like_threshold)
+        return dataclasses.replace(self, like_threshold=self.threshold(dataset))
 
     def __post_init__(self) -> None:
         for name, valid, needed in (
