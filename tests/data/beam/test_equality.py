@@ -169,3 +169,29 @@ def test_a_damaged_gzip_file(both, tmp_path):
     rows = "".join(f"u{n},i{n % 7}\n" for n in range(5000))
     path.write_bytes(gzip.compress(f"user,item\n{rows}".encode())[:-300])
     assert "the gzip file is truncated or damaged" in both(interactions=path)
+
+
+def test_several_files_events_repeats_and_ratings_of_another_scale(both, write, tmp_path):
+    draw = random.Random(5)
+    for number, ending in enumerate(("csv", "csv", "csv.gz")):
+        lines = ["user,item,when,score,event"]
+        for n in range(120):
+            day = f"{1 + n % 28:02}/0{1 + n // 28}/2014"
+            score = draw.choice((0, 6, 8, 10))
+            event = draw.choice(("view", "buy", "buy"))
+            lines.append(f"u{draw.randrange(20)},i{draw.randrange(25)},{day},{score},{event}")
+        lines.insert(40, "u1,,01/01/2014,5,buy")
+        write(f"part-{number}.{ending}", "\n".join(lines))
+    dataset = both(
+        interactions=str(tmp_path / "part-*"),
+        format="csv",
+        k_core=2,
+        max_bad_fraction=0.1,
+        events=["buy"],
+        no_rating=["0"],
+        like_threshold=7.0,
+        keep_repeats=True,
+    )
+    assert "3 files" in " ".join(dataset.info["notes"])
+    assert dataset.info["ratings"]["minimum"] == 6
+    assert dataset.info["trained_later_fraction"] > 0
