@@ -13,10 +13,15 @@ import numpy as np
 import pyarrow as pa
 import sentencepiece
 from jaxtyping import Int32
-from sentencepiece import sentencepiece_model_pb2
 
 from recalign.data.catalogue import SCHEMA, Catalogue
-from recalign.data.vocabulary import EXTRA_IDS, embedding_rows, has_sentinels, with_sentinels
+from recalign.data.vocabulary import (
+    EXTRA_IDS,
+    embedding_rows,
+    has_sentinels,
+    model_proto,
+    with_sentinels,
+)
 from recalign.errors import UserError
 
 _SPACE = "▁"
@@ -74,7 +79,7 @@ def add_item_tokens(
         # SeqIO would number its sentinels after the items: pre-trained rows would not be theirs.
         model = with_sentinels(model, EXTRA_IDS)
     pieces = list(dict.fromkeys(piece for id_ in catalogue.ids for piece in _pieces(id_)))
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+    proto = model_proto(model)
     tokens = ItemTokens(first=len(proto.pieces), count=len(pieces))
     if taken := {piece.piece for piece in proto.pieces} & set(pieces):
         raise UserError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2
 
 from recalign.errors import UserError
 
@@ -106,9 +106,17 @@ def read_pieces(content: bytes, name: str) -> sentencepiece.SentencePieceProcess
     return pieces
 
 
+def model_proto(model: bytes) -> Any:
+    """A model's file as the message that it is."""
+    # Only here: Beam wants an older protobuf than this module was generated for.
+    from sentencepiece import sentencepiece_model_pb2
+
+    return sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+
+
 def with_sentinels(model: bytes, count: int) -> bytes:
     """The model's file with sentinels as last pieces, the first of them last, as T5's own has."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+    proto = model_proto(model)
     for number in reversed(range(count)):
         piece = proto.pieces.add(piece=f"▁<extra_id_{number}>", score=0.0)
         piece.type = piece.USER_DEFINED
