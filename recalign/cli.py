@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from recalign import __version__, arguments, quiet, verbs
+from recalign import __version__, arguments, host_memory, quiet, verbs
 from recalign.errors import Stopped, UserError
 
 # A place that cannot be written to or read from: the user's affair, not a fault of ours.
@@ -28,6 +28,8 @@ _OF_THE_PLACE = (
 )  # fmt: skip
 # The verbs that go on where they were when the same command is given again.
 _RESUMED = ("train", "eval")
+# The verbs whose steps on a CPU would hand their memory back to the system and ask for it again.
+_OF_MANY_STEPS = ("train", "eval", "recommend", "serve")
 _GIN_FLAG = re.compile(r"--gin\.(?P<parameter>[^=\s]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -59,6 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
         options.gin_bindings = bindings
     try:
         with _told_to_stop(options.verb):
+            if options.verb in _OF_MANY_STEPS:
+                host_memory.keep_freed_memory()
             quiet.load_tensorflow()
             options.run(options)
         sys.stdout.flush()

@@ -26,17 +26,18 @@ MAY_IMPORT = {
     "show": _PIPELINE,
     "t5x": _PIPELINE | {"model"},
     "trainer": _PIPELINE | {"model", "weights", "baselines", "gin_folder"},
-    "plan": {"errors", "model", "trainer"},
+    "plan": {"errors", "model", "preprocessors", "trainer"},
     "report": {"errors", "data", "metrics"},
     "gin_folder": set(),
     "demo": {"errors"},
     "verbs": _PIPELINE
     | {"gin_folder", "demo"}
     | {"model", "weights", "baselines", "show", "trainer", "plan", "report"},
+    "host_memory": set(),
     "quiet": set(),
     "flags": set(),
     "arguments": {"verbs", "flags"},
-    "cli": {"errors", "verbs", "arguments", "quiet"},
+    "cli": {"errors", "verbs", "arguments", "host_memory", "quiet"},
     "__main__": {"cli"},
 }
 KEPT_OUT = {

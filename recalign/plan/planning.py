@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from recalign.errors import UserError
 from recalign.plan.chips import Slice
 from recalign.plan.compilation import Compiled, available_bytes, compile_program
 from recalign.plan.estimate import estimate
+from recalign.plan.filling import Filling, measured_or_why_not
 from recalign.plan.flops import matmul_flops
 from recalign.plan.programs import (
     Layout,
@@ -24,6 +26,15 @@ from recalign.trainer.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
+class Other:
+    """The same training with packed rows instead of plain ones, or the other way round."""
+
+    gin: tuple[str, ...]
+    examples_a_step: float
+    chip_seconds_an_example: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """What an experiment needs of a slice.
 
@@ -32,7 +43,13 @@ class Plan:
       where: the slice.
       available: bytes of a chip's memory that programs may use.
       layout: what was planned: the experiment's, or the search's best.
-      batch_size, decode_batch_size: examples over all chips.
+      batch_size, decode_batch_size: rows over all chips; those of decoding are examples.
+      examples_a_step: that the rows hold: `batch_size`, or more where they are packed.
+      filling: of rows with tokens; None where the examples cannot be read here.
+      unread: why not.
+      other: the experiment packed, or unpacked where it is packed, and how long its step is
+        estimated to take: as long as this one's is compiled to take, over what this one's is
+        estimated to.
       sizes: by shapes and shardings.
       train, decode: the compiled programs; train is None where nothing is trained, decode where
         the train step does not fit.
@@ -51,6 +68,10 @@ class Plan:
     train: Compiled | None
     decode: Compiled | None
     steps: int
+    examples_a_step: float | None
+    filling: Filling | None = None
+    unread: str = ""
+    other: Other | None = None
     tried: tuple[Tried, ...] = ()
     gin: tuple[str, ...] = ()
 
@@ -67,6 +88,14 @@ class Plan:
     @property
     def chip_hours(self) -> float | None:
         return None if self.hours is None else self.hours * self.where.chips
+
+    @property
+    def chip_seconds_an_example(self) -> float | None:
+        """Of training."""
+        times = roofline(self.train, self.where) if self.train else None
+        if times is None or self.examples_a_step is None:
+            return None
+        return times.seconds * self.where.chips / self.examples_a_step
 
 
 def plan(
@@ -152,6 +181,14 @@ class _Planner:
             partitioning.check_batch_size("EVAL_BATCH_SIZE", experiment.decode_batch_size, mesh)
             self._say(f"compiling the decode step: batch {experiment.decode_batch_size}")
             decode = compile_program(decode_program(experiment, layout, mesh), self._where.chips)
+        filling, unread = measured_or_why_not(experiment) if train else (None, "")
+        examples: float | None = None if experiment.pack else experiment.batch_size
+        if experiment.pack and filling is not None:
+            lengths = experiment.task_feature_lengths
+            examples = filling.packed(experiment.batch_size, lengths).examples
+        other = None
+        if filling is not None and train is not None and examples is not None:
+            other = self._other(filling, layout, train, examples)
         return Plan(
             name=experiment.mixture_or_task_name,
             where=self._where,
@@ -163,7 +200,33 @@ class _Planner:
             train=train,
             decode=decode,
             steps=steps,
+            examples_a_step=examples,
+            filling=filling,
+            unread=unread,
+            other=other,
         )
+
+    def _other(
+        self, filling: Filling, layout: Layout, train: Compiled, examples: float
+    ) -> Other | None:
+        """The experiment packed, or its rows unpacked, a step of as many examples."""
+        experiment, chips = self._experiment, self._where.chips
+        times = roofline(train, self._where)
+        if times is None:
+            return None
+        copies = chips // layout.num_partitions * layout.microbatches
+        if experiment.pack:
+            rows = copies * max(1, round(examples / copies))
+            gin, held = ["PACK = False", f"BATCH_SIZE = {rows}"], float(rows)
+            changes: dict[str, Any] = {"pack": False, "batch_size": rows}
+        else:
+            packed = filling.recommended(experiment.batch_size, copies)
+            gin, held = packed.gin(), packed.examples
+            changes = {"pack": True, "batch_size": packed.rows}
+            changes["task_feature_lengths"] = packed.lengths
+        planner = _Planner(dataclasses.replace(experiment, **changes), self._where, self._say)
+        seconds = times.seconds * planner._estimated(layout) / self._estimated(layout)
+        return Other(tuple(gin), held, seconds * chips / held)
 
     def _train(self, layout: Layout) -> Compiled:
         if layout not in self._trained:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from recalign.model.config import T5Config
 from recalign.model.decode import beam_decode
@@ -101,7 +100,8 @@ def train_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program
     )
     jitted: Any = step
     state = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh)
-    return Program(jitted.trace(state, _batch(experiment, experiment.batch_size, mesh)))
+    sharding = partitioning.batch_sharding(mesh)
+    return Program(jitted.trace(state, _batch(experiment, experiment.batch_size, sharding)))
 
 
 def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program:
@@ -118,7 +118,8 @@ def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Progra
         )
     )
     params = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh).params
-    inputs = _batch(experiment, experiment.decode_batch_size, mesh)["inputs"]
+    sharding = partitioning.batch_sharding(mesh)
+    inputs = _batch(experiment, experiment.decode_batch_size, sharding)["inputs"]
     traced = decode.trace(params, encoder_input_tokens_BxL=inputs)
     return Program(traced, while_turns=max(1, longest - 1))  # the first step is before the loop
 
@@ -135,11 +136,12 @@ def sizes(experiment: Experiment, layout: Layout, mesh: Mesh) -> Sizes:
     )
 
 
-def _batch(experiment: Experiment, examples: int, mesh: Mesh) -> dict[str, Any]:
-    sharding = NamedSharding(mesh, P(partitioning.DATA))
+def _batch(experiment: Experiment, rows: int, sharding: NamedSharding | None) -> dict[str, Any]:
+    """What a step reads; segment ids, too, where rows are packed."""
     return {
-        name: jax.ShapeDtypeStruct((examples, length), jnp.int32, sharding=sharding)
+        name + suffix: jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=sharding)
         for name, length in experiment.task_feature_lengths.items()
+        for suffix in (("", "_segment_ids") if experiment.pack else ("",))
     }
 
 
@@ -153,11 +155,8 @@ def _held_bytes(shapes: Any) -> int:
 def _activation_bytes(experiment: Experiment, config: T5Config, layout: Layout, mesh: Mesh) -> int:
     """The arrays that the backward pass closes over, each spread as its axes are."""
     copies = mesh.shape[partitioning.DATA]
-    examples = max(1, experiment.batch_size // copies // layout.microbatches)
-    batch = {
-        name: jax.ShapeDtypeStruct((examples, length), jnp.int32)
-        for name, length in experiment.task_feature_lengths.items()
-    }
+    rows = max(1, experiment.batch_size // copies // layout.microbatches)
+    batch = _batch(experiment, rows, None)
     loss_sums = make_loss_sums(
         config, z_loss=experiment.z_loss, label_smoothing=experiment.label_smoothing
     )

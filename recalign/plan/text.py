@@ -26,6 +26,11 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "steps": plan.steps,
         "hours": plan.hours,
         "chip_hours": plan.chip_hours,
+        "examples_a_step": plan.examples_a_step,
+        "chip_seconds_an_example": plan.chip_seconds_an_example,
+        "tokens_an_example": plan.filling and plan.filling.tokens,
+        "filled": plan.filling and plan.filling.shares,
+        "other": plan.other and dataclasses.asdict(plan.other),
         "tried": [
             {
                 **dataclasses.asdict(one.layout),
@@ -68,6 +73,7 @@ def as_text(plan: Plan) -> str:
             f"{plan.steps:,} steps take {plan.hours:,.1f} hours, {plan.chip_hours:,.0f} "
             "chip-hours, at the roofline."
         )
+    lines += _tokens(plan)
     lines += ["", "Memory of a chip, by shapes", f"  parameters {_gib(plan.sizes.parameters):>22}"]
     if plan.train:
         lines += [
@@ -83,6 +89,33 @@ def as_text(plan: Plan) -> str:
             times = f"{_milliseconds(one.seconds)}  {_milliseconds(one.estimated)}"
             lines.append(f"{times}  {', '.join(one.layout.gin())}: {one.reason}")
     return "\n".join([*lines, "", "Assumed", *(f"  - {line}" for line in ASSUMPTIONS)])
+
+
+def _tokens(plan: Plan) -> list[str]:
+    """What is paid for padding, and what packing would do about it, or does."""
+    if plan.train is None:
+        return []
+    if plan.filling is None:
+        return ["", f"What the tokens fill is not known: {plan.unread}"]
+    tokens, shares = plan.filling.tokens, plan.filling.shares
+    lines = [
+        "",
+        f"An example has {tokens['inputs']:,.0f} input and {tokens['targets']:,.0f} target tokens "
+        f"on average, {shares['inputs']:.0%} and {shares['targets']:.0%} of a row",
+    ]
+    cost, other = plan.chip_seconds_an_example, plan.other
+    if cost is None or other is None:
+        return lines
+    examples = plan.steps * (plan.examples_a_step or 0)
+    lines += [
+        f"  as it is: {plan.examples_a_step:,.1f} examples a step, {cost * 1e3:,.1f} chip-ms each",
+        f"  {', '.join(other.gin)}: {other.examples_a_step:,.1f} examples a step, about "
+        f"{other.chip_seconds_an_example * 1e3:,.1f} chip-ms each; {examples:,.0f} examples take "
+        f"{examples * other.chip_seconds_an_example / 3600:,.0f} chip-hours",
+    ]
+    better = "that" if other.chip_seconds_an_example < cost else "as it is"
+    share = min(cost, other.chip_seconds_an_example) / max(cost, other.chip_seconds_an_example)
+    return [*lines, f"  recommended: {better}, {share:.0%} of the other's chip-hours"]
 
 
 def _programs(plan: Plan) -> list[tuple[str, Compiled]]:

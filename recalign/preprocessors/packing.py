@@ -41,6 +41,29 @@ def rows_of_examples(
     return row_N
 
 
+def rows_needed(lengths: Mapping[str, Int[np.ndarray, " N"]], capacity: Mapping[str, int]) -> int:
+    """How many rows hold all of the examples, each no longer than a row."""
+    some = next(iter(lengths.values()))
+    return int(rows_of_examples(lengths, capacity, len(some)).max()) + 1
+
+
+def without_empty_rows(row_N: Int[np.ndarray, " N"], rows: int) -> Int[np.ndarray, " N"]:
+    """Gives each empty row an example of a row that has most of them, while any has two.
+
+    >>> without_empty_rows(np.array([0, 0, 0, 1]), 4)
+    array([0, 3, 2, 1])
+    """
+    row_N = row_N.copy()
+    examples_R = np.bincount(row_N[row_N != LEFT_OUT], minlength=rows)
+    for empty in np.flatnonzero(examples_R == 0):
+        giver = int(examples_R.argmax())
+        if examples_R[giver] < 2:
+            break
+        row_N[np.flatnonzero(row_N == giver)[-1]] = empty
+        examples_R[giver], examples_R[empty] = examples_R[giver] - 1, 1
+    return row_N
+
+
 def packed_rows(
     tokens: Mapping[str, Int[np.ndarray, "N _"]],
     row_N: Int[np.ndarray, " N"],

@@ -14,6 +14,7 @@ from recalign.model.decode import Beams, beam_decode
 from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
+from recalign.trainer.lengths import chosen_lengths
 
 # Ways to decode a batch.
 FREE = "free"  # beams of any tokens
@@ -21,10 +22,8 @@ ITEMS = "items"  # beams of the trie's sequences alone
 POOL = "pool"  # beams of each example's own few sequences of the trie
 EXACT = "exact"  # no search: the log-probability of each sequence of that pool
 
-# Compiled input lengths of a task, as shares of the longest allowed.
+# Compiled input lengths for requests, which come without notice: shares of the longest allowed.
 _LENGTH_SHARES = (0.25, 0.5, 0.75, 1.0)
-# A length with fewer batches is not worth its compilation: they are padded to the next one.
-_LEAST_BATCHES = 8
 
 
 class HostBeams(NamedTuple):
@@ -176,9 +175,7 @@ def fetch(started: Mapping[str, Any]) -> Decoded:
 
 
 def bucket_lengths(longest: int) -> list[int]:
-    """The input lengths that are compiled, ascending.
-
-    The same for every split and task, so that validation and test share their compiled programs.
+    """The input lengths that are compiled for requests, ascending.
 
     >>> bucket_lengths(512), bucket_lengths(20)
     ([128, 256, 384, 512], [8, 16, 20])
@@ -195,22 +192,22 @@ def batches_by_length(
     Which examples share a batch depends on the inputs and the batch size alone, so that an
     evaluation that was interrupted makes the same batches again.
     """
-    lengths = np.array([min(len(tokens), longest) for tokens in inputs])
-    buckets = np.array(bucket_lengths(longest))
-    bucket_of = np.searchsorted(buckets, lengths)
-    longest_used = bucket_of.max(initial=0)
-    for bucket in range(longest_used):
-        if np.count_nonzero(bucket_of == bucket) < _LEAST_BATCHES * batch_size:
-            bucket_of[bucket_of == bucket] = bucket + 1
-    for bucket in reversed(range(len(buckets))):
-        numbers = np.flatnonzero(bucket_of == bucket)
+    length_N = input_lengths(inputs, longest)
+    lengths = chosen_lengths(length_N, longest, batch_size)
+    chosen_N = np.searchsorted(lengths, length_N)
+    for place in reversed(range(len(lengths))):
+        numbers = np.flatnonzero(chosen_N == place)
         for start in range(0, len(numbers), batch_size):
-            chosen = numbers[start : start + batch_size]
-            inputs_BxL = np.zeros((batch_size, buckets[bucket]), np.int32)
-            for place, number in enumerate(chosen):
+            together = numbers[start : start + batch_size]
+            inputs_BxL = np.zeros((batch_size, lengths[place]), np.int32)
+            for row, number in enumerate(together):
                 tokens = inputs[number][:longest]
-                inputs_BxL[place, : len(tokens)] = tokens
-            yield Batch(chosen, inputs_BxL)
+                inputs_BxL[row, : len(tokens)] = tokens
+            yield Batch(together, inputs_BxL)
+
+
+def input_lengths(inputs: Sequence[np.ndarray], longest: int) -> Int[np.ndarray, " N"]:
+    return np.array([min(len(tokens), longest) for tokens in inputs])
 
 
 def filled_up(rows: Sequence[np.ndarray], batch_size: int) -> np.ndarray:

@@ -28,8 +28,10 @@ from recalign.trainer.decoding import (
     batches_by_length,
     fetch,
     filled_up,
+    input_lengths,
 )
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.lengths import chosen_lengths, share_of_padding
 from recalign.trainer.lock import EVALUATION, locked
 from recalign.trainer.predictions import PredictionFile, beam_record, stacked_beams
 from recalign.trainer.state import sharded_params_shape
@@ -228,6 +230,7 @@ def predict(
     """Decodes what `file` does not hold yet, batch by batch."""
     last_said, measured_from = time.perf_counter(), None
     total, begun_with = len(evaluated.examples), len(file.records)
+    say(f"{evaluated.task.name}: {_describe_padding(evaluated, experiment)}")
     if begun_with:
         say(f"{evaluated.task.name}: {begun_with:,} of {total:,} examples were predicted before")
     for records in _predictions(evaluated, params, decoder, experiment, file.records):
@@ -241,6 +244,15 @@ def predict(
                 f"{evaluated.task.name}: {done:,} of {total:,} examples | {rate:.3g} examples/s | "
                 f"{(total - done) / rate:,.0f} s to go"
             )
+
+
+def _describe_padding(evaluated: Evaluated, experiment: Experiment) -> str:
+    longest, batch_size = experiment.task_feature_lengths["inputs"], experiment.decode_batch_size
+    length_N = input_lengths([example["inputs"] for example in evaluated.examples], longest)
+    chosen = chosen_lengths(length_N, longest, batch_size)
+    share = share_of_padding(length_N, chosen, batch_size)
+    lengths = " or ".join(f"{length:,}" for length in chosen)
+    return f"inputs are padded to {lengths} tokens, {share:.0%} of which is padding"
 
 
 def beams_of_all(

@@ -86,7 +86,8 @@ class Experiment:
       item_vectors: what the rows of item tokens begin with beside random values, as parts of their
         variance: {'text': 0.45, 'transitions': 0.45} (`data.item_vectors`), from random start
         weights alone; None for random values.
-      batch_size: examples a step, over all devices.
+      batch_size: rows a step, over all devices: examples, or packed rows of several.
+      pack: whether the rows of training hold several examples (`preprocessors/packed_stream.py`).
       microbatches: parts that a batch is computed in, one after the other; None for one.
       optimizer_name: "adafactor" (T5's, for fine-tuning) or "adamw".
       adam_beta1, adam_beta2, adam_epsilon, weight_decay: AdamW's.
@@ -129,6 +130,7 @@ class Experiment:
     initial_step: int = 0
     item_vectors: Mapping[str, float] | None = None
     batch_size: int = 128
+    pack: bool = False
     microbatches: int | None = None
     optimizer_name: str = "adafactor"
     adam_beta1: float = 0.9

@@ -20,6 +20,7 @@ from jax.experimental import multihost_utils
 from recalign.data.atomic import write_whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import Stopped, UserError
+from recalign.preprocessors.packed_stream import PackedStream
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.preprocessors.task import PreparedSource
 from recalign.trainer import partitioning, provenance, run_config, setup
@@ -29,6 +30,7 @@ from recalign.trainer.experiment import Experiment
 from recalign.trainer.lock import TRAINING, locked
 from recalign.trainer.loss import LossParts
 from recalign.trainer.optimization import optimizer_of, schedule_of
+from recalign.trainer.progress import Pace, progress_line
 from recalign.trainer.state import (
     StepOutcome,
     make_train_step,
@@ -37,7 +39,7 @@ from recalign.trainer.state import (
 )
 from recalign.trainer.validation import Validation
 from recalign.trainer.weights import start_weights
-from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, progress_line, say
+from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, say
 from recalign.weights import fingerprints
 
 # Steps whose metrics are not fetched yet. With one the device never waits for the host, which
@@ -53,6 +55,7 @@ class Dispatched(NamedTuple):
     step: int
     outcome: StepOutcome
     batch: Mapping[str, np.ndarray]
+    examples: np.ndarray | None  # int64 [tasks], of all processes, where rows are packed
 
 
 def train(experiment: Experiment, *, force: bool = False) -> dict[str, Any] | None:
@@ -134,20 +137,27 @@ def _train(experiment: Experiment, force: bool) -> None:
         loss_normalizing_factor=experiment.loss_normalizing_factor,
     )
     # It compiles while the data is looked up: each takes seconds of one core.
-    shapes = partitioning.batch_shapes(mesh, experiment.batch_size, experiment.task_feature_lengths)
+    lengths, batch_size = experiment.task_feature_lengths, experiment.batch_size
+    read_by_step = {name: lengths[name] for name in TOKENS}
+    if experiment.pack:
+        read_by_step |= {f"{name}_segment_ids": lengths[name] for name in TOKENS}
+    shapes = partitioning.batch_shapes(mesh, batch_size, read_by_step)
     compiler = concurrent.futures.ThreadPoolExecutor(1)
     if step < last_step:
         compiling = compiler.submit(lambda: train_step.lower(state, shapes).compile())
     compiler.shutdown(wait=False)
 
     # Data: from the position where the state stands. ---------------------------------------------
-    position = (step - first_step) * experiment.batch_size
-    examples_seen = stream.counts(0, position)
+    position = (step - first_step) * batch_size
     task_names = [task.name for task in stream.tasks]
-    rows = partitioning.rows_of_this_process(experiment.batch_size, mesh)
-    batches = stream.batches(
-        position, experiment.task_feature_lengths, experiment.batch_size, rows
-    ).as_numpy_iterator()
+    rows = partitioning.rows_of_this_process(batch_size, mesh)
+    source: Stream | PackedStream = stream
+    if experiment.pack:
+        source = PackedStream.of(stream, lengths)
+        examples = batch_size * source.examples_per_row
+        say(f"packed: a step's {batch_size} rows hold {examples:,.1f} examples on average")
+    examples_seen = source.counts(0, position)
+    batches = source.batches(position, lengths, batch_size, rows).as_numpy_iterator()
     validation = Validation(experiment, stream.tasks, mesh)
 
     # Writers. -------------------------------------------------------------------------------------
@@ -159,50 +169,50 @@ def _train(experiment: Experiment, force: bool) -> None:
         provenance.write(directory, origin, start, at_step)
 
     # Loop. ----------------------------------------------------------------------------------------
-    clock, tokens = time.perf_counter(), 0
-    logged_at = step
+    pace, logged_at = Pace(experiment.log_period), step
     dispatched: collections.deque[Dispatched] = collections.deque()
     newest: Dispatched | None = None
     highest_loss = _EXPLODED * math.log(experiment.model.vocab_size)
     # Other processes' rows are of the same kinds: this one's tokens stand for them.
-    processes = experiment.batch_size / (rows.stop - rows.start)
+    processes = batch_size // (rows.stop - rows.start)
 
     def fetch_until(in_flight: int) -> None:
         """Waits for all but the newest steps: refuses a bad loss, writes lines that are due."""
-        nonlocal clock, tokens, logged_at, examples_seen, newest
+        nonlocal logged_at, examples_seen, newest
         while len(dispatched) > in_flight:
             newest = done = dispatched.popleft()
             parts = jax.device_get(done.outcome.parts)
             if not parts.loss <= highest_loss * parts.tokens:  # NaN is not below anything either
                 found = f"the loss is {parts.loss / parts.tokens:.5g} a token"
                 raise _bad_step(done, found, stream, mesh, directory)
-            tokens += sum(int(np.count_nonzero(done.batch[name])) for name in TOKENS)
+            tokens = sum(int(np.count_nonzero(done.batch[name])) for name in TOKENS)
+            pace.step_ended(processes * tokens)
+            if done.examples is not None:
+                examples_seen = examples_seen + done.examples
             if done.step % experiment.log_period == 0 or done.step == last_step:
-                elapsed = time.perf_counter() - clock
-                rates = ((done.step - logged_at) / elapsed, processes * tokens / elapsed)
-                examples_seen += stream.counts(
-                    *((at - first_step) * experiment.batch_size for at in (logged_at, done.step))
-                )
-                means = _means(done.outcome.window)
+                if done.examples is None:
+                    examples_seen = examples_seen + stream.counts(
+                        *((at - first_step) * batch_size for at in (logged_at, done.step))
+                    )
+                rates, means = pace.rates, _means(done.outcome.window)
                 line = {
                     **means,
                     "learning_rate": float(schedule(np.int32(done.step - 1))),
-                    "steps_per_second": rates[0],
-                    "tokens_per_second": rates[1],
                     "examples": dict(zip(task_names, examples_seen.tolist(), strict=True)),
                 }
+                if rates is not None:
+                    line |= {"steps_per_second": rates.steps, "tokens_per_second": rates.tokens}
                 writer.write(done.step, "train", line)
-                say(progress_line(done.step, last_step, means["loss"], *rates))
-                clock, tokens, logged_at = time.perf_counter(), 0, done.step
+                say(progress_line(done.step, last_step, means["loss"], rates))
+                logged_at = done.step
 
     def validate() -> float | None:
-        nonlocal clock
         begun = time.perf_counter()
-        values, selection = validation.run(state.params)
+        with pace.pause():
+            values, selection = validation.run(state.params)
         if values:
             writer.write(step, "eval", {**values, "seconds": time.perf_counter() - begun})
             say(f"step {step:,} validation | {validation.describe(values)}")
-        clock += time.perf_counter() - begun  # the training's rate does not count it
         return selection
 
     def save(metric: float | None = None) -> None:
@@ -215,10 +225,11 @@ def _train(experiment: Experiment, force: bool) -> None:
     with _stop_requests() as stop, contextlib.closing(checkpoints):
         while step < last_step and not stop.comes_before(step):
             batch = next(batches)
-            tokens_only = {name: batch[name] for name in TOKENS}
-            state, outcome = compiling.result()(state, partitioning.shard_local(mesh, tokens_only))
+            examples_of_batch = batch.pop("examples", None)
+            read = partitioning.shard_local(mesh, {name: batch[name] for name in read_by_step})
+            state, outcome = compiling.result()(state, read)
             step += 1
-            dispatched.append(Dispatched(step, outcome, batch))
+            dispatched.append(Dispatched(step, outcome, batch, examples_of_batch))
             fetch_until(_STEPS_IN_FLIGHT)
 
             at_end = step == last_step
@@ -260,7 +271,7 @@ def _bad_step(
     if jax.process_index() == 0:
         with path.open("wb") as file:
             np.savez(file, **batch, tasks=names)
-    tasks = ", ".join(names[number] for number in np.unique(batch["task"]))
+    tasks = ", ".join(names[number] for number in np.unique(batch["task"]) if number >= 0)
     return UserError(
         f"step {done.step}: {found}; its batch (of {tasks}) is written to {path}, and the newest "
         "checkpoint is of a step before it: a lower LEARNING_RATE, or other data?"

@@ -73,18 +73,3 @@ def say(message: str) -> None:
     """One line on the terminal, at once; of several processes the first one speaks."""
     if jax.process_index() == 0:
         print(message, file=sys.stderr, flush=True)
-
-
-def progress_line(
-    step: int, last_step: int, loss: float, steps_per_second: float, tokens_per_second: float
-) -> str:
-    """
-    >>> progress_line(1200, 3000, 2.34567, 12.5, 45678.9)
-    'step 1,200 of 3,000 | loss 2.3457 | 12.5 steps/s | 45,679 tokens/s | 0:02:24 to go'
-    """
-    seconds = round((last_step - step) / max(steps_per_second, 1e-9))
-    to_go = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return (
-        f"step {step:,} of {last_step:,} | loss {loss:.4f} | {steps_per_second:.3g} steps/s | "
-        f"{tokens_per_second:,.0f} tokens/s | {to_go} to go"
-    )

@@ -15,6 +15,7 @@ import numpy as np
 import seqio
 
 import tasks
+from recalign.preprocessors.packed_stream import spread
 from recalign.preprocessors.packing import packed_rows, rows_of_examples
 from recalign.preprocessors.stream import Stream
 
@@ -30,9 +31,21 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     options = parser.parse_args()
 
-    seqio.set_tfds_data_dir_override(options.data_dir)
-    tasks.ensure_registered(options.mixture, options.data_dir)
-    stream = Stream.of(options.mixture, 0)
+    arrays = batches_of(options.mixture, options.data_dir)
+    np.savez_compressed(
+        options.file,
+        mixture=options.mixture,
+        **{name: rows.astype(np.uint16) for name, rows in arrays.items()},
+    )
+    examples = len(arrays["one/inputs"])
+    print(json.dumps({"bytes": options.file.stat().st_size, "examples": examples, "rows": ROWS}))
+
+
+def batches_of(mixture: str, data_dir: str) -> dict[str, np.ndarray]:
+    """The arrays of the file."""
+    seqio.set_tfds_data_dir_override(data_dir)
+    tasks.ensure_registered(mixture, data_dir)
+    stream = Stream.of(mixture, 0)
     batches = stream.batches(0, LENGTHS, MOST_EXAMPLES, slice(0, MOST_EXAMPLES))
     batch = next(batches.as_numpy_iterator())
     # As many of the first examples as find room.
@@ -45,21 +58,16 @@ def main() -> None:
             break
         count, row_N = len(tried_N), tried_N
     one = {name: batch[name][:count] for name in LENGTHS}
-    # Rows come longest example first; a step is to hold rows of every kind.
-    mixed_R = np.random.default_rng(0).permutation(ROWS)
-    packed = packed_rows(one, mixed_R[row_N], LENGTHS, ROWS)
+    # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
+    packed = packed_rows(one, spread(ROWS)[row_N], LENGTHS, ROWS)
     (retrieval,) = [n for n, task in enumerate(stream.tasks) if task.kind == "retrieval"]
     prompts = batch["inputs"][batch["task"] == retrieval][:PROMPTS]
     width = -(-int(np.count_nonzero(prompts, axis=1).max()) // 128) * 128
-    arrays = {f"one/{name}": rows for name, rows in one.items()}
-    arrays |= {f"packed/{name}": it for name, it in packed.items() if "_positions" not in name}
-    arrays["prompts"] = prompts[:, :width]
-    np.savez_compressed(
-        options.file,
-        mixture=options.mixture,
-        **{name: rows.astype(np.uint16) for name, rows in arrays.items()},
-    )
-    print(json.dumps({"bytes": options.file.stat().st_size, "examples": count, "rows": ROWS}))
+    return {
+        "prompts": prompts[:, :width],
+        **{f"one/{name}": rows for name, rows in one.items()},
+        **{f"packed/{name}": it for name, it in packed.items() if "_positions" not in name},
+    }
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from t5x import utils
 
 from recalign.errors import UserError
-from recalign.preprocessors.stream import Stream
+from recalign.preprocessors.packed_stream import PackedStream
+from recalign.preprocessors.stream import TOKENS, Stream
+from recalign.t5x.dataset import resumed_dataset
 from recalign.t5x.mixture import decode_lengths, vocabulary
 from recalign.trainer import evaluation, partitioning
 from recalign.trainer.decoding import POOL, BeamDecoder
@@ -20,6 +23,7 @@ from recalign.trainer.state import (
     make_train_step,
     nothing_yet,
     random_params,
+    shift_right,
 )
 from recalign.weights import load_params
 from tests.corpus import make_corpus
@@ -49,7 +53,8 @@ def own_losses(experiment, params, batches):
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     losses = []
     for batch in batches:
-        state, outcome = step(state, {name: batch[name] for name in ("inputs", "targets")})
+        read = [name for name in batch if name.startswith(TOKENS) and "position" not in name]
+        state, outcome = step(state, {name: batch[name] for name in read})
         losses.append(float(outcome.parts.loss))
     return losses, state.params
 
@@ -95,6 +100,45 @@ def test_losses_of_twenty_steps_on_the_same_batches_of_a_mixture(
     )
     assert own[-1] < own[0]
     np.testing.assert_allclose(own, theirs, rtol=2e-4)
+
+
+def test_t5x_reads_the_same_packed_rows_and_has_the_same_losses(experiment, model_dir):
+    made = experiment(PACK=True, TASK_FEATURE_LENGTHS={"inputs": 192, "targets": 48})
+    lengths, size = made.task_feature_lengths, made.batch_size
+    params = jax.tree.map(np.asarray, random_params(made.config, 0, partitioning.make_mesh()))
+    stream = PackedStream.of(Stream.of(made.mixture_or_task_name, 0), lengths)
+    batches = list(stream.batches(0, lengths, size, slice(0, size)).take(6).as_numpy_iterator())
+    configured = utils.DatasetConfig(
+        mixture_or_task_name=made.mixture_or_task_name,
+        task_feature_lengths=lengths,
+        split="train",
+        shuffle=True,
+        seed=0,
+        batch_size=size,
+        pack=True,
+    )
+
+    def read(shard, shards):
+        dataset = resumed_dataset(
+            configured, shard, shards, None, model_dir=model_dir, initial_step=0
+        )
+        return list(dataset.take(6).as_numpy_iterator())
+
+    theirs, halves = read(0, 1), [read(shard, 2) for shard in range(2)]
+    for number, (own, batch) in enumerate(zip(batches, theirs, strict=True)):
+        for name, value in batch.items():
+            joined = np.concatenate([half[number][name] for half in halves])
+            np.testing.assert_array_equal(joined, value, err_msg=name)
+        for side, name in (("encoder", "inputs"), ("decoder", "targets")):
+            for kind in ("segment_ids", "positions"):
+                np.testing.assert_array_equal(batch[f"{side}_{kind}"], own[f"{name}_{kind}"])
+        np.testing.assert_array_equal(batch["encoder_input_tokens"], own["inputs"])
+        np.testing.assert_array_equal(batch["decoder_target_tokens"], own["targets"])
+        shifted = shift_right(own["targets"], own["targets_segment_ids"])
+        np.testing.assert_array_equal(batch["decoder_input_tokens"], shifted)
+    losses, _ = own_losses(made, params, batches)
+    np.testing.assert_allclose(losses, T5X(made, params).losses(theirs, model_dir), rtol=2e-4)
+    assert max(batch["inputs_segment_ids"].max() for batch in batches) > 1
 
 
 def own_evaluation(experiment, params, split, *, constrained=False):

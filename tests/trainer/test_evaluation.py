@@ -242,7 +242,7 @@ def test_batches_hold_every_example_once_at_a_length_that_fits():
     seen = []
     for batch in batches_by_length(inputs, longest=64, batch_size=8):
         assert batch.inputs_BxL.shape[0] == 8
-        assert batch.inputs_BxL.shape[1] in bucket_lengths(64)
+        assert batch.inputs_BxL.shape[1] in range(8, 65, 8)
         for number, row in zip(batch.numbers, batch.inputs_BxL, strict=False):
             assert np.count_nonzero(row) == min(len(inputs[number]), 64)
         assert not batch.inputs_BxL[len(batch.numbers) :].any()
@@ -251,9 +251,9 @@ def test_batches_hold_every_example_once_at_a_length_that_fits():
 
 
 def test_lengths_of_few_examples_are_not_compiled_for_themselves():
-    inputs = [np.full(n, 7, np.int32) for n in [10] * 100 + [30] * 3 + [40] * 2]
+    inputs = [np.full(n, 7, np.int32) for n in [10] * 200 + [30] * 3 + [40] * 2]
     shapes = [batch.inputs_BxL.shape for batch in batches_by_length(inputs, 64, batch_size=8)]
-    assert shapes == [(8, 48)] + [(8, 16)] * 13
+    assert shapes == [(8, 40)] + [(8, 16)] * 25
 
 
 def test_bucket_lengths():

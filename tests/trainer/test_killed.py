@@ -90,10 +90,11 @@ def kill_at_a_moment(folder, process, moments, within, while_saving):
     return bool(unfinished(folder))
 
 
-def test_killed_ten_times(run_of, programs, tmp_path):
+@pytest.mark.parametrize("pack", [False, True])
+def test_killed_ten_times(run_of, programs, tmp_path, pack):
     moments = random.Random(0)
-    processes.run(run_of("undisturbed"), programs)
-    run, while_saving = run_of("killed"), 0
+    processes.run(run_of("undisturbed", PACK=pack), programs)
+    run, while_saving = run_of("killed", PACK=pack), 0
     for kill in range(KILLS):
         with processes.started(run, programs) as (process,):
             while_saving += kill_at_a_moment(
@@ -103,7 +104,7 @@ def test_killed_ten_times(run_of, programs, tmp_path):
     # None of them is taken for a whole one.
     assert not [step for step in Checkpoints(epath.Path(tmp_path / "killed")).steps() if step % 3]
     processes.run(run, programs)
-    assert_ended_alike(run, run_of("undisturbed"))
+    assert_ended_alike(run, run_of("undisturbed", PACK=pack))
     assert not unfinished(tmp_path / "killed")
 
 

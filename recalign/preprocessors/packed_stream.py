@@ -1,0 +1,174 @@
+"""A stream's examples in packed rows: row n is a function of (seed, n), wherever a run was stopped.
+
+Every window of 2,048 positions of the stream is packed by itself into a number of rows that is the
+same for all windows, so nothing before a row's own window need be known to make it: a run goes on
+at any row, and one host or eight read the same. How many rows that takes is measured once, on the
+first windows. Should a later window need more, the shortest of its examples are left out.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from recalign.errors import UserError
+from recalign.preprocessors.packing import packed_rows, rows_needed, rows_of_examples
+from recalign.preprocessors.stream import TOKENS, Stream
+
+WINDOW = 2048
+"""Positions of the stream that are packed together; a whole chunk, so that none is made twice."""
+
+_MEASURED = 4
+"""Windows whose rows are counted before the first; they vary by a few per cent."""
+
+SEGMENT_IDS = tuple(f"{name}_segment_ids" for name in TOKENS)
+POSITIONS = tuple(f"{name}_positions" for name in TOKENS)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedStream:
+    """The endless stream of rows; its positions are rows.
+
+    Attributes:
+      stream: of the examples.
+      lengths: of "inputs" and "targets", both of a row and the most of an example.
+      rows: that a window is packed into.
+    """
+
+    stream: Stream
+    lengths: Mapping[str, int]
+    rows: int
+
+    @classmethod
+    def of(cls, stream: Stream, lengths: Mapping[str, int]) -> "PackedStream":
+        """With as many rows a window as the first windows need, and their spread to spare."""
+        batches = stream.batches(0, lengths, WINDOW, slice(0, WINDOW)).take(_MEASURED)
+        needed = [rows_needed(_sizes(batch), lengths) for batch in batches.as_numpy_iterator()]
+        return cls(stream, dict(lengths), cls.rows_of(needed))
+
+    @staticmethod
+    def rows_of(needed: Sequence[int]) -> int:
+        """Rows for any window, given those that some need."""
+        return 2 * max(needed) - min(needed)
+
+    @property
+    def examples_per_row(self) -> float:
+        """On average."""
+        return WINDOW / self.rows
+
+    def counts(self, start: int, stop: int) -> np.ndarray:
+        """int64 [tasks]: how many examples of each task the rows start, …, stop - 1 hold."""
+        before, after = (self._counts_before(row) for row in (start, stop))
+        return after - before
+
+    def batches(
+        self, first_position: int, lengths: Mapping[str, int], batch_size: int, rows: slice
+    ) -> tf.data.Dataset:
+        """This process's rows of the batches from row `first_position` on.
+
+        Args:
+          first_position: a multiple of `batch_size`.
+          lengths: of this stream.
+          batch_size: rows of the batch over all processes.
+          rows: of each batch, those that this process reads.
+
+        Returns:
+          For "inputs" and "targets" their tokens, `…_segment_ids` and `…_positions`, int32
+          [rows, length]; "task" int32 [rows, length of targets], the task at each target, -1 at
+          padding; and "examples" int64 [tasks], those of the batch over all processes.
+        """
+        if dict(lengths) != dict(self.lengths):
+            raise UserError(f"rows of {self.lengths} were asked for as {dict(lengths)}")
+        window, skipped = divmod(first_position, self.rows)
+
+        def own(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            examples = tf.reduce_sum(batch.pop("examples"), axis=0)
+            return {name: value[rows] for name, value in batch.items()} | {"examples": examples}
+
+        def ahead(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            first = tf.where(tf.equal(number, 0), skipped, 0)
+            return {name: value[first:] for name, value in batch.items()}
+
+        return (
+            self._windows(window)
+            .enumerate()
+            .map(ahead)
+            .rebatch(batch_size, drop_remainder=True)
+            .map(own, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .prefetch(2)
+        )
+
+    def _windows(self, first: int) -> tf.data.Dataset:
+        """All rows of a window at a time; "examples" int64 [rows, tasks] says whose they are."""
+        batches = self.stream.batches(first * WINDOW, self.lengths, WINDOW, slice(0, WINDOW))
+        shapes = self._shapes()
+
+        @tf.autograph.experimental.do_not_convert
+        def packed(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            arrays = tf.numpy_function(
+                self._packed,
+                [batch[name] for name in (*TOKENS, "task")],
+                [dtype for _, dtype in shapes.values()],
+                stateful=False,
+            )
+            return {
+                name: tf.ensure_shape(array, shape)
+                for (name, (shape, _)), array in zip(shapes.items(), arrays, strict=True)
+            }
+
+        return batches.map(packed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _shapes(self) -> dict[str, tuple[tuple[int, int], tf.DType]]:
+        """What `_packed` returns, in its order."""
+        shapes = {
+            name + suffix: ((self.rows, self.lengths[name]), tf.int32)
+            for name in TOKENS
+            for suffix in ("", "_segment_ids", "_positions")
+        }
+        shapes["task"] = ((self.rows, self.lengths["targets"]), tf.int32)
+        shapes["examples"] = ((self.rows, len(self.stream.tasks)), tf.int64)
+        return shapes
+
+    def _packed(self, *columns: np.ndarray) -> list[np.ndarray]:
+        batch = dict(zip((*TOKENS, "task"), columns, strict=True))
+        row_N = rows_of_examples(_sizes(batch), self.lengths, self.rows)
+        row_N = without_empty_rows(row_N, self.rows)
+        # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
+        row_N = np.where(row_N < 0, row_N, spread(self.rows)[row_N])
+        # 0 is padding, as with tokens.
+        tasks_NxT = np.where(batch["targets"] > 0, batch["task"][:, None] + 1, 0)
+        tokens = {**{name: batch[name] for name in TOKENS}, "task": tasks_NxT}
+        capacity = {**self.lengths, "task": self.lengths["targets"]}
+        packed = packed_rows(tokens, row_N, capacity, self.rows)
+        packed["task"] -= 1
+        packed["examples"] = np.zeros((self.rows, len(self.stream.tasks)), np.int64)
+        # An example that found no room is read all the same: it counts with the last row, -1.
+        np.add.at(packed["examples"], (row_N, batch["task"]), 1)
+        return [packed[name] for name in self._shapes()]
+
+    def _counts_before(self, row: int) -> np.ndarray:
+        window, inside = divmod(row, self.rows)
+        counts = self.stream.counts(0, window * WINDOW)
+        if inside:
+            rows = next(self._windows(window).as_numpy_iterator())
+            counts = counts + rows["examples"][:inside].sum(axis=0)
+        return counts
+
+
+def spread(rows: int) -> np.ndarray:
+    """A permutation of 0 … rows - 1 in which neighbours lie far apart, evenly.
+
+    >>> spread(8)
+    array([0, 5, 2, 7, 4, 1, 6, 3])
+    """
+    golden = round(rows * (math.sqrt(5) - 1) / 2)
+    stride = next(
+        n for away in range(rows) for n in (golden + away, golden - away) if math.gcd(n, rows) == 1
+    )
+    return np.arange(rows) * stride % rows
+
+
+def _sizes(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.count_nonzero(batch[name], axis=1) for name in TOKENS}
