@@ -14,7 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from recalign.errors import UserError
-from recalign.preprocessors.packing import packed_rows, rows_needed, rows_of_examples
+from recalign.preprocessors.packing import (
+    packed_rows,
+    rows_needed,
+    rows_of_examples,
+    without_empty_rows,
+)
 from recalign.preprocessors.stream import TOKENS, Stream
 
 WINDOW = 2048
