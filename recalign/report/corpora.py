@@ -17,7 +17,7 @@ from etils import epath
 from recalign.data.prepared import INFO_FILE, PreparedDataset, dataset_path, open_dataset
 from recalign.report.baselines import Baselines
 from recalign.report.entries import Entry, entries_of_baselines, entries_of_system, over_draws
-from recalign.report.outcomes import Ranks, measure
+from recalign.report.outcomes import measure, metrics_of
 from recalign.report.predictions import Predictions
 from recalign.report.run import Run
 from recalign.report.systems import System, belongs, datasets_of, systems_of_runs
@@ -223,8 +223,8 @@ def _disagreements(entries: Sequence[Entry]) -> list[str]:
     """Where the users' outcomes do not give the figure that results.json has."""
     gaps = []
     for entry in entries:
-        for metric, values in entry.values.items():
-            for value, outcome in zip(values, entry.outcomes, strict=False):
+        for metric in metrics_of(entry.kind):
+            for value, outcome in zip(entry.values.get(metric, ()), entry.outcomes, strict=False):
                 again = measure(outcome, metric)
                 if not np.isclose(again, value, rtol=0, atol=_TOLERANCE, equal_nan=True):
                     gaps.append(
@@ -239,7 +239,9 @@ def item_predictions(run: Run, dataset: str) -> list[Predictions]:
     return [
         predictions
         for task, predictions in run.predictions.items()
-        if belongs(task, run, dataset) and isinstance(predictions.outcomes[""], Ranks)
+        if belongs(task, run, dataset)
+        and run.results is not None
+        and run.results.evaluated_as(task) in ("retrieval", "ranking")
     ]
 
 

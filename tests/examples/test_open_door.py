@@ -10,6 +10,8 @@ import pytest
 import seqio
 
 import tasks
+from recalign.preprocessors.settings import TaskSettings
+from recalign.preprocessors.surroundings import Surroundings
 from recalign.report import content, page
 from recalign.report.tables import metric_name
 from recalign.trainer import evaluation
@@ -80,7 +82,7 @@ def test_the_new_task_is_at_most_forty_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
 
 
-def test_gin_chooses_how_negatives_are_drawn(run):
+def test_gin_chooses_how_negatives_are_drawn(run, data_dir):
     """All alike, every item is drawn; by popularity, those that nobody bought hardly ever are."""
     drawn = set()
     lines = (run / "predictions" / "ranking_tiny-test.jsonl").read_text().splitlines()
@@ -88,13 +90,12 @@ def test_gin_chooses_how_negatives_are_drawn(run):
         drawn |= set(line["candidates"]) - {line["target"]}
     popular = set()
     gin.clear_config()
-    with gin.unlock_config():
-        gin.bind_parameter("TaskSettings.candidate_pool", 5)
-        gin.bind_parameter("TaskSettings.history_length", 3)
+    settings = TaskSettings(candidate_pool=5, history_length=3)
     task = seqio.get_mixture_or_task("ranking_tiny")
-    ids = task.answers
-    for example in task.get_dataset(None, "test", shuffle=False).as_numpy_iterator():
-        popular |= {ids[i] for i in example["candidates"] if i != example["target"]}
+    with Surroundings(data_dir, settings).entered():
+        ids = task.answers
+        for example in task.get_dataset(None, "test", shuffle=False).as_numpy_iterator():
+            popular |= {ids[i] for i in example["candidates"] if i != example["target"]}
     assert len(drawn) > len(popular)
 
 
@@ -112,10 +113,11 @@ def test_a_metric_of_ones_own_shows_everywhere(run, data_dir):
     assert column in page.render(found)
 
 
-def test_seqios_preprocessors_may_follow_ours(run):
+def test_seqios_preprocessors_may_follow_ours(run, data_dir):
     task = seqio.get_mixture_or_task("turned_tiny")
-    vocabulary = task.output_features["targets"].vocabulary
-    example = next(task.get_dataset(None, "train", seed=0).as_numpy_iterator())
-    assert vocabulary.decode(example["targets"].tolist()).startswith("What's the title of I")
-    assert vocabulary.decode(example["inputs"].tolist())
+    with Surroundings(data_dir).entered():
+        vocabulary = task.output_features["targets"].vocabulary
+        example = next(task.get_dataset(None, "train", seed=0).as_numpy_iterator())
+        assert vocabulary.decode(example["targets"].tolist()).startswith("What's the title of I")
+        assert vocabulary.decode(example["inputs"].tolist())
     assert not task.is_addressed
