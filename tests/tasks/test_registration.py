@@ -11,12 +11,14 @@ import seqio
 
 import tasks
 from recalign.data.from_files import prepare_from_files
+from recalign.data.interactions import ItemTable
+from recalign.data.prepare import prepare
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.stream import Stream
 from tasks.blocks import TASKS
 from tasks.vocabulary import DatasetVocabulary, plain_vocabulary
-from tests.corpus import make_corpus, shared_data, vocabulary_file
+from tests.corpus import log_of, make_corpus, shared_data, vocabulary_file
 
 LENGTHS = {"inputs": 128, "targets": 64}
 
@@ -219,8 +221,8 @@ def test_vocabulary_is_resolved_when_used_not_when_made():
 
 
 def test_gin_names_the_vocabulary_of_datasets_without_their_own(tmp_path, monkeypatch):
-    dataset = make_corpus("bare", tmp_path, sequences=["abcde", "bcdef"])
-    (dataset.directory / "sentencepiece.model").unlink()
+    log, no_items = log_of(["abcde", "bcdef"]), ItemTable([], [], [], [], [], [])
+    prepare(log, no_items, name="bare", data_dir=tmp_path, k_core=0)
     monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", str(tmp_path))
     gin.parse_config(f"tasks.vocabulary.sentencepiece_model = {vocabulary_file()!r}")
     assert DatasetVocabulary("bare") == seqio.SentencePieceVocabulary(vocabulary_file(), 100)
