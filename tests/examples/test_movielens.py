@@ -56,7 +56,7 @@ def test_examples_stream_and_the_prompt_is_ones_own(movies):
     likes = [text for text in texts if "the following movies: Item ID: I" in text]
     masked = [text for text in texts if "[masked item]" in text]
     assert len(own) > 8 and len(likes) > 8 and len(masked) > 8
-    (shown,) = show_task("watch_movies", "test", 1, data_dir=movies)
+    (shown,) = show_task("watch_movies", "test", 1)
     text = " ".join(shown.split())
     assert text.startswith("watch_movies, test, sample 1: ")
     assert "What should be seen tonight? Output: I" in text
