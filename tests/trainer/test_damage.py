@@ -220,7 +220,7 @@ def test_a_damaged_prediction_is_made_again_and_left_out_of_the_report(run, capf
     lines = path.read_bytes().splitlines(keepends=True)
     whole = PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records
     assert len(whole) == len(lines) == 60
-    for number, place in enumerate(places(lines[7][:-1], 20))  # its end would join it to the next:
+    for number, place in enumerate(places(lines[7][:-1], 20)):  # its end joins it to the next
         damaged = flipped(lines[7], place, number % 8)
         path.write_bytes(b"".join([*lines[:7], damaged, *lines[8:]]))
         found = PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records
