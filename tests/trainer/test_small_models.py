@@ -13,6 +13,8 @@ from recalign.trainer.recommend import Recommender
 from recalign.trainer.state import state_shape
 from tests.corpus import make_corpus
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = {
     "MIXTURE_OR_TASK_NAME": "retrieval_items",
     "VOCAB_SIZE": 768,
@@ -40,6 +42,7 @@ def last_state(made):
     return saved.state
 
 
+@pytest.mark.slow
 def test_it_goes_on_bit_for_bit_and_recommends_items(items, experiment, tmp_path):
     whole = experiment(**SMALL, MODEL_DIR=str(tmp_path / "whole"))
     assert train(whole) is None
@@ -55,6 +58,7 @@ def test_it_goes_on_bit_for_bit_and_recommends_items(items, experiment, tmp_path
     assert {answer.id for answer in answers} == set(items.catalogue.ids) - {"I3", "I4"}
 
 
+@pytest.mark.slow
 def test_an_id_is_one_token_of_the_trie(items, experiment):
     from recalign.trainer import setup
 
@@ -65,6 +69,7 @@ def test_an_id_is_one_token_of_the_trie(items, experiment):
     assert trie.widths == (len(items.catalogue), 1, 0)
 
 
+@pytest.mark.slow
 def test_a_table_without_rows_for_the_items_is_refused(items, experiment, tmp_path):
     with pytest.raises(UserError, match=r"VOCAB_SIZE = 640 is too small .*set VOCAB_SIZE = 768"):
         train(experiment(**{**SMALL, "VOCAB_SIZE": 640}))
@@ -78,7 +83,6 @@ def test_a_table_without_rows_for_the_items_is_refused(items, experiment, tmp_pa
         ({"WEIGHT_DECAY": 0.1}, "WEIGHT_DECAY is to be 0, or above 0 with OPTIMIZER_NAME"),
         ({"ADAM_BETA2": 1.0}, "ADAM_BETA2 is to be at least 0 and below 1"),
         ({"LEARNING_RATE_FACTORS": "constant * cosine"}, "no factor 'cosine'"),
-        ({"LOGITS_VIA_EMBEDDING": 1}, "LOGITS_VIA_EMBEDDING"),
     ],
 )
 def test_settings_that_make_no_sense(experiment, macros, message):
