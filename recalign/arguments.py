@@ -127,6 +127,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noun", help="what users buy, for prompts: films (default: products)")
     parser.add_argument(
         "--verb",
+        dest="deed",  # `verb` is the command's own
         type=lambda text: [part.strip() for part in text.split(",")],
         metavar="DID,DO",
         help="what they did where they bought nothing, as in 'listened to,listen to'",

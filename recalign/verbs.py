@@ -35,7 +35,7 @@ _PREPARATION = (
     "format", "interactions", "items", "max_bad_fraction",
     "review_texts", "events", "encoding", "time_format", "join_ids", "no_rating",
     "like_threshold", "keep_repeats", "split", "cuts", "item_ids", "item_tokens", "seed", "k_core",
-    "sentencepiece_model", "vocabulary", "noun", "verb",
+    "sentencepiece_model", "vocabulary", "noun",
     "beam_runner", "beam_options",
 )  # fmt: skip
 _SYNTHETIC = "synthetic"
@@ -73,6 +73,7 @@ def prepare(options: argparse.Namespace) -> None:
     _configure(options)
     before = replacing.what_is_there(options.name, _data_dir(options))
     given = {name: value for name in _PREPARATION if (value := getattr(options, name)) is not None}
+    given |= {} if options.deed is None else {"verb": options.deed}
     columns = {
         role: column
         for role in COLUMN_ROLES
