@@ -91,7 +91,16 @@ class Checkpoints:
                 "info": ocp.JsonCheckpointHandler(),
             },
         )
-        self._manager = self._open_manager()
+        self._manager = self._opened()
+
+    def _opened(self) -> ocp.CheckpointManager:
+        try:
+            return _or_damaged(self._open_manager)
+        except Damaged as error:
+            raise UserError(
+                f"{self._folder}: its checkpoints cannot be listed ({error}): move the damaged one "
+                "away"
+            ) from error
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
@@ -253,7 +262,7 @@ class Checkpoints:
             source.rename(target)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
-        self._manager = self._open_manager()
+        self._manager = self._opened()
 
 
 def _in_chunks(tree: Any) -> Any:
