@@ -310,7 +310,11 @@ def test_convert_passes_everything_on_and_says_what_was_written(monkeypatch, cap
 def test_report_prints_tables_or_writes_a_page(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "results.json").write_text(json.dumps({"tasks": {"retrieval_x": {"hr@10": 0.25}}}))
+    results = {
+        "tasks": {"retrieval_x": {"hr@10": 0.25}},
+        "evaluated": {"retrieval_x": {"kind": "retrieval", "evaluated_as": "retrieval"}},
+    }
+    (run / "results.json").write_text(json.dumps(results))
     assert cli.main(["report", str(run)]) == 0
     assert "0.2500" in capsys.readouterr().out
     assert cli.main(["report", str(run), "--out", str(run / "report.html")]) == 0
