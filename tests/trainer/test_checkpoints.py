@@ -103,7 +103,7 @@ def change_a_fingerprint(step: pathlib.Path) -> None:
     (path,) = (step / "info").rglob("metadata")
     info = json.loads(path.read_text())
     print_ = info["fingerprints"]["params"]
-    info["fingerprints"]["params"] = ("1" if print_[0] == "0" else "0") + print_[1:]
+    info["fingerprints"]["params"] = print_[:-1] + ("1" if print_[-1] == "0" else "0")
     path.write_text(json.dumps(info))
 
 

@@ -72,7 +72,11 @@ def test_it_is_one_readable_file(begun, data_dir):
         ({"BATCH_SIZE": 4}, [], "training/batch_size was 8 and is 4"),
         ({"RANDOM_SEED": 7}, [], "training/seed was 0 and is 7"),
         ({"HISTORY_LENGTH": 2}, [], "settings/history_length was 3 and is 2"),
-        ({}, ["TaskSettings.like_threshold = 4.0"], "settings/like_threshold was 3.0 and is 4.0"),
+        (
+            {},
+            ["TaskSettings.like_threshold = 4.0"],
+            "settings/like_threshold was nothing and is 4.0",
+        ),
         ({"MIXTURE_RATES": {"mlm": 3.0}}, [], "settings/rates/mlm was nothing and is 3.0"),
         (
             {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 20}},

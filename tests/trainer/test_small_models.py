@@ -62,9 +62,11 @@ def test_it_goes_on_bit_for_bit_and_recommends_items(items, experiment, tmp_path
 def test_an_id_is_one_token_of_the_trie(items, experiment):
     from recalign.trainer import setup
 
-    setup.prepare(experiment(**SMALL))
-    (task,) = evaluation.tasks_with_metrics("retrieval_items", "test")
-    trie = evaluation.catalogue_trie(task)
+    small = experiment(**SMALL)
+    with small.surroundings.entered():
+        setup.prepare(small)
+        (task,) = evaluation.tasks_with_metrics("retrieval_items", "test")
+        trie = evaluation.answer_trie(task)
     assert trie.depth == 2
     assert trie.widths == (len(items.catalogue), 1, 0)
 
