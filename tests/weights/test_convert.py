@@ -129,7 +129,7 @@ def test_a_damaged_own_checkpoint_is_not_converted(copied_run, tmp_path):
     info = copied_run / f"checkpoints/{STEP}/info/metadata"
     stated = json.loads(info.read_text())
     digits = stated["fingerprints"]["params"]
-    stated["fingerprints"]["params"] = ("0" if digits[0] != "0" else "1") + digits[1:]
+    stated["fingerprints"]["params"] = digits[:-1] + ("0" if digits[-1] != "0" else "1")
     info.write_text(json.dumps(stated))
     with pytest.raises(UserError, match="damaged: its parameters are not what was written"):
         convert(str(copied_run), str(tmp_path / "x"), destination_format="hugging_face")
