@@ -44,7 +44,7 @@ def label(context: Context) -> BatchFunction:
     Makes `label` int32 [B], 1 for a like.
     """
     ratings = split_columns(context.dataset, context.split).ratings
-    threshold = context.settings.like_threshold
+    threshold = context.settings.threshold(context.dataset)
 
     def add(batch: Batch) -> Batch:
         rating_B = tf.gather(ratings, batch["place"])
@@ -66,7 +66,7 @@ def likes(context: Context) -> BatchFunction:
     Makes `liked` and `disliked`, int32 [B, w].
     """
     ratings = split_columns(context.dataset, context.split).ratings
-    threshold = context.settings.like_threshold
+    threshold = context.settings.threshold(context.dataset)
 
     def add(batch: Batch) -> Batch:
         likes_BxW = tf.gather(ratings, batch["history_place"]) > threshold

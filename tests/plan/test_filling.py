@@ -36,10 +36,12 @@ def test_the_fewest_places_that_hold_as_many_examples():
         "BATCH_SIZE = 4",
         "TASK_FEATURE_LENGTHS = {'inputs': 256, 'targets': 64}",
     ]
-    # 20 do not fit into four such rows; eight would be 2,560 places, four of 384 (six a row) 1,792.
+    # 20 do not fit into four such rows; eight would be 2,560 places, four of 384 (six a row,
+    # their 48 targets and 32 more in 96) 1,920.
     packed = filling(64, 8).recommended(20, copies=4)
-    assert (packed.rows, packed.lengths) == (4, {"inputs": 384, "targets": 64})
-    assert packed.examples == 24
+    assert (packed.rows, packed.lengths) == (4, {"inputs": 384, "targets": 96})
+    # A window of 2,048 takes 341 rows of six and one of two.
+    assert packed.examples == 4 * 2048 / 342
 
 
 def test_room_for_windows_that_need_more():
