@@ -271,7 +271,9 @@ def test_what_the_log_lacks_leaves_templates_or_tasks_out(request_of, corpus, tm
             request_of(kind).samples()
     sequences = random_sequences(5, 10, 12, 8)
     with_ratings = reviewed_corpus(tmp_path, sequences)
-    without = dataclasses.replace(with_ratings, info=with_ratings.info | {"has_ratings": False})
+    without = dataclasses.replace(
+        with_ratings, info=with_ratings.info | {"has_ratings": False, "ratings": None}
+    )
     with pytest.raises(UserError, match="has no ratings"):
         request_of("p5_rating", dataset=without).samples()
     numbers = {
