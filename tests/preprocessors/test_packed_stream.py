@@ -102,7 +102,8 @@ def test_steps_are_alike(packed, whole):
     fill = np.array([np.count_nonzero(batch["inputs"]) for batch in whole])
     assert fill.min() > 0.5 * fill.mean()
     assert all((batch["inputs_segment_ids"][:, 0] == 1).all() for batch in whole)
-    assert packed.examples_per_row == 128 / packed.rows > 1.2
+    # Prompts of some 110 tokens: few rows of 192 have room for a second.
+    assert packed.examples_per_row == 128 / packed.rows > 1
 
 
 def test_other_lengths_are_refused(packed):

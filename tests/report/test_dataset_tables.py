@@ -44,6 +44,7 @@ class Toys:
         self.info = shop.dataset.info
         self.has_ratings, self.has_reviews = True, False
         self.sequences = shop.dataset.sequences
+        self.no_ratings = shop.dataset.no_ratings
 
 
 def test_the_papers_figures_stand_beside(shop):

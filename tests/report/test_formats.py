@@ -52,7 +52,7 @@ def test_comma_separated_values_give_everything_back():
 )
 def test_a_name_is_no_formula(name):
     """Not in a spreadsheet that opens the file; numbers with a sign stay numbers."""
-    table = Table("k", "t", (), ("system", name), ((Cell(name), Cell("-0.5", -0.5)),), ())
+    table = Table("k", "t", ("system", name), ((Cell(name), Cell("-0.5", -0.5)),))
     _, row = csv.reader(io.StringIO(as_csv([table])))
     assert row[1] == row[3] == f"'{name}"
     assert row[4:6] == ["-0.5", "-0.5"]
