@@ -98,7 +98,7 @@ def test_the_demos_first_steps(installed):
         "--gin.TRAIN_STEPS=2",
         "--gin.BATCH_SIZE=2",
         "--gin.EVAL_PERIOD=0",
-        "--gin.TEST_SPLIT=''",
+        "--gin.TEST_SPLIT=None",
     )
     # The same again finds its checkpoint.
     assert "hr@5" in installed(
