@@ -23,7 +23,12 @@ from recalign.preprocessors.pools import shuffled_pool, two_choices
 from recalign.preprocessors.questions import draw_template, yes_or_no
 from recalign.preprocessors.ratings import label, likes, stars
 from recalign.preprocessors.rendering import append_eos, drop_old_history, keep_features, render
-from recalign.preprocessors.windows import item_windows, next_item_windows, sub_sequences
+from recalign.preprocessors.windows import (
+    item_windows,
+    nearby_items,
+    next_item_windows,
+    sub_sequences,
+)
 from recalign.prompts import PROMPTS
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
@@ -98,6 +103,20 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             negatives(count=1),
             two_choices(),
             drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target"),
+        ],
+    },
+    # Pairs of items, a user each: not the paper's.
+    "after": {
+        "prompt": PROMPTS["after"],
+        "preprocessors": [nearby_items(), render(), append_eos(), keep_features("target")],
+    },
+    "together": {
+        "prompt": PROMPTS["together"],
+        "preprocessors": [
+            nearby_items(span=10, both_ways=True),
             render(),
             append_eos(),
             keep_features("target"),

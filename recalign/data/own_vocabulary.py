@@ -54,7 +54,9 @@ def wordings(titles: Sequence[str]) -> Iterator[str]:
     items = [prompts.Item(f"I{n}", title) for n, title in enumerate(titles, start=1)]
     for item, other in itertools.pairwise([*items, items[0]]):
         for name in prompts.PROMPTS:
-            if name == "tiger":  # nothing but IDs, which the others have too
+            # tiger: nothing but IDs, which the others have too. after, together: vocabularies stay
+            # as they were before these came, and letters spell the few words that are new.
+            if name in ("tiger", "after", "together"):
                 continue
             sample = prompts.render(
                 name,

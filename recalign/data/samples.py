@@ -14,6 +14,12 @@ NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr", "p5_sequential", *PR
 WINDOW_TASKS = ("mim", "mlm")
 """Tasks about the items of a window."""
 
+FOLLOWED_TASKS = ("after",)
+"""Tasks about an item that has one after it, whatever the user had before."""
+
+COMPANION_TASKS = ("together",)
+"""Tasks about an item that has another beside it in a user's sequence."""
+
 USER_TASKS = ("p5_direct",)
 """Tasks with a sample a user, about an item of the training part that is drawn anew each time."""
 
@@ -49,6 +55,7 @@ def samples_per_user(
     - p5_sequential: as retrieval; p5_direct: 1; p5_rating: M.
     - tiger, and with `every_prefix` all of retrieval, ranking, rating, bpr and p5_sequential: every
       item but the first, so max(0, M - 1), as sequential recommenders have it.
+    - after: every item but the last, so max(0, M - 1); together: M, but 0 where M < 2.
     - mlm: as many as mim, but 0 where M < 2: a sub-sequence has at least two items.
 
     In validation and test: one of each recommendation task, none of the others.
@@ -68,13 +75,16 @@ def samples_per_user(
     lengths = np.asarray(lengths, np.int64)
     if history_length < 1:
         raise UserError(f"history_length {history_length}: a history has at least 1 item")
-    if task not in NEXT_ITEM_TASKS + WINDOW_TASKS + USER_TASKS + INTERACTION_TASKS:
+    pairs = FOLLOWED_TASKS + COMPANION_TASKS
+    if task not in NEXT_ITEM_TASKS + WINDOW_TASKS + pairs + USER_TASKS + INTERACTION_TASKS:
         raise KeyError(task)
     if split in ("validation", "test"):
         return np.full(len(lengths), int(task in EVALUATED_TASKS), np.int64)
     if split != "train":
         raise KeyError(split)
-    if has_every_prefix(task, every_prefix):
+    if task in COMPANION_TASKS:
+        return np.where(lengths < 2, 0, lengths)
+    if task in FOLLOWED_TASKS or has_every_prefix(task, every_prefix):
         return np.maximum(0, lengths - 1)
     if task in NEXT_ITEM_TASKS:
         return np.where(lengths < 2, 0, np.maximum(1, lengths - history_length))

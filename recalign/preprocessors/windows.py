@@ -171,6 +171,59 @@ def item_windows(context: Context) -> _Items:
     return _Items(context)
 
 
+class _Nearby(_Windows):
+    def __init__(self, context: Context, span: int, both_ways: bool):
+        super().__init__(context, "together" if both_ways else "after", 1)
+        self._span, self._both_ways, self._draws = span, both_ways, context.draws
+        self._sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, span + 1))])
+
+    def __call__(self, batch: Batch) -> Batch:
+        record_B, number_B, length_B = self.sample(batch["sample"])
+        later_B = self._sum(length_B - 1 - number_B)
+        earlier_B = self._sum(number_B) if self._both_ways else tf.zeros_like(later_B)
+        drawn_B = self._draws(batch).uniform("distance", 1)[:, 0] * (later_B + earlier_B)
+        is_later_B = drawn_B < later_B
+        distance_B = self._distance(tf.where(is_later_B, drawn_B, drawn_B - later_B))
+        start_B = tf.gather(self.columns.starts, record_B)
+        place_B = start_B + number_B + tf.where(is_later_B, distance_B, -distance_B)
+        return {
+            **batch,
+            **self.window(record_B, number_B, number_B + 1),
+            "target": tf.gather(self.columns.items, place_B),
+            "place": place_B,
+        }
+
+    def _sum(self, count_B: tf.Tensor) -> tf.Tensor:
+        """The sum of 1 / distance over `count` neighbours, at most `span` of them."""
+        return tf.gather(self._sums, tf.minimum(count_B, self._span))
+
+    def _distance(self, drawn_B: tf.Tensor) -> tf.Tensor:
+        """int64 [B] from 1: the first whose sum is above what was drawn."""
+        return tf.searchsorted(self._sums[1:], drawn_B, side="right", out_type=tf.int64) + 1
+
+
+@preprocessor(makes=_EXAMPLE | _PLACES | _NEXT | {"history": fields.window(lambda settings: 1)})
+def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> _Nearby:
+    """An item of a training part, and one that the same user bought soon after it.
+
+    The training part [4, 7, 1] gives 4 with 7 (two times in three) or 1, and 7 with 1:
+
+        {"sample": [0, 1], "position": [0, 1]} ->
+        {"history": [[4], [7]], "target": [7, 1], "row": [0, 0], …}
+
+    Another item at distance d is drawn with a chance in proportion to 1 / d: a user's weights of
+    the transition graph's edges (`baselines/graph.py`).
+
+    Args:
+        context: what it is bound to.
+        span: the greatest distance.
+        both_ways: whether items that were bought before count too: then every item is a sample.
+
+    Makes what `next_item_windows` makes, with a history of one item.
+    """
+    return _Nearby(context, span, both_ways)
+
+
 class _SubSequences(_Windows):
     def __init__(self, context: Context):
         self._longest = _sub_sequence(context.settings)

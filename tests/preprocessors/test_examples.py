@@ -43,7 +43,9 @@ def item(dataset, index):
     return Item(dataset.catalogue.ids[index], dataset.catalogue.titles[index])
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "ranking", "rating", "mim", "bpr", "tiger"])
+@pytest.mark.parametrize(
+    "kind", ["retrieval", "ranking", "rating", "mim", "bpr", "tiger", "after", "together"]
+)
 def test_tokens_are_those_of_the_rendered_sample(kind, request_of, corpus, vocabulary):
     sequences = corpus.sequences("train")
     request = request_of(kind)
