@@ -37,8 +37,8 @@ class BothFound(metrics.MeanOverExamples):
         return float(set(beams[0].split(", ")) == set(target.split(", ")))
 
 
-together = tasks.task_of(
-    "together",
+pair = tasks.task_of(
+    "pair",
     "tiny",
     prompt=Prompt("Which two of these did the user buy together? {offer}", "{pair}"),
     preprocessors=[
@@ -51,4 +51,4 @@ together = tasks.task_of(
     ],
     metrics=[BothFound],
 )
-tasks.register_task(together)
+tasks.register_task(pair)

@@ -34,9 +34,7 @@ def registered(data_dir):
         sys.modules.pop(f"tests.examples.{module}", None)
         importlib.import_module(f"tests.examples.{module}")
     tasks.ensure_registered("ranking_tiny", data_dir)
-    tasks.register_mixture(
-        "own_tiny", ["together_tiny", "found_tiny", "turned_tiny", "ranking_tiny"]
-    )
+    tasks.register_mixture("own_tiny", ["pair_tiny", "found_tiny", "turned_tiny", "ranking_tiny"])
     yield
     for registry, names in zip(registries, before, strict=True):
         for name in set(registry.names()) - names:
@@ -67,12 +65,12 @@ def results_of(run):
 
 def test_a_task_of_a_new_kind_is_trained_and_measured(run):
     results = results_of(run)
-    assert 0 <= results["tasks"]["together_tiny"]["both_found"] <= 1
-    about = results["evaluated"]["together_tiny"]
+    assert 0 <= results["tasks"]["pair_tiny"]["both_found"] <= 1
+    about = results["evaluated"]["pair_tiny"]
     assert about == {
-        "kind": "together", "evaluated_as": "", "metrics": ["both_found"], "answers": None,
+        "kind": "pair", "evaluated_as": "", "metrics": ["both_found"], "answers": None,
     }  # fmt: skip
-    lines = (run / "predictions" / "together_tiny-test.jsonl").read_text().splitlines()
+    lines = (run / "predictions" / "pair_tiny-test.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
         asked = line["prompt"].removeprefix("Which two of these did the user buy together? ")
         offer, pair = asked.split(", "), line["target"].split(", ")
