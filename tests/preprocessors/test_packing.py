@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recalign.preprocessors.packing import LEFT_OUT, packed_rows, rows_of_examples
+from recalign.preprocessors.packing import LEFT_OUT, packed_rows, rows_needed, rows_of_examples
 
 CAPACITY = {"inputs": 10, "targets": 4}
 
@@ -13,13 +13,22 @@ def padded(rows, width):
     return np.array([row + [0] * (width - len(row)) for row in rows], np.int32)
 
 
-def test_the_longest_first_each_into_the_first_row_with_room():
+def test_the_longest_first_each_where_the_rest_has_its_proportions():
     lengths = {"inputs": np.array([3, 9, 4, 2, 1]), "targets": np.array([1, 1, 1, 4, 1])}
-    # Shares of a row: 0.3, 0.9, 0.4, 1.0 (of the targets), 0.25 (of the targets).
-    np.testing.assert_array_equal(rows_of_examples(lengths, CAPACITY, 3), [2, 1, 2, 0, 1])
+    # Shares of a row: 0.3, 0.9, 0.4, 1.0 (of the targets), 0.25 (of the targets). The last finds
+    # room in rows 1 and 2, of which (0.1, 0.75) and (0.3, 0.5) are left; (0.1, 0.25) is more like
+    # the second: cosines 0.97 and 0.99.
+    np.testing.assert_array_equal(rows_of_examples(lengths, CAPACITY, 3), [2, 1, 2, 0, 2])
     np.testing.assert_array_equal(
         rows_of_examples(lengths, CAPACITY, 2), [LEFT_OUT, 1, LEFT_OUT, 0, 1]
     )
+
+
+def test_rows_run_out_of_inputs_and_of_targets_together():
+    # A long history and three short ones fill the targets of a row: four rows. The first row with
+    # room would hold two long ones and nothing else, and the short ones three rows more: five.
+    lengths = {"inputs": np.array([2] * 12 + [10] * 4), "targets": np.full(16, 2)}
+    assert rows_needed(lengths, {"inputs": 20, "targets": 8}) == 4
 
 
 def test_a_row_by_hand():
