@@ -252,6 +252,11 @@ def recommend(parser: argparse.ArgumentParser) -> None:
         " read as data)",
     )
     parser.add_argument(
+        "--model_alone",
+        action="store_true",
+        help="leave out the prior that the run was evaluated with (FUSION_PRIOR)",
+    )
+    parser.add_argument(
         "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

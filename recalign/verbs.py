@@ -190,6 +190,7 @@ def recommend(options: argparse.Namespace) -> None:
         repeats=options.repeats,
         data_dir=options.data_dir,
         modules=options.modules,
+        model_alone=options.model_alone,
         **most,
     )
     if options.jsonl:

@@ -25,10 +25,9 @@ from recalign import __version__
 from recalign.baselines import (
     bpr_mlp,
     environments,
-    graph,
     history,
     item_to_item,
-    neighbours,
+    priors,
     process,
     references,
 )
@@ -40,7 +39,6 @@ from recalign.data.atomic import write_whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
-_RULES = {"graph": graph.RULE, "knn": neighbours.RULE}
 _SEEN = {False: "left in", True: "left out"}
 
 
@@ -155,8 +153,8 @@ def _answer(
         return process.ask(question, driver, say)
     if model == "bprmlp":
         return bpr_mlp.answer(question, say)
-    if model in _RULES:
-        return item_to_item.answer(question, _RULES[model], say)
+    if model in priors.RULES:
+        return item_to_item.answer(question, priors.RULES[model], say)
     scores = history.scores(question.train.users(), question.train_likes, question.test_users)
     return Answer(np.zeros(0), np.zeros(0), scores, {})
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import seqio
 
-from recalign.baselines import graph, optimum, popularity
-from recalign.baselines.drivers.exchange import Parts, target_ranks
-from recalign.baselines.item_to_item import tuned
+from recalign.baselines import optimum, popularity, priors
+from recalign.baselines.drivers.exchange import target_ranks
+from recalign.baselines.item_to_item import ItemToItem
 from recalign.baselines.outcomes import Example, Outcome, column, outcome_of
 from recalign.data.law import Law
 from recalign.data.prepared import PreparedDataset
@@ -104,28 +104,30 @@ def _popularity_of(dataset: PreparedDataset, split: str, leave_out_seen: bool) -
 
 def _graph_of(dataset: PreparedDataset, split: str) -> dict[str, Scorer]:
     """The transition graph, tuned on the validation users; items seen before stay in the list."""
-    train, validation = dataset.sequences("train"), dataset.sequences("validation")
-    sequences = dataset.sequences(split)
-    position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
-    model = tuned(
-        graph.RULE,
-        Parts(train.items, train.row_splits),
-        validation.rows,
-        validation.items[validation.row_splits[1:] - 1],
-        len(dataset.catalogue),
-    ).model
-
-    def histories(examples: Sequence[Example]) -> list[np.ndarray]:
-        positions = [position_of_row[int(example["row"])] for example in examples]
-        splits = sequences.row_splits
-        return [sequences.items[splits[at] : splits[at + 1] - 1] for at in positions]
-
+    model, _ = priors.prior_of("graph", dataset)
+    assert isinstance(model, ItemToItem)
+    histories = histories_of(dataset, split)
     return {
         "retrieval": lambda them: model.ranks(histories(them), column(them, "target"), False),
         "ranking": lambda them: model.pool_scores(
             histories(them), np.stack([example["candidates"] for example in them])
         ),
     }
+
+
+def histories_of(
+    dataset: PreparedDataset, split: str
+) -> Callable[[Sequence[Example]], list[np.ndarray]]:
+    """Gives the whole history of each example of a held-out split: all before the target."""
+    sequences = dataset.sequences(split)
+    position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
+
+    def histories(examples: Sequence[Example]) -> list[np.ndarray]:
+        positions = [position_of_row[int(example["row"])] for example in examples]
+        splits = sequences.row_splits
+        return [sequences.items[splits[at] : splits[at + 1] - 1] for at in positions]
+
+    return histories
 
 
 def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:

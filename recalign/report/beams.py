@@ -31,7 +31,7 @@ class Validity:
 
 def validity(corpus: Corpus, entry: Entry) -> Validity | None:
     """Of the first run of an entry; None where its beams or the catalogue are not known."""
-    if entry.restricted or entry.kind == "rating" or not entry.system.runs:
+    if not entry.compares_with_paper or entry.kind == "rating" or not entry.system.runs:
         return None
     predictions = entry.system.runs[0].predictions.get(f"{entry.prompt}_{corpus.name}")
     if predictions is None:

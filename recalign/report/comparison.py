@@ -99,7 +99,8 @@ def _head(systems: Sequence[str]) -> list[str]:
 def _line(
     metric: str, value: float, beside: Sequence[Mapping[str, float]], systems: Sequence[str]
 ) -> list[str]:
-    others = [found.get(metric) for found in beside]
+    # What a prior joins stands beside what others do without one.
+    others = [found.get(metric, found.get(metric.removesuffix("_fused"))) for found in beside]
     line = [metric, figure(value), *map(figure, others)]
     if OPTIMUM in systems:
         optimum = others[systems.index(OPTIMUM)]

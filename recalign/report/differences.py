@@ -134,8 +134,8 @@ def best(entries: Sequence[Entry], metric: str) -> Entry | None:
 
 
 def ours(corpus: Corpus, kind: str) -> list[Entry]:
-    """The entries that the paper would call [Ours]."""
-    return [entry for entry in corpus.of_kind(kind) if entry.system.is_ours]
+    """The entries that the paper would call [Ours]: models alone, joined with nothing."""
+    return [e for e in corpus.of_kind(kind) if e.system.is_ours and not e.joined]
 
 
 def as_the_paper(entries: Sequence[Entry]) -> list[Entry]:
@@ -148,15 +148,25 @@ def others(corpus: Corpus, kind: str) -> list[Entry]:
     return [
         entry
         for entry in corpus.of_kind(kind)
-        if not entry.system.is_ours and not entry.system.is_bound
+        if not entry.system.is_ours and not entry.system.is_bound and not entry.joined
+    ]
+
+
+def joined_with(corpus: Corpus, alone: Entry) -> list[Entry]:
+    """The entries of the same model joined with a prior."""
+    return [
+        entry
+        for entry in corpus.of_kind(alone.kind)
+        if entry.joined and (entry.system, entry.prompt) == (alone.system, alone.prompt)
     ]
 
 
 def claims(corpus: Corpus, kind: str) -> list[Difference]:
     """The differences that the report speaks of, for a kind of task.
 
-    In every metric the best of ours against the best baseline, as the paper's Δ, and every run
-    against every other that decodes alike; in the main metric every run against the best baseline.
+    In every metric the best of ours against the best baseline, as the paper's Δ, every run
+    against every other that decodes alike, and a model joined with a prior against itself alone and
+    the best baseline; in the main metric every run against the best baseline.
     """
     mine, theirs = ours(corpus, kind), others(corpus, kind)
     main = main_metric(kind)
@@ -171,6 +181,10 @@ def claims(corpus: Corpus, kind: str) -> list[Difference]:
         claim(best(as_the_paper(mine), metric), best(theirs, metric), metric)
     for entry in mine:
         claim(entry, best(theirs, main), main)
+        for joined in joined_with(corpus, entry):
+            for metric in metrics_of(kind):
+                claim(joined, entry, metric)
+                claim(joined, best(theirs, metric), metric)
     for first, second in itertools.combinations(mine, 2):
         if first.decoding == second.decoding:
             for metric in metrics_of(kind):

@@ -14,6 +14,7 @@ from recalign.report.baselines import Baselines
 from recalign.report.outcomes import (
     DECODINGS,
     DRAW,
+    FUSED,
     KINDS,
     Outcomes,
     Ranks,
@@ -24,13 +25,13 @@ from recalign.report.outcomes import (
     metrics_in,
     metrics_of,
 )
-from recalign.report.run import Metrics
+from recalign.report.run import Metrics, Run
 from recalign.report.systems import TIGER, System, baseline_system, belongs
 
 # Held-out templates of P5 are evaluated as one of recalign's own kinds; 5-5 has its own table.
 _OWN_PROMPTS = (*KINDS, TIGER, "p5_sequential", "p5_2_7", "p5_rating")
 _P5_DIRECT = "p5_direct"
-_WAYS = {"": "", "candidates": ", within the pool", "exact": ", by exact probability"}
+_WAYS = {"": "", "candidates": ", within the pool", "exact": ", by exact probability", FUSED: ""}
 # What reads no prompt is asked the same by all of these as by the kind of task that they are.
 _PROMPTED = (TIGER, "p5_sequential", "p5_2_7", "p5_rating", _P5_DIRECT)
 
@@ -47,6 +48,7 @@ class Entry:
       outcomes: of every user, one a seed; none where they are not known. Users of one draw of a
         planted corpus are apart from those of another (`outcomes.in_draw`).
       num_examples: how many users, of all draws.
+      joined: the label of the prior that the model was joined with; "" for the model alone.
     """
 
     system: System
@@ -56,18 +58,20 @@ class Entry:
     values: Mapping[str, tuple[float, ...]]
     outcomes: tuple[Outcomes, ...]
     num_examples: int | None
+    joined: str = ""
 
     @property
     def restricted(self) -> bool:
         """Whether only the prompt's candidates, or a rating's two words, could be answered."""
-        return bool(self.decoding)
+        return self.decoding not in ("", FUSED)
 
     @property
     def label(self) -> str:
         """The system, and what sets this line apart from its others."""
         prompt = "5-5" if self.prompt == _P5_DIRECT else self.prompt
         shown = "" if self.prompt in _OWN_PROMPTS else f" ({prompt})"
-        return f"{self.system.label}{shown}{_WAYS[self.decoding]}"
+        joined = f", joined with {self.joined}" if self.joined else ""
+        return f"{self.system.label}{shown}{_WAYS[self.decoding]}{joined}"
 
     @property
     def paper_key(self) -> str:
@@ -79,7 +83,7 @@ class Entry:
     @property
     def compares_with_paper(self) -> bool:
         """The paper reads the beams as they come."""
-        return not self.restricted
+        return not self.restricted and not self.joined
 
     def mean(self, metric: str) -> float | None:
         """Over the seeds; None where it was not measured."""
@@ -188,9 +192,16 @@ def entries_of_system(system: System, dataset: str) -> list[Entry]:
                     values,
                     tuple(outcomes) if len(outcomes) == len(seeds) else (),
                     _users({draw: metrics for draw, _, metrics in seeds}),
+                    _prior(task, [run for _, run, _ in seeds]) if decoding == "fused" else "",
                 )
             )
     return entries
+
+
+def _prior(task: str, runs: Sequence[Run]) -> str:
+    """The label of what a task's model was joined with."""
+    names = [run.results.fusion.get(task, "a prior") for run in runs if run.results]
+    return " or ".join(baseline_system(name).label for name in dict.fromkeys(names))
 
 
 def entries_of_baselines(

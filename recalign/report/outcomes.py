@@ -44,9 +44,11 @@ Outcomes = Ranks | Scores
 KINDS = ("retrieval", "ranking", "rating")
 """Of tasks, in the paper's order."""
 
-DECODINGS = ("", "candidates", "exact")
-"""Ways to an answer: the beams as they come, beams within the pool, and no search but the exact
-probability of every candidate or of both words. The ending of a metric's name says which."""
+FUSED = "fused"
+DECODINGS = ("", "candidates", "exact", FUSED)
+"""Ways to an answer: the beams as they come, beams within the pool, no search but the exact
+probability of every candidate or of both words, and retrieval joined with a prior. The ending of a
+metric's name says which."""
 
 _OTHERS = ("num_examples", "valid_")
 

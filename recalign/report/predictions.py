@@ -118,6 +118,8 @@ def _needed(record: Mapping[str, Any], number: int, answers: Sequence[str]) -> d
             line["outcome_exact"] = exact[1] - exact[0]
         return line
     line["outcome_"] = metrics.rank_in(target, beams)
+    if "fused_beams" in record:
+        line["outcome_fused"] = metrics.rank_in(target, record["fused_beams"])
     if "candidates_beams" in record:
         within = [str(text).strip() for text in record["candidates_beams"]]
         line["outcome_candidates"] = metrics.rank_in(target, within)

@@ -26,7 +26,8 @@ class Results:
 
     `evaluated` says of each task its "kind", what it is "evaluated_as" and its "answers"; `model`
     the model's "size", "parameters" and whether it was "pretrained"; `versions` and `device` what
-    evaluated it, `fingerprints` what its datasets held. All are empty where the file says nothing.
+    evaluated it, `fingerprints` what its datasets held; `fusion` names the prior that a task's
+    model was joined with. All are empty where the file says nothing.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class Results:
     fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     evaluated: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fusion: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def evaluated_as(self, task: str) -> str:
         """ "retrieval", "ranking" or "rating"; "" for other tasks."""
@@ -135,6 +137,10 @@ def parse_results(raw: object, source: str = "results") -> Results:
         fingerprints=object_of(object_of(raw, "made_from", source), "datasets", source),
         evaluated=object_of(raw, "evaluated", source),
         model=object_of(raw, "model", source),
+        fusion={
+            task: str(about.get("prior")) if isinstance(about, dict) else str(about)
+            for task, about in object_of(raw, "fusion", source).items()
+        },
     )
 
 

@@ -9,7 +9,16 @@ from recalign.report import paper
 from recalign.report.bootstrap import Interval
 from recalign.report.comparison import share_of_optimum
 from recalign.report.corpora import Corpus
-from recalign.report.differences import best, difference, interval_of, others, ours, span, verdict
+from recalign.report.differences import (
+    best,
+    difference,
+    interval_of,
+    joined_with,
+    others,
+    ours,
+    span,
+    verdict,
+)
 from recalign.report.entries import Entry
 from recalign.report.outcomes import KINDS, main_metric
 from recalign.report.tables import figure, metric_name, percent, signed
@@ -68,6 +77,10 @@ def _headline(corpus: Corpus, entry: Entry, metric: str) -> Headline:
     if rival is not None:
         beside.append(_against(entry, rival, metric))
         marks.append((rival.label, rival.mean(metric) or 0.0))
+    joined = best(joined_with(corpus, entry), metric)
+    if joined is not None:
+        beside.append(_joined(entry, joined, metric))
+        marks.append((f"with {joined.joined}", joined.mean(metric) or 0.0))
     bound = best([e for e in corpus.of_kind(entry.kind) if e.system.is_bound], metric)
     if bound is not None:
         share = share_of_optimum(metric, value, bound.mean(metric))
@@ -94,6 +107,14 @@ def _against(entry: Entry, rival: Entry, metric: str) -> str:
     said = sure.get(verdict(found.interval), "not clearly apart")
     both = f" over the {found.users:,} users of both" if found.users < _most(entry, rival) else ""
     return f"{named}; {signed(found.value, 4)}{both} {span(found.interval, 4)}, {said}."
+
+
+def _joined(entry: Entry, joined: Entry, metric: str) -> str:
+    found = difference(joined, entry, metric)
+    named = f"Joined with {joined.joined}: {figure(joined.mean(metric))}"
+    if found is None or found.interval is None:
+        return f"{named}."
+    return f"{named}, {signed(found.value, 4)} {span(found.interval, 4)}."
 
 
 def _most(*entries: Entry) -> int:

@@ -73,6 +73,7 @@ def _decode(
     max_decode_len: int,
     alpha: float,
     short_normaliser: bool,
+    scored_BxC: Int[Array, "B C"] | None = None,
 ) -> dict[str, Beams | Float[Array, "B C"]]:
     """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
     search = functools.partial(
@@ -89,7 +90,9 @@ def _decode(
     if FREE in ways:
         found[FREE] = search()
     if ITEMS in ways:
-        found[ITEMS] = search(trie=trie, exact_log_probs=not short_normaliser)
+        # Beside exact log-probabilities the beams' are over the whole vocabulary too.
+        whole = EXACT in ways or not short_normaliser
+        found[ITEMS] = search(trie=trie, exact_log_probs=whole)
     if POOL in ways:
         assert trie is not None and pool_BxC is not None
         found[POOL] = search(
@@ -98,8 +101,9 @@ def _decode(
             exact_log_probs=not short_normaliser,
         )
     if EXACT in ways:
-        assert trie is not None and pool_BxC is not None
-        found[EXACT] = score_candidates(params, config, inputs_BxL, trie, pool_BxC)
+        scored_BxC = pool_BxC if scored_BxC is None else scored_BxC
+        assert trie is not None and scored_BxC is not None
+        found[EXACT] = score_candidates(params, config, inputs_BxL, trie, scored_BxC)
     return found
 
 
@@ -143,6 +147,7 @@ class BeamDecoder:
         max_decode_len: int,
         trie: Trie | None = None,
         pool_BxC: Int[np.ndarray, "B C"] | None = None,
+        scored_BxC: Int[np.ndarray, "B C"] | None = None,
     ) -> dict[str, Any]:
         """Sets the device to work and does not wait for it: `fetch` does.
 
@@ -153,6 +158,7 @@ class BeamDecoder:
           max_decode_len: tokens of the longest output, EOS included.
           trie: the sequences of all ways but FREE.
           pool_BxC: for POOL and EXACT, indices into the trie's sequences, filled up with -1.
+          scored_BxC: for EXACT instead of the pool.
         """
         return self._decode(
             params,
@@ -161,6 +167,7 @@ class BeamDecoder:
             None if pool_BxC is None else self._shard(pool_BxC),
             ways=ways,
             max_decode_len=max_decode_len,
+            scored_BxC=None if scored_BxC is None else self._shard(scored_BxC),
         )
 
 

@@ -1,7 +1,6 @@
 """Evaluation by beam search: the examples of a split -> beams -> the tasks' own metrics."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from recalign import metrics
 from recalign.errors import UserError
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
-from recalign.trainer import partitioning, provenance, results, setup
+from recalign.trainer import fusion, partitioning, provenance, results, setup
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     EXACT,
@@ -33,9 +32,14 @@ from recalign.trainer.decoding import (
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.lengths import chosen_lengths, share_of_padding
 from recalign.trainer.lock import EVALUATION, locked
-from recalign.trainer.predictions import PredictionFile, beam_record, stacked_beams
+from recalign.trainer.predictions import (
+    PredictionFile,
+    beam_record,
+    fingerprint_of_examples,
+    stacked_beams,
+)
 from recalign.trainer.state import sharded_params_shape
-from recalign.trainer.writers import say
+from recalign.trainer.writers import describe, say
 from recalign.weights import fingerprints
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -63,6 +67,7 @@ class Evaluated:
       answers: by number: the catalogue's IDs, or a rating task's two words; none of other tasks.
       trie: of the answers, where they are decoded along them.
       ways: of decoding (`decoding.FREE`, …), the plain beams first.
+      scored_NxC: of a retrieval that a prior joins: that prior's best items of each example.
     """
 
     task: seqio.Task
@@ -72,11 +77,14 @@ class Evaluated:
     answers: tuple[str, ...]
     trie: Trie | None
     ways: tuple[str, ...]
+    scored_NxC: np.ndarray | None = None
 
     def pool_BxC(self, batch: Batch) -> np.ndarray | None:
         """The answers that each example chooses from, as indices into the trie's sequences."""
         if not {POOL, EXACT} & set(self.ways):
             return None
+        if self.scored_NxC is not None:
+            return filled_up(self.scored_NxC[batch.numbers], len(batch.inputs_BxL))
         pools = [self.examples[n].get("candidates", _NO_YES) for n in batch.numbers]
         return filled_up(pools, len(batch.inputs_BxL))
 
@@ -143,16 +151,34 @@ def _evaluate(
         "short_normaliser": experiment.short_normaliser,
         "max_examples": max_examples,
     }
-    measured, asked = {}, {}
-    for task in evaluated_tasks:
-        evaluated = load(task, split, experiment, max_examples)
-        file = PredictionFile(
-            experiment.directory,
-            f"{task.name}-{split}",
-            {**settings, "examples": _fingerprint_of_examples(evaluated.examples)},
-        )
+
+    def predicted(
+        task: seqio.Task, of_split: str, joining: fusion.Joining | None
+    ) -> tuple[Evaluated, PredictionFile]:
+        evaluated = load(task, of_split, experiment, max_examples, joining)
+        made_with = {**settings, "examples": fingerprint_of_examples(evaluated.examples)}
+        if joining is not None:
+            made_with["fusion"] = joining.about
+        file = PredictionFile(experiment.directory, f"{task.name}-{of_split}", made_with)
         predict(evaluated, params, decoder, experiment, file)
-        measured[task.name] = measure(evaluated, file.finish())
+        return evaluated, file
+
+    measured, asked, joined = {}, {}, {}
+    for task in evaluated_tasks:
+        joining = fusion.joining_of(experiment, task)
+        if joining is not None:
+            known = fusion.read(experiment.directory).get(task.name)
+            if known is None or known.made_with != settings | joining.about:
+                valid, file = predicted(task, "validation", joining)
+                known = joining.fit(valid.examples, file.finish(), settings | joining.about)
+                fusion.write(experiment.directory, {task.name: known})
+            joined[task.name] = known
+        evaluated, file = predicted(task, split, joining)
+        records = file.finish()
+        measured[task.name] = measure(evaluated, records)
+        if joining is not None:
+            lists = joining.answers(evaluated.examples, split, records, joined[task.name])
+            measured[task.name] |= fusion.measure(file.finish(fused_beams=lists))
         say(f"{task.name} {split} | {describe(measured[task.name])}")
         asked[task.name] = [
             {name: example[name] for name in _ASKED if name in example}
@@ -160,7 +186,7 @@ def _evaluate(
         ]
     parameters = sum(int(leaf.size) for leaf in jax.tree.leaves(params))
     return results.write(
-        experiment, evaluated_tasks, split, step, parameters, measured, asked, made_from
+        experiment, evaluated_tasks, split, step, parameters, measured, asked, made_from, joined
     )
 
 
@@ -182,9 +208,13 @@ def tasks_with_metrics(mixture_or_task_name: str, split: str) -> list[seqio.Task
 
 
 def load(
-    task: seqio.Task, split: str, experiment: Experiment, max_examples: int | None
+    task: seqio.Task,
+    split: str,
+    experiment: Experiment,
+    max_examples: int | None,
+    joining: fusion.Joining | None = None,
 ) -> Evaluated:
-    """Reads a task's examples into memory."""
+    """Reads a task's examples into memory; `joining`: with the prior that joins its model."""
     dataset = task.get_dataset(
         sequence_length=dict(experiment.task_feature_lengths),
         split=split,
@@ -195,11 +225,12 @@ def load(
         dataset = dataset.take(max_examples)
     examples = list(dataset.as_numpy_iterator())
     kind = getattr(task, "evaluated_as", "")
-    ways = _ways(kind, experiment)
+    ways = _ways(kind, experiment) + (() if joining is None else (EXACT,))
     answers = task.answers if kind else ()
     if kind in ("retrieval", "ranking"):
         trie = answer_trie(task)
-        return Evaluated(task, kind, examples, trie.depth, answers, trie, ways)
+        best = None if joining is None else joining.best_of(examples, split)
+        return Evaluated(task, kind, examples, trie.depth, answers, trie, ways, best)
     longest = max((len(example["targets"]) for example in examples), default=1)
     longest = min(longest, experiment.task_feature_lengths["targets"])
     words = answer_trie(task) if EXACT in ways else None
@@ -338,8 +369,12 @@ def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[
     examples = [evaluated.examples[record["index"]] for record in records]
     measured: dict[str, float] = {}
     for way in evaluated.ways:
+        if way == EXACT and evaluated.scored_NxC is not None:
+            continue  # of a prior's items: `fusion.measure` has what comes of them
         if way == EXACT:
-            found = _exact_metrics(examples, np.array([it["exact_log_probs"] for it in records]))
+            found = metrics.exact_results(
+                examples, np.array([it["exact_log_probs"] for it in records])
+            )
         else:
             found = _metrics(evaluated.task, examples, stacked_beams(records, _PREFIX[way]))
         ending = _ENDING[way]
@@ -349,18 +384,6 @@ def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[
             if not ending or not name.startswith(_OF_PLAIN_BEAMS)
         }
     return measured
-
-
-def _exact_metrics(examples: Sequence[Example], log_probs_NxC: np.ndarray) -> dict[str, float]:
-    """By exact log-probability: the rank among the candidates, or log P(yes) - log P(no)."""
-    if "label" in examples[0]:
-        labels = np.array([int(example["label"]) for example in examples])
-        return metrics.rating_results(log_probs_NxC[:, 1] - log_probs_NxC[:, 0], labels)
-    ranks = [
-        metrics.rank_among(log_probs_C, example["candidates"], int(example["target"]))
-        for example, log_probs_C in zip(examples, log_probs_NxC, strict=True)
-    ]
-    return metrics.ranking_results(np.array(ranks))
 
 
 def _metrics(task: seqio.Task, examples: Sequence[Example], beams: HostBeams) -> dict[str, float]:
@@ -374,26 +397,3 @@ def _metrics(task: seqio.Task, examples: Sequence[Example], beams: HostBeams) ->
             name: float(getattr(value, "value", value)) for name, value in computed.items()
         }
     return measured
-
-
-def describe(metrics: Mapping[str, float]) -> str:
-    """
-    >>> describe({"hr@10": 0.25, "num_examples": 200.0})
-    'hr@10 0.2500, num_examples 200'
-    """
-    return ", ".join(
-        f"{name} {value:.0f}" if value == int(value) and abs(value) > 1 else f"{name} {value:.4f}"
-        for name, value in metrics.items()
-        if not np.isnan(value)
-    )
-
-
-def _fingerprint_of_examples(examples: Sequence[Example]) -> str:
-    """A digest of all that the examples hold: what is asked, what is right, and of whom."""
-    digest = hashlib.sha256()
-    for example in examples:
-        for name in sorted(example):
-            value = np.asarray(example[name])
-            digest.update(f"{name} {value.dtype} {value.shape}".encode())
-            digest.update(repr(value.tolist()).encode() if value.dtype == object else value.data)
-    return digest.hexdigest()

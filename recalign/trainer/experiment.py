@@ -110,6 +110,10 @@ class Experiment:
       constrained: whether retrieval is decoded along the catalogue's IDs only.
       exact_scores: whether ranking and rating are also measured by the exact log-probability of
         each candidate, of "yes" and of "no" (metrics that end in _exact).
+      fusion_prior: what joins retrieval's probabilities at evaluation and in `recommend`, such as
+        "graph" (`baselines/priors.py`), in metrics of its own that end in _fused; None for nothing.
+      fusion_candidates: how many of the prior's best items the model is asked for, besides its
+        beams.
       short_normaliser: whether beams that are restricted to IDs have log-probabilities over the
         IDs' tokens alone instead of the whole vocabulary: less to compute, near-ties may swap.
       test_split: the split evaluated after training; None for none.
@@ -155,6 +159,8 @@ class Experiment:
     beam_size: int = 20
     constrained: bool = False
     exact_scores: bool = False
+    fusion_prior: str | None = None
+    fusion_candidates: int = 40
     short_normaliser: bool = False
     test_split: str | None = None
     checkpoint_period: int = 5000
@@ -277,7 +283,14 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
         and all(isinstance(length, int) and length > 0 for length in lengths.values()),
         "is to give the tokens of 'inputs' and 'targets', such as {'inputs': 512, 'targets': 64}",
     )
-    for name in ("batch_size", "beam_size", "keep_checkpoints", "log_period", "num_partitions"):
+    for name in (
+        "batch_size",
+        "beam_size",
+        "fusion_candidates",
+        "keep_checkpoints",
+        "log_period",
+        "num_partitions",
+    ):
         require(name, getattr(experiment, name) > 0, "is to be at least 1")
     for name in ("checkpoint_period", "eval_period", "eval_steps", "warmup_steps", "initial_step"):
         require(name, getattr(experiment, name) >= 0, "is not to be negative")

@@ -8,6 +8,7 @@ with; lines that other settings made are thrown away, and so are damaged ones: a
 is the digest of the others.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -75,9 +76,18 @@ class PredictionFile:
             _write(self._parts / f"{len(self.records):08}.jsonl", new)
         self.records |= {record["index"]: record for record in new}
 
-    def finish(self) -> list[dict[str, Any]]:
-        """Brings all lines into one file, sorted by example; returns them."""
+    def finish(self, **more: Sequence[Any]) -> list[dict[str, Any]]:
+        """Brings all lines into one file, sorted by example; returns them.
+
+        Args:
+          more: values that the records get besides, in their order, by name.
+        """
         ordered = [self.records[index] for index in sorted(self.records)]
+        for name, values in more.items():
+            ordered = [
+                integrity.sealed({**record, name: value}, _DIGITS)
+                for record, value in zip(ordered, values, strict=True)
+            ]
         if self._writes:
             _write(self._path, ordered)
             self._remove_parts()
@@ -86,6 +96,17 @@ class PredictionFile:
     def _remove_parts(self) -> None:
         if self._parts.exists():
             self._parts.rmtree()
+
+
+def fingerprint_of_examples(examples: Sequence[Mapping[str, np.ndarray]]) -> str:
+    """A digest of all that the examples hold: what is asked, what is right, and of whom."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for name in sorted(example):
+            value = np.asarray(example[name])
+            digest.update(f"{name} {value.dtype} {value.shape}".encode())
+            digest.update(repr(value.tolist()).encode() if value.dtype == object else value.data)
+    return digest.hexdigest()
 
 
 def beam_record(

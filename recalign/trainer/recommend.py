@@ -17,13 +17,14 @@ from recalign.errors import UserError
 from recalign.preprocessors.samples import Samples
 from recalign.preprocessors.task import RecommendationTask
 from recalign.preprocessors.windows import ABSENT
-from recalign.trainer import partitioning, provenance, setup
+from recalign.trainer import fusion, partitioning, provenance, setup
 from recalign.trainer.checkpoints import Checkpoints
-from recalign.trainer.decoding import POOL, BeamDecoder, bucket_lengths, fetch
+from recalign.trainer.decoding import EXACT, POOL, BeamDecoder, bucket_lengths, fetch
 from recalign.trainer.evaluation import answer_trie
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.run_config import load_run
 from recalign.trainer.state import sharded_params_shape
+from recalign.trainer.writers import say
 
 # Fewer beams than this would miss good items.
 _LEAST_BEAMS = 20
@@ -58,6 +59,7 @@ class Recommender:
         most_items: int = MOST_ITEMS,
         data_dir: str | None = None,
         modules: Sequence[str] = (),
+        model_alone: bool = False,
     ):
         """Loads a run.
 
@@ -68,6 +70,8 @@ class Recommender:
           most_items: the most that one request may ask for.
           data_dir: where its prepared dataset lies; None for where the run had it.
           modules: the user's own, whose code the run needs and may run.
+          model_alone: whether the prior that the run was evaluated with (`trainer/fusion.py`) is
+            left out.
 
         Raises:
           UserError: no run is there, it was not trained on a retrieval task, or its config holds
@@ -77,9 +81,9 @@ class Recommender:
         self._repeats = repeats
         self._most_items = most_items
         with self._experiment.surroundings.entered():
-            self._open(self._experiment, checkpoint)
+            self._open(self._experiment, checkpoint, model_alone)
 
-    def _open(self, experiment: Experiment, checkpoint: str | int) -> None:
+    def _open(self, experiment: Experiment, checkpoint: str | int, model_alone: bool) -> None:
         setup.prepare(experiment)
         directory = experiment.directory
         # A run on a slice may be asked on one device.
@@ -100,6 +104,11 @@ class Recommender:
         self._history_length = samples.settings.history_length
         self._prompt = _prompts(samples)
         self._trie = answer_trie(task)
+        self._weights = None if model_alone else self._weights_of(directory, task.name)
+        if (joined := self._weights) is not None:
+            self._joining = fusion.Joining(
+                joined.prior, task.source.open(), joined.candidates, joined.settings
+            )
         every_item_1xN = jnp.arange(len(self._catalogue.ids))[jnp.newaxis]
         self._index_of_tokens = {
             tokens.tobytes(): index
@@ -130,7 +139,7 @@ class Recommender:
         items = [self._index(item, "history") for item in history]
         allowed = None if only is None else [self._index(item, "the allowed IDs") for item in only]
         with self._experiment.surroundings.entered():
-            return self._search(self._inputs(items), self._pool(items, allowed), k)
+            return self._search(items, self._inputs(items), self._pool(items, allowed), k)
 
     def warm_up(self, k: int = 10) -> int:
         """Compiles what requests for up to k items need; returns for how many prompt lengths."""
@@ -139,11 +148,15 @@ class Recommender:
             self._inputs([0])
             for length in lengths:
                 inputs_BxL = self._on_each_device(np.ones((1, length), np.int32))
-                self._search(inputs_BxL, self._pool([0], None), k)
+                self._search([0], inputs_BxL, self._pool([0], None), k)
         return len(lengths)
 
     def _search(
-        self, inputs_BxL: Int[np.ndarray, "B L"], pool_N: Int[np.ndarray, " N"], k: int
+        self,
+        items: Sequence[int],
+        inputs_BxL: Int[np.ndarray, "B L"],
+        pool_N: Int[np.ndarray, " N"],
+        k: int,
     ) -> list[Recommendation]:
         wanted = min(k, int(np.count_nonzero(pool_N >= 0)))
         if wanted > self._most_items:
@@ -152,24 +165,59 @@ class Recommender:
                 "because memory and time grow with the square of k"
             )
         beam_size = _beams_for(wanted)
+        if self._weights is None:
+            found, _ = self._decode(inputs_BxL, pool_N, None, beam_size)
+        else:
+            scores = self._joining.scores(items)
+            best_C = self._joining.best_allowed(scores, pool_N, beam_size)
+            beams, scored = self._decode(inputs_BxL, pool_N, best_C, beam_size)
+            found = self._joining.joined(beams, scored, scores, self._weights)
+        return [self._recommendation(*pair) for pair in list(found.items())[:k]]
+
+    def _decode(
+        self,
+        inputs_BxL: Int[np.ndarray, "B L"],
+        pool_N: Int[np.ndarray, " N"],
+        scored_C: Int[np.ndarray, " C"] | None,
+        beam_size: int,
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        """{item: log-probability} of the beams, best first, and of the items to be scored."""
         # Without the length penalty, which would favour items whose IDs have more tokens.
         decoder = BeamDecoder(self._experiment.config, self._mesh, beam_size, alpha=0.0)
         started = decoder.start(
             self._params,
             inputs_BxL,
-            (POOL,),
+            (POOL,) if scored_C is None else (POOL, EXACT),
             max_decode_len=self._trie.depth,
             trie=self._trie,
-            pool_BxC=np.broadcast_to(pool_N, (len(inputs_BxL), len(pool_N))),
+            pool_BxC=np.tile(pool_N, (len(inputs_BxL), 1)),
+            scored_BxC=None if scored_C is None else np.tile(scored_C, (len(inputs_BxL), 1)),
         )
-        beams = fetch(started).beams[POOL]
-        found = []
+        decoded = fetch(started)
+        beams = decoded.beams[POOL]
         best_first = zip(beams.tokens_BxKxT[0][::-1], beams.log_probs_BxK[0][::-1], strict=True)
-        for tokens, log_prob in best_first:
-            if tokens.any():  # the last ones are fillers where there are fewer items than beams
-                index = self._index_of_tokens[tokens.tobytes()]
-                found.append(self._recommendation(index, float(log_prob)))
-        return found[:k]
+        found = {
+            self._index_of_tokens[tokens.tobytes()]: float(log_prob)
+            for tokens, log_prob in best_first
+            if tokens.any()  # the last ones are fillers where there are fewer items than beams
+        }
+        if scored_C is None or decoded.exact_BxC is None:
+            return found, {}
+        return found, dict(zip(scored_C.tolist(), decoded.exact_BxC[0].tolist(), strict=True))
+
+    def _weights_of(self, directory: epath.Path, task: str) -> fusion.Weights | None:
+        """How a prior joins this checkpoint; None where none does."""
+        weights = fusion.read(directory).get(task)
+        if weights is None or weights.weight == 0:
+            return None
+        measured_at = weights.made_with.get("checkpoint_step")
+        if measured_at != self.step:
+            say(
+                f"{directory / fusion.FILE} is of step {measured_at}, this is step {self.step}:"
+                " the model answers alone; evaluate again to join it with a prior"
+            )
+            return None
+        return weights
 
     def _recommendation(self, index: int, log_prob: float) -> Recommendation:
         catalogue = self._catalogue

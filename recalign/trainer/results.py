@@ -14,6 +14,7 @@ from recalign.data.atomic import write_whole
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer import provenance
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.fusion import Weights
 
 FILE = "results.json"
 ENGINE = "recalign"
@@ -28,6 +29,7 @@ def write(
     measured: Mapping[str, Mapping[str, float]],
     examples: Mapping[str, Sequence[Example]],
     made_from: Mapping[str, Any],
+    fusion: Mapping[str, Weights],
 ) -> dict[str, Any]:
     """Measures the references, writes MODEL_DIR/results.json whole, and returns what it holds.
 
@@ -40,6 +42,7 @@ def write(
       measured: each task's metrics.
       examples: each task's, with their fields that need no prompt.
       made_from: see `provenance`.
+      fusion: how a prior was joined, of the tasks that one was.
     """
     by_dataset: dict[str, list[RecommendationTask]] = {}
     for task in tasks:
@@ -64,6 +67,10 @@ def write(
         "evaluated": {task.name: _facts(task, measured[task.name]) for task in tasks},
         "tasks": {name: dict(found) for name, found in measured.items()},
         "references": systems,
+        "fusion": {
+            task: {"prior": it.prior, "weight": it.weight, "temperature": it.temperature}
+            for task, it in fusion.items()
+        },
         "versions": provenance.versions(),
         "made_from": made_from,
         "device": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},

@@ -8,6 +8,7 @@ import seqio
 import tensorflow as tf
 
 import tasks
+from recalign.baselines.priors import check_name
 from recalign.data.vocabulary import check_vocab_size
 from recalign.errors import UserError
 from recalign.trainer.experiment import Experiment
@@ -18,7 +19,7 @@ def prepare(experiment: Experiment) -> None:
 
     Raises:
       UserError: its module cannot be imported, its dataset is not prepared, or there is no such
-        mixture or task.
+        mixture, task or prior.
     """
     if tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")  # its memory is JAX's
@@ -30,6 +31,8 @@ def prepare(experiment: Experiment) -> None:
         except ImportError as error:
             raise UserError(f"MIXTURE_OR_TASK_MODULE = {module!r}: {error}") from error
     tasks.ensure_registered(experiment.mixture_or_task_name, experiment.surroundings.data_dir)
+    if experiment.fusion_prior is not None:
+        check_name(experiment.fusion_prior)
 
 
 def check_vocabulary(experiment: Experiment, among: Sequence[seqio.Task]) -> None:

@@ -13,7 +13,6 @@ from recalign.trainer.evaluation import (
     Evaluated,
     beams_of_all,
     decoder_of,
-    describe,
     load,
     measure,
     tasks_with_metrics,
@@ -21,6 +20,7 @@ from recalign.trainer.evaluation import (
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.loss import LossParts
 from recalign.trainer.state import make_loss_sums
+from recalign.trainer.writers import describe
 
 _SPLIT = "validation"
 # What selects a checkpoint, the first that there is: the paper selects by retrieval.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import tensorflow as tf
 from etils import epath
 
@@ -73,3 +74,16 @@ def say(message: str) -> None:
     """One line on the terminal, at once; of several processes the first one speaks."""
     if jax.process_index() == 0:
         print(message, file=sys.stderr, flush=True)
+
+
+def describe(metrics: Mapping[str, float]) -> str:
+    """Metrics as a line has them.
+
+    >>> describe({"hr@10": 0.25, "num_examples": 200.0})
+    'hr@10 0.2500, num_examples 200'
+    """
+    return ", ".join(
+        f"{name} {value:.0f}" if value == int(value) and abs(value) > 1 else f"{name} {value:.4f}"
+        for name, value in metrics.items()
+        if not np.isnan(value)
+    )

@@ -3,12 +3,16 @@ import json
 import numpy as np
 import pytest
 
+from recalign.report.baselines import read_baselines
+from recalign.report.corpora import gather
+from recalign.report.differences import claims, others, ours
 from recalign.report.entries import entries_of_baselines, entries_of_system
 from recalign.report.outcomes import DRAW
 from recalign.report.run import read_run
+from recalign.report.summary import headlines
 from recalign.report.systems import systems_of_runs
 from tests.report import shop as made
-from tests.report.shop import INF, write_run
+from tests.report.shop import INF, write_baselines, write_run
 
 
 def test_seeds_of_one_experiment_are_one_line_with_its_mean_and_spread(shop, tmp_path):
@@ -43,6 +47,44 @@ def test_a_run_has_a_line_a_task_and_way_of_decoding(run_directory):
         assert entries[2].mean(metric) == pytest.approx(value)
     assert entries[3].mean("auc_roc") == pytest.approx(made.AUC)
     assert [entry.spread("hr@10") for entry in entries] == [None] * 4
+
+
+def with_fusion(run, ranks):
+    """Adds to a run what an evaluation with the transition graph leaves behind."""
+    results = json.loads((run / "results.json").read_text())
+    figures = made.figures_of(ranks)
+    task = results["tasks"]["retrieval_shop"]
+    task |= {f"{name}_fused": value for name, value in figures.items() if "@" in name}
+    about = {"prior": "graph", "weight": 0.5, "temperature": 1.0}
+    results["fusion"] = {"retrieval_shop": about}
+    (run / "results.json").write_text(json.dumps(results))
+    path = run / "predictions" / "retrieval_shop-test.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line, rank in zip(lines, ranks, strict=True):
+        before = [f"I9{n}" for n in range(20)]
+        line["fused_beams"] = before if rank == INF else [*before[:rank], line["target"]]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+def test_a_model_joined_with_a_prior_is_a_line_of_its_own(shop, tmp_path):
+    """Its figures, its users and its claims; the model's own line and the headline stay its own."""
+    ranks = (0, 0, 0, 0, 0, 0, 7, INF)
+    run = read_run(with_fusion(write_run(tmp_path / "a", shop, alone=True), ranks))
+    baseline = read_baselines(write_baselines(tmp_path / "b", {"graph": (INF,) * 8}))
+    (corpus,) = gather([run], [baseline])
+    alone, joined, graph = corpus.of_kind("retrieval")
+    assert (alone.label, joined.label) == ("UT, 0.3M", "UT, 0.3M, joined with Transition graph")
+    assert (alone.mean("hr@10"), joined.mean("hr@10")) == (5 / 8, 7 / 8)
+    assert joined.gains("hr@5", joined.rows()).tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert not corpus.gaps and not joined.compares_with_paper
+    assert ours(corpus, "retrieval") == [alone] and others(corpus, "retrieval") == [graph]
+    pairs = {(each.first, each.second) for each in claims(corpus, "retrieval")}
+    assert pairs == {(alone, graph), (joined, alone), (joined, graph)}
+    (headline,) = headlines([corpus])
+    assert headline.value == 5 / 8
+    assert headline.beside[1].startswith("Joined with Transition graph: 0.8750, +0.2500 [")
+    assert headline.marks == (("Transition graph", 0.0), ("with Transition graph", 7 / 8))
 
 
 def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):

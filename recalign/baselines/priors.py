@@ -1,0 +1,108 @@
+"""Systems that score items by a history alone: a model's probabilities may be joined with them.
+
+`PRIORS` has them by name. One's own: `priors.register("mine", make)` in MIXTURE_OR_TASK_MODULE.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+
+from recalign.baselines import graph, neighbours
+from recalign.baselines.drivers.exchange import Parts
+from recalign.baselines.item_to_item import Rule, tuned
+from recalign.data.prepared import PreparedDataset
+from recalign.errors import UserError
+
+RULES: Mapping[str, Rule] = {"graph": graph.RULE, "knn": neighbours.RULE}
+
+
+class Prior(Protocol):
+    """Scores all items for histories."""
+
+    def scores(self, histories: Sequence[Int[np.ndarray, "*"]]) -> sp.csr_array:
+        """float [B, N], none below 0; what is left out is 0.
+
+        Args:
+          histories: B of catalogue indices, the oldest first.
+        """
+
+
+Make = Callable[[PreparedDataset, Mapping[str, Any] | None], tuple[Prior, Mapping[str, Any]]]
+"""(dataset, settings) -> a prior and its settings. Without settings it finds them on validation;
+with those that it returned once, the same prior comes of the same dataset."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Popularity:
+    """The same scores for everybody.
+
+    Attributes:
+      counts: [N], how often each item was bought in the training parts.
+    """
+
+    counts: Float[np.ndarray, "N"]
+
+    def scores(self, histories: Sequence[np.ndarray]) -> sp.csr_array:
+        """`Prior.scores`."""
+        return sp.csr_array(np.tile(self.counts, (len(histories), 1)))
+
+
+def _popularity(
+    dataset: PreparedDataset, settings: Mapping[str, Any] | None
+) -> tuple[Prior, Mapping[str, Any]]:
+    del settings
+    return Popularity(dataset.catalogue.train_counts.astype(np.float64)), {}
+
+
+def _linked(
+    rule: Rule, dataset: PreparedDataset, settings: Mapping[str, Any] | None
+) -> tuple[Prior, Mapping[str, Any]]:
+    sequences, num_items = dataset.sequences("train"), len(dataset.catalogue)
+    train = Parts(sequences.items, sequences.row_splits)
+    if settings is not None:
+        return rule.fit(train, num_items, settings), settings
+    validation = dataset.sequences("validation")
+    last = validation.items[validation.row_splits[1:] - 1]
+    found = tuned(rule, train, validation.rows, last, num_items)
+    return found.model, found.settings
+
+
+PRIORS: dict[str, Make] = {
+    "popularity": _popularity,
+    **{name: functools.partial(_linked, rule) for name, rule in RULES.items()},
+}
+
+
+def register(name: str, make: Make) -> None:
+    """Adds a prior, or replaces one."""
+    PRIORS[name] = make
+
+
+def prior_of(
+    name: str, dataset: PreparedDataset, settings: Mapping[str, Any] | None = None
+) -> tuple[Prior, Mapping[str, Any]]:
+    """A prior of a dataset, and its settings.
+
+    Args:
+      name: in `PRIORS`.
+      dataset: whose training parts it is made of.
+      settings: those that an earlier call returned; None to find them on the validation users.
+
+    Raises:
+      UserError: an unknown name.
+    """
+    check_name(name)
+    return PRIORS[name](dataset, settings)
+
+
+def check_name(name: str) -> None:
+    """Raises a UserError unless `PRIORS` has a prior of that name."""
+    if name not in PRIORS:
+        raise UserError(f"FUSION_PRIOR = {name!r}: known are {', '.join(PRIORS)}, and None")

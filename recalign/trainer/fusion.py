@@ -1,0 +1,350 @@
+"""A model's probabilities joined with a prior's: P(item) = (1 - w) P_model(item) + w P_prior(item).
+
+The prior's probability is its score to the power of 1 / temperature, normalised over the catalogue:
+the softmax of log-scores. Weight and temperature are those with the best NDCG@10 of the validation
+users, on a grid that holds weight 0, the model alone. They stand in MODEL_DIR/fusion.json, and
+`recommend` uses them.
+
+Joined are the model's beams and the prior's best items, whose probabilities the model gives exactly
+(`model/score.py`). An item that is in neither list is at most as likely as the last of both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.sparse as sp
+import seqio
+from etils import epath
+from jaxtyping import Bool, Float, Int
+
+from recalign import metrics
+from recalign.baselines.priors import prior_of
+from recalign.baselines.references import histories_of
+from recalign.data import integrity
+from recalign.data.atomic import write_whole
+from recalign.data.prepared import PreparedDataset
+from recalign.errors import UserError
+from recalign.preprocessors.task import RecommendationTask
+from recalign.trainer.experiment import Experiment
+
+FILE = "fusion.json"
+ENDING = "_fused"
+"""Of the names of metrics."""
+LISTED = 20
+"""Items of a joined list."""
+
+_WEIGHTS = np.array([*np.arange(0.0, 1.0, 0.05).round(2), 0.975, 0.99])
+_TEMPERATURES = (1.0, 0.25, 0.5, 0.75, 1.5, 2.0, 3.0, 5.0)
+_BATCH = 512
+"""Users whose scores by the prior are in memory together."""
+
+Example = Mapping[str, np.ndarray]
+Record = Mapping[str, Any]
+Row = tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]
+"""The items that a prior scores above 0, ascending, and their scores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """How a model and a prior are joined: what fusion.json has of a task.
+
+    Attributes:
+      prior: its name.
+      settings: with which it was made.
+      candidates: how many of its best items the model is asked for.
+      weight: w, from 0 to below 1.
+      temperature: of the prior.
+      made_with: of which checkpoint and which decoding.
+      validation: NDCG@10 and HR@10 of the validation users, joined and of the model alone.
+    """
+
+    prior: str
+    settings: Mapping[str, Any]
+    candidates: int
+    weight: float
+    temperature: float
+    made_with: Mapping[str, Any]
+    validation: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What is known of the items that may answer one request.
+
+    Attributes:
+      items: [n], catalogue indices; those of the model's beams first, best first.
+      log_probs: [n], the model's, natural logarithm.
+      log_scores: [n], of the prior's scores; -infinity where it has none.
+      log_total: {temperature: log of the sum over the catalogue of score^(1 / temperature)}.
+    """
+
+    items: Int[np.ndarray, " n"]
+    log_probs: Float[np.ndarray, " n"]
+    log_scores: Float[np.ndarray, " n"]
+    log_total: Mapping[float, float]
+
+    def joined(self, weights_W: Float[np.ndarray, " W"], temperature: float) -> np.ndarray:
+        """log((1 - w) P_model + w P_prior), [W, n]; log P_model where the prior scores no item."""
+        total = self.log_total[temperature]
+        prior = self.log_scores / temperature - total if np.isfinite(total) else self.log_probs
+        with np.errstate(divide="ignore"):
+            log_weights = np.log([1.0 - weights_W, weights_W])[..., np.newaxis]
+        return np.logaddexp(log_weights[0] + self.log_probs, log_weights[1] + prior)
+
+    def best_first(self, weight: float, temperature: float) -> dict[int, float]:
+        """{item: log of its joined probability}, ties in the order of `items`."""
+        (log_probs,) = self.joined(np.array([weight]), temperature)
+        order = np.argsort(-log_probs, kind="stable")
+        return dict(zip(self.items[order].tolist(), log_probs[order].tolist(), strict=True))
+
+
+def choices_of(
+    beams: Mapping[int, float],
+    scored: Mapping[int, float],
+    prior: Row,
+    temperatures: Sequence[float],
+) -> Choices:
+    """The choices of one request.
+
+    Args:
+      beams: {item: log-probability} of the beams that are items, best first.
+      scored: the same of the prior's best items.
+      prior: the items that it scores above 0, ascending, and their scores.
+      temperatures: that will be asked for.
+    """
+    known = {**beams, **scored}
+    items = np.array(list(known), np.int64)
+    scores_of = np.zeros(len(items))
+    at = np.searchsorted(prior[0], items)
+    there = at < len(prior[0])
+    there[there] = prior[0][at[there]] == items[there]
+    scores_of[there] = prior[1][at[there]]
+    with np.errstate(divide="ignore"):
+        log_scores = np.log(scores_of)
+    logs = np.log(prior[1])
+    totals = {t: float(np.logaddexp.reduce(logs / t, initial=-np.inf)) for t in temperatures}
+    return Choices(items, np.array(list(known.values()), np.float64), log_scores, totals)
+
+
+def rows_of(scores: sp.csr_array) -> list[Row]:
+    """Of each row the items with a score above 0, ascending, and their scores."""
+    scores = sp.csr_array(scores)
+    scores.eliminate_zeros()
+    scores.sort_indices()
+    ends = scores.indptr[1:-1]
+    return list(zip(np.split(scores.indices, ends), np.split(scores.data, ends), strict=True))
+
+
+def best_items(prior: Row, count: int) -> Int[np.ndarray, " C"]:
+    """The C items of the highest scores, best first, ties by index, filled up with -1."""
+    items, scores = prior
+    best = items[np.argsort(-scores, kind="stable")[:count]]
+    return np.pad(best, (0, count - len(best)), constant_values=-1).astype(np.int32)
+
+
+class Joining:
+    """A retrieval task's model and a prior of its dataset."""
+
+    def __init__(
+        self,
+        name: str,
+        dataset: PreparedDataset,
+        candidates: int,
+        settings: Mapping[str, Any] | None = None,
+    ):
+        """Makes the prior.
+
+        Args:
+          name: of the prior.
+          dataset: the task's.
+          candidates: how many of the prior's best items the model is asked for.
+          settings: of the prior; None to find them on the validation users.
+        """
+        self._dataset = dataset
+        self.candidates = candidates
+        self.prior, self.settings = prior_of(name, dataset, settings)
+        self.name = name
+        self._index_of = {item: index for index, item in enumerate(dataset.catalogue.ids)}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What predictions depend on."""
+        return {
+            "prior": self.name,
+            "prior_settings": dict(self.settings),
+            "candidates": self.candidates,
+            "dataset_fingerprint": self._dataset.fingerprint,
+        }
+
+    def best_of(self, examples: Sequence[Example], split: str) -> Int[np.ndarray, "N C"]:
+        """The prior's best items for each example, filled up with -1."""
+        best = [best_items(row, self.candidates) for row in self._rows(examples, split)]
+        return np.array(best, np.int32).reshape(len(examples), self.candidates)
+
+    def choices(
+        self,
+        examples: Sequence[Example],
+        split: str,
+        records: Sequence[Record],
+        temperatures: Sequence[float],
+    ) -> Iterator[Choices]:
+        """Of each example, by its record's beams and exact log-probabilities."""
+        for record, row in zip(records, self._rows(examples, split), strict=True):
+            beams: dict[int, float] = {}
+            for text, log_prob in zip(record["beams"], record["log_probs"], strict=True):
+                if (index := self._index_of.get(text.strip())) is not None:
+                    beams.setdefault(index, log_prob)
+            best = best_items(row, self.candidates).tolist()
+            exact = zip(best, record["exact_log_probs"], strict=True)
+            yield choices_of(beams, {i: lp for i, lp in exact if i >= 0}, row, temperatures)
+
+    def fit(
+        self,
+        examples: Sequence[Example],
+        records: Sequence[Record],
+        made_with: Mapping[str, Any],
+    ) -> Weights:
+        """The weight and the temperature with the best NDCG@10, of equals the least weight.
+
+        Args:
+          examples: of the validation users.
+          records: what was predicted of them, in the same order.
+          made_with: goes into the weights.
+        """
+        ranks: dict[float, list[np.ndarray]] = {temperature: [] for temperature in _TEMPERATURES}
+        found = self.choices(examples, "validation", records, _TEMPERATURES)
+        for example, choices in zip(examples, found, strict=True):
+            is_target = choices.items == int(example["target"])
+            for temperature, of_weights in ranks.items():
+                of_weights.append(ranks_of(choices.joined(_WEIGHTS, temperature), is_target))
+        measured = {
+            (weight, temperature): metrics.retrieval_results(ranks_N)
+            for temperature, of_weights in ranks.items()
+            for weight, ranks_N in zip(_WEIGHTS.tolist(), np.array(of_weights).T, strict=True)
+        }
+        alone = measured[0.0, 1.0]
+        weight, temperature = max(measured, key=lambda at: (measured[at]["ndcg@10"], -at[0]))
+        joined = measured[weight, temperature]
+        validation = {name: joined[name] for name in ("hr@10", "ndcg@10")}
+        validation |= {f"{name}_alone": alone[name] for name in ("hr@10", "ndcg@10")}
+        return Weights(self.name, self.settings, self.candidates, weight, temperature,
+                       dict(made_with), validation)  # fmt: skip
+
+    def answers(
+        self,
+        examples: Sequence[Example],
+        split: str,
+        records: Sequence[Record],
+        weights: Weights,
+    ) -> list[list[str]]:
+        """The joined list of each example: IDs, best first."""
+        ids = self._dataset.catalogue.ids
+        return [
+            [ids[item] for item in it.best_first(weights.weight, weights.temperature)][:LISTED]
+            for it in self.choices(examples, split, records, [weights.temperature])
+        ]
+
+    def scores(self, history: Sequence[int]) -> Row:
+        """What the prior makes of one history."""
+        (row,) = rows_of(self.prior.scores([np.asarray(history)]))
+        return row
+
+    def best_allowed(
+        self, scores: Row, pool_N: Int[np.ndarray, " N"], count: int
+    ) -> Int[np.ndarray, " C"]:
+        """The prior's best items among those of a pool that holds -1 for what is not allowed.
+
+        `count`: C at least; more where the weights were found with more.
+        """
+        allowed = pool_N[scores[0]] >= 0
+        return best_items((scores[0][allowed], scores[1][allowed]), max(count, self.candidates))
+
+    def joined(
+        self,
+        beams: Mapping[int, float],
+        scored: Mapping[int, float],
+        scores: Row,
+        weights: Weights,
+    ) -> dict[int, float]:
+        """{item: natural logarithm of its joined probability}, the likeliest first.
+
+        Args:
+          beams: {item: log-probability} of the model's beams, best first.
+          scored: the same of the prior's best items; -1 is a filler.
+          scores: of the prior.
+          weights: of the task.
+        """
+        scored = {item: log_prob for item, log_prob in scored.items() if item >= 0}
+        choices = choices_of(beams, scored, scores, [weights.temperature])
+        return choices.best_first(weights.weight, weights.temperature)
+
+    def _rows(self, examples: Sequence[Example], split: str) -> Iterator[Row]:
+        histories = histories_of(self._dataset, split)
+        for start in range(0, len(examples), _BATCH):
+            yield from rows_of(self.prior.scores(histories(examples[start : start + _BATCH])))
+
+
+def joining_of(experiment: Experiment, task: seqio.Task) -> Joining | None:
+    """What FUSION_PRIOR joins a retrieval task with; None of any other task, and without one."""
+    if experiment.fusion_prior is None or not isinstance(task, RecommendationTask):
+        return None
+    if task.evaluated_as != "retrieval":
+        return None
+    return Joining(experiment.fusion_prior, task.source.open(), experiment.fusion_candidates)
+
+
+def measure(records: Sequence[Record]) -> metrics.Results:
+    """HR and NDCG of the joined lists."""
+    ranks = np.array([metrics.rank_in(it["target"], it["fused_beams"]) for it in records])
+    found = metrics.retrieval_results(ranks)
+    return {f"{name}{ENDING}": value for name, value in found.items() if "@" in name}
+
+
+def ranks_of(
+    scores_WxN: Float[np.ndarray, "W N"], is_target_N: Bool[np.ndarray, " N"]
+) -> Float[np.ndarray, " W"]:
+    """The target's rank from 0, ties by place; infinity where it is not there."""
+    if not is_target_N.any():
+        return np.full(len(scores_WxN), np.inf)
+    place = int(np.flatnonzero(is_target_N)[0])
+    of_target = scores_WxN[:, place, np.newaxis]
+    ahead = (scores_WxN > of_target).sum(axis=1)
+    return ahead + (scores_WxN[:, :place] == of_target).sum(axis=1).astype(float)
+
+
+# fusion.json --------------------------------------------------------------------------------------
+
+
+def read(directory: epath.Path) -> dict[str, Weights]:
+    """The weights of a run's tasks; none where it has not been evaluated with a prior.
+
+    Raises:
+      UserError: the file is damaged, or holds what no evaluation writes.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return {}
+    try:
+        tasks = integrity.read_sealed(path)["tasks"]
+        found = {task: Weights(**of_task) for task, of_task in tasks.items()}
+        if not all(
+            0 <= it.weight < 1 and it.temperature > 0 and it.candidates >= 1
+            for it in found.values()
+        ):
+            raise ValueError("a weight, temperature or number of candidates that cannot be")
+    except (UserError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{path} is of no use ({error}): remove it and evaluate again") from error
+    return found
+
+
+def write(directory: epath.Path, weights: Mapping[str, Weights]) -> None:
+    """Writes the weights of some tasks beside those of others."""
+    if jax.process_index() == 0:
+        found = {**read(directory), **weights}
+        tasks = {task: dataclasses.asdict(of_task) for task, of_task in found.items()}
+        write_whole(directory / FILE, integrity.sealed_json({"tasks": tasks}))
