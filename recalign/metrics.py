@@ -90,25 +90,6 @@ def rating_results(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"
     return {"auc_roc": auc_roc(scores, labels), "num_examples": float(len(labels))}
 
 
-def exact_results(
-    examples: Sequence[Mapping[str, Any]], log_probs_NxC: Float[np.ndarray, "N C"]
-) -> Results:
-    """Of a rating or a ranking by exact log-probability.
-
-    Args:
-        examples: with `label`, or with `candidates` and `target`.
-        log_probs_NxC: of no and yes, or of the candidates in their order.
-    """
-    if "label" in examples[0]:
-        labels = np.array([int(example["label"]) for example in examples])
-        return rating_results(log_probs_NxC[:, 1] - log_probs_NxC[:, 0], labels)
-    ranks = [
-        rank_among(log_probs_C, example["candidates"], int(example["target"]))
-        for example, log_probs_C in zip(examples, log_probs_NxC, strict=True)
-    ]
-    return ranking_results(np.array(ranks))
-
-
 def _ranks_results(ranks: Float[np.ndarray, " n"], cutoffs: Sequence[int]) -> Results:
     results = {f"hr@{k}": hit_ratio(ranks, k) for k in cutoffs}
     results |= {f"ndcg@{k}": ndcg(ranks, k) for k in cutoffs}

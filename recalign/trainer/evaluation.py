@@ -372,7 +372,7 @@ def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[
         if way == EXACT and evaluated.scored_NxC is not None:
             continue  # of a prior's items: `fusion.measure` has what comes of them
         if way == EXACT:
-            found = metrics.exact_results(
+            found = results.exact_metrics(
                 examples, np.array([it["exact_log_probs"] for it in records])
             )
         else:

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import seqio
+from jaxtyping import Float
 
+from recalign import metrics
 from recalign.baselines.outcomes import Example
 from recalign.baselines.references import references
 from recalign.data import integrity
@@ -105,3 +108,22 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return None
     return value
+
+
+def exact_metrics(
+    examples: Sequence[Mapping[str, Any]], log_probs_NxC: Float[np.ndarray, "N C"]
+) -> metrics.Results:
+    """Of a rating or a ranking by exact log-probability.
+
+    Args:
+      examples: with `label`, or with `candidates` and `target`.
+      log_probs_NxC: of no and yes, or of the candidates in their order.
+    """
+    if "label" in examples[0]:
+        labels = np.array([int(example["label"]) for example in examples])
+        return metrics.rating_results(log_probs_NxC[:, 1] - log_probs_NxC[:, 0], labels)
+    ranks = [
+        metrics.rank_among(log_probs_C, example["candidates"], int(example["target"]))
+        for example, log_probs_C in zip(examples, log_probs_NxC, strict=True)
+    ]
+    return metrics.ranking_results(np.array(ranks))

@@ -16,8 +16,9 @@ from etils import epath
 
 from recalign.baselines import priors
 from recalign.errors import UserError
-from recalign.trainer import evaluate, fusion, setup
+from recalign.trainer import fusion, setup
 from recalign.trainer.decoding import BeamDecoder
+from recalign.trainer.evaluation import evaluate
 from recalign.trainer.fusion import Joining, Weights, best_items, choices_of, ranks_of, rows_of
 from recalign.trainer.recommend import Recommender
 
