@@ -25,7 +25,9 @@ T5X_SEARCH_PATHS = (str(ROOT), str(FOLDER))
 def experiments() -> dict[str, str]:
     """The experiments by the name that --gin_file takes, and what each is."""
     found = {}
-    for path in sorted([*FOLDER.glob("*.gin"), *FOLDER.glob("base/*.gin")]):
+    for path in sorted(
+        [*FOLDER.glob("*.gin"), *FOLDER.glob("base/*.gin"), *FOLDER.glob("own/*.gin")]
+    ):
         with path.open(encoding="utf-8") as file:
             found[os.fspath(path.relative_to(FOLDER))] = file.readline().lstrip("# ").strip()
     return found

@@ -11,7 +11,10 @@ from recalign.report.paper import TABLES
 from recalign.trainer.experiment import load_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-EXPERIMENTS = sorted([*ROOT.glob("gin/*.gin"), *ROOT.glob("gin/base/*.gin")])
+EXPERIMENTS = sorted(
+    path for some in ("*", "base/*", "own/*") for path in ROOT.glob(f"gin/{some}.gin")
+)
+OWN = {"gin/own.gin", "gin/own/words.gin", "gin/own/flan_t5_base.gin"}
 FIGURES = [p for p in EXPERIMENTS if p.stem.rpartition("_")[2] in ("toys", "beauty", "sports")]
 TIGER = [p for p in FIGURES if p.stem.startswith("tiger_")]  # a row of another paper's
 PAPER = [p for p in FIGURES if p not in TIGER]
@@ -24,8 +27,9 @@ def name_of(path):
 
 def load(path):
     bindings = ["MODEL_DIR = 'runs/x'"]
-    if path.stem == "own":
-        bindings.append("MIXTURE_OR_TASK_NAME = 'ut_at_mine'")
+    if name_of(path) in OWN:
+        bindings += ["MIXTURE_OR_TASK_NAME = 'mine'", "VOCAB_SIZE = 44_032"]
+        bindings += ["INITIAL_CHECKPOINT_PATH = ''"]
     return load_experiment([name_of(path)], bindings)
 
 
@@ -41,13 +45,13 @@ def test_the_set_is_whole():
     # Tables 1 to 3.
     rows = [f"zero_shot_{dataset}.gin" for dataset in ("toys", "beauty", "sports")]
     expected |= {f"{folder}/{row}" for folder in ("gin", "gin/base") for row in rows}
-    assert expected | {"gin/own.gin"} == {name_of(path) for path in EXPERIMENTS}
+    assert expected | OWN == {name_of(path) for path in EXPERIMENTS}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_an_experiment_resolves_and_says_what_it_is_for(path):
     experiment = load(path)
-    if path.stem != "own":
+    if name_of(path) not in OWN:
         mixture = path.stem.replace("zero_shot", "ut")
         assert experiment.mixture_or_task_name == mixture
     head = path.read_text().partition("\ninclude")[0]

@@ -151,7 +151,7 @@ def finish(
         catalogue = catalogue.with_ids(semantic.ids)
         notes += semantic.lines()
     if own_vocabulary:
-        vocabulary, note = train_own_vocabulary(catalogue)
+        vocabulary, note = train_own_vocabulary(catalogue, item_tokens=item_tokens)
         notes.append(note)
     tokens: ItemTokens | None = None
     if item_tokens:

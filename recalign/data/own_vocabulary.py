@@ -21,6 +21,10 @@ from recalign.data.vocabulary import (
 _PIECES = 16_000
 """The most pieces; a small catalogue gives fewer."""
 
+_PIECES_BESIDE_ITEM_TOKENS = 2_000
+"""The same where IDs are pieces of their own. Each piece is a row that every step computes a logit
+for, and words then say little that the item's own row does not come to hold."""
+
 _TITLES_IN_PROMPTS = 300
 """Titles that are shown in every wording, so that the wordings' own words become pieces."""
 
@@ -30,14 +34,25 @@ _CHARACTERS = "".join(map(chr, range(33, 127)))
 _SECONDS = 5.0
 
 
-def own_vocabulary(catalogue: Catalogue) -> tuple[bytes, str]:
-    """The vocabulary's file, and a note that says what an experiment binds for it."""
-    model = train_vocabulary(_sentences(catalogue), _PIECES, _CHARACTERS)
+def own_vocabulary(catalogue: Catalogue, *, item_tokens: bool) -> tuple[bytes, str]:
+    """The vocabulary's file, and a note that says what an experiment binds for it.
+
+    Args:
+      catalogue: whose texts it is made of.
+      item_tokens: whether a piece for each ID or code will follow.
+    """
+    most = _PIECES_BESIDE_ITEM_TOKENS if item_tokens else _PIECES
+    model = train_vocabulary(_sentences(catalogue), most, _CHARACTERS)
     model = with_sentinels(model, EXTRA_IDS)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
-    return model, (
+    note = (
         f"a vocabulary of the catalogue's own texts, {pieces:,} pieces: pre-trained weights do not"
-        f" fit it; VOCAB_SIZE = {embedding_rows(pieces):_} will do"
+        " fit it"
+    )
+    # With item tokens the number of rows is told when these are there.
+    return (
+        model,
+        note if item_tokens else f"{note}; VOCAB_SIZE = {embedding_rows(pieces):_} will do",
     )
 
 

@@ -19,7 +19,8 @@ def prepared(tmp_path, titles=(), **settings):
     named = {raw: f"red kite {raw[3:]}" for raw in log.item_ids} | dict(titles)
     items = ItemTable.of_titles(log.item_ids, [named[raw] for raw in log.item_ids])
     settings = {"sentencepiece_model": vocabulary_file(), "k_core": 1, **settings}
-    return prepare(log, items, name="mine", data_dir=tmp_path, item_tokens=True, **settings)
+    settings = {"item_tokens": True, **settings}
+    return prepare(log, items, name="mine", data_dir=tmp_path, **settings)
 
 
 def tokenizer_of(dataset):
@@ -151,3 +152,16 @@ def test_a_vocabulary_with_items_is_not_extended_again(tmp_path):
     own = dataset.sentencepiece_model.read_bytes()
     with pytest.raises(UserError, match="holds no items"):
         add_item_tokens(own, dataset.catalogue)
+
+
+def test_a_vocabulary_of_ones_own_leaves_the_rows_to_the_items(tmp_path):
+    draw = np.random.default_rng(0)
+    words = ["".join(draw.choice(list("abcdefghijklmnopqrstuvwxyz"), 9)) for _ in range(3000)]
+    titles = {f"raw{n}": " ".join(words[100 * n : 100 * n + 100]) for n in range(30)}
+    own = {"sentencepiece_model": None, "vocabulary": "own"}
+    dataset = prepared(tmp_path, titles, **own)
+    assert (
+        dataset.item_tokens.first < 2_000 + 2 * 100
+    )  # sentinels, and characters that were lacking
+    without = prepared(tmp_path / "without", titles, **own, item_tokens=False)
+    assert tokenizer_of(without).vocab_size() > 3_000

@@ -2,7 +2,7 @@
 
 After `recalign prepare movies --format movielens --interactions ratings.csv --items movies.csv`
 this file on PYTHONPATH is all that it takes to train on what it registers:
-`recalign train --gin_file=gin/own.gin --gin.MIXTURE_OR_TASK_MODULE="'movielens'"
+`recalign train --gin_file=gin/own/words.gin --gin.MIXTURE_OR_TASK_MODULE="'movielens'"
 --gin.MIXTURE_OR_TASK_NAME="'movie_night'" --gin.MODEL_DIR="'runs/movie_night'"`.
 """
 

@@ -15,7 +15,7 @@ from tests.corpus import make_corpus
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(
     str(path.relative_to(ROOT))
-    for folder in ("gin", "gin/base")
+    for folder in ("gin", "gin/base", "gin/own")
     for path in ROOT.glob(f"{folder}/*.gin")
 )
 ZERO_SHOT = [path for path in EXPERIMENTS if "zero_shot" in path]
@@ -32,8 +32,9 @@ EXAMPLE = "gin/ut_at_toys.gin"
 
 
 def own_bindings(path: str) -> list[str]:
-    mixture = ["MIXTURE_OR_TASK_NAME = 'ut_at_toys'"] if path == "gin/own.gin" else []
-    return ["MODEL_DIR = 'x'", *mixture]
+    own = ["MIXTURE_OR_TASK_NAME = 'ut_at_toys'", "VOCAB_SIZE = 44_032"]
+    own += ["INITIAL_CHECKPOINT_PATH = ''"]
+    return ["MODEL_DIR = 'x'", *(own if path.startswith("gin/own") else [])]
 
 
 def jobs() -> dict[str, tuple[str, list[str], list[str]]]:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The demo's experiment, and UT+AT on toys with a tiny model in place of the paper's.
-FILES = {"demo": ["gin/ut_at_demo.gin"], "toys": ["gin/own.gin"]}
+FILES = {"demo": ["gin/ut_at_demo.gin"], "toys": ["gin/own/words.gin"]}
 # Fine-tuning of a model that has learnt to answer: of one that has not, all metrics are 0.
 START, HALF, END = 150, 160, 170
 BEAMS = TINY["BEAM_SIZE"]

@@ -104,7 +104,9 @@ def test_a_file_that_is_not_there():
 
 def test_what_must_be_set_is_named():
     with pytest.raises(UserError, match=r"^MIXTURE_OR_TASK_NAME is not set"):
-        load_experiment(["gin/own.gin"], ["MODEL_DIR = 'x'"])
+        load_experiment(["gin/own/words.gin"], ["MODEL_DIR = 'x'"])
+    with pytest.raises(UserError, match=r"^VOCAB_SIZE is not set"):
+        load_experiment(["gin/own.gin"], ["MODEL_DIR = 'x'", "MIXTURE_OR_TASK_NAME = 'x'"])
 
 
 def test_mistakes_inside_an_included_file(tmp_path):
