@@ -24,6 +24,8 @@ _LEAST = 0.01
 
 _DUPLICATED_FRACTION = 0.01
 
+_SORTED_FRACTION = 0.5
+
 _TIED_FRACTION = 0.5
 
 _TIED_RISK = 0.1
@@ -73,6 +75,7 @@ def leak_report(dataset: PreparedDataset) -> list[Leak]:
         leaks += [_numbers_leak(numbers, last, target, width) for width in NEIGHBOURHOODS]
     leaks.append(_titles_leak(dataset.catalogue.titles, last, target))
     leaks.append(_duplicates_leak(test))
+    leaks.append(_sorted_leak(test, dataset.catalogue.raw_ids))
     tied = dataset.info.get("tied_last_fraction")
     if tied is not None:
         leaks.append(_ties_leak(tied, dataset.info.get("ties_sorted_by_item", False), len(test)))
@@ -176,6 +179,32 @@ def _duplicates_leak(test: UserSequences) -> Leak:
         fraction > _DUPLICATED_FRACTION,
         f"{fraction:.2%} of {users:,} users have another user's whole sequence"
         f" (more than {_DUPLICATED_FRACTION:.0%} leaks)",
+    )
+
+
+def _sorted_leak(test: UserSequences, raw_ids: tuple[str, ...]) -> Leak:
+    """Users whose test item has the highest (or lowest) of their raw IDs: of a log that was sorted
+    by item before it was taken for one in time order, every model learns the direction."""
+    numeric = all(map(str.isdecimal, raw_ids))
+    order = sorted(range(len(raw_ids)), key=lambda i: int(raw_ids[i]) if numeric else raw_ids[i])
+    rank = np.empty(len(raw_ids), np.int64)
+    rank[order] = np.arange(len(raw_ids))
+    ranks, starts = rank[test.items], test.row_splits[:-1].astype(np.int64)
+    of_target = ranks[test.row_splits[1:] - 1]
+    highest = float((of_target == np.maximum.reduceat(ranks, starts)).mean())
+    lowest = float((of_target == np.minimum.reduceat(ranks, starts)).mean())
+    chance = float((1 / np.diff(test.row_splits)).mean())
+    measured, which = max((highest, "highest"), (lowest, "lowest"))
+    leaks = measured > max(_SORTED_FRACTION, _LIFT * chance)
+    sorted_by = ": the log is sorted by item, not by time" if leaks else ""
+    return Leak(
+        "order of raw IDs",
+        measured,
+        chance,
+        len(test),
+        leaks,
+        f"the test item's raw ID is the {which} of the user's for {measured:.2%} of {len(test):,}"
+        f" users ({chance:.2%} by chance){sorted_by}",
     )
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from recalign.data.leaks import format_leaks, leak_report
 from recalign.data.prepare import prepare
 
 USERS, LENGTH = 400, 6
+_RAW = np.random.default_rng(1).permutation(10_000)  # raw ids that say nothing of the order
 
 
 def log_of(items, timestamp=None):
@@ -14,7 +17,7 @@ def log_of(items, timestamp=None):
     code_of = {item: code for code, item in enumerate(dict.fromkeys(flat))}
     return Interactions(
         [f"u{user}" for user in range(len(items))],
-        [f"{item:05}" for item in code_of],
+        [f"{_RAW[item]:05}" for item in code_of],
         np.repeat(np.arange(len(items)), len(flat) // len(items)).astype(np.int32),
         np.asarray([code_of[item] for item in flat], np.int32),
         timestamp,
@@ -76,6 +79,24 @@ def test_ties_in_time_leak_where_most_users_end_with_one(distinct_users, tmp_pat
     tied = log_of(np.arange(USERS * LENGTH).reshape(USERS, LENGTH), np.zeros_like(time))
     assert verdicts(tied, tmp_path)["ties in time"].leaks
     assert "ties in time" not in verdicts(distinct_users, tmp_path)
+
+
+def test_a_log_that_is_sorted_by_item_leaks_its_order(distinct_users, tmp_path):
+    found = verdicts(distinct_users, tmp_path / "by_time")["order of raw IDs"]
+    assert not found.leaks and found.chance == pytest.approx(1 / LENGTH)
+    assert found.measured < 2 * found.chance
+    # Numbers are compared as such: "9" before "10".
+    by_item = dataclasses.replace(
+        distinct_users, item_ids=[str(n) for n in range(len(distinct_users.item_ids))]
+    )
+    leak = verdicts(by_item, tmp_path / "by_item")["order of raw IDs"]
+    assert leak.leaks and leak.measured == 1.0
+    assert "is the highest of the user's for 100.00% of 400 users (16.67% by chance)" in (
+        leak.explanation
+    )
+    falling = dataclasses.replace(by_item, item_ids=by_item.item_ids[::-1])
+    falling = verdicts(falling, tmp_path / "falling")["order of raw IDs"]
+    assert falling.leaks and "lowest" in falling.explanation
 
 
 def test_one_user_is_too_few_to_tell_but_no_error(tmp_path):
