@@ -50,6 +50,8 @@ _OF_THE_JOURNEY = {
     *Experiment.OUTSIDE,
 }  # fmt: skip
 _MOST_NAMED = 3
+# What run.json holds in place of words where a recalign of 26 November 2026 began the run.
+_UNKNOWN_WORDS = integrity.digest_of(b"None ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +213,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
     return [
         Difference(name, one.get(name), other.get(name))
         for name in (*one, *(name for name in other if name not in one))
-        if one.get(name) != other.get(name)
+        if one.get(name) not in (other.get(name), _UNKNOWN_WORDS)
     ]
 
 
@@ -265,10 +267,10 @@ def _digest_of_file(path: str | None) -> str | None:
 
 
 def _wording(task: seqio.Task) -> str:
-    """A digest of the words that a task's prompt is made of."""
-    described = re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(task, "prompt", None)))
-    products = getattr(task, "products", "")
-    return integrity.digest_of(f"{described} {products}".encode())
+    """A digest of the words that a task's prompt is made of; none of ours is in another's task."""
+    recipe = getattr(task, "recipe", None)
+    words = repr((recipe.prompt, recipe.products)) if recipe else ""
+    return integrity.digest_of(re.sub(r" at 0x[0-9a-f]+", "", words).encode())
 
 
 def versions() -> dict[str, str]:

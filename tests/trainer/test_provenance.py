@@ -5,14 +5,17 @@ import pathlib
 import shutil
 
 import pytest
+import seqio
 
+import tasks
 from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.loop import train
-from recalign.trainer.provenance import Difference, differences
+from recalign.trainer.provenance import Difference, differences, origin
 from recalign.trainer.recommend import Recommender
+from recalign.wording import Prompt
 from tests.corpus import make_corpus
 from tests.trainer.conftest import FILES, TWO_TASKS, bindings
 
@@ -182,3 +185,21 @@ def test_differences_name_what_only_one_has():
     )
     assert differences(before, now) == [Difference("a/y", [2], [3])]
     assert str(Difference("a/y", "f" * 64, None)) == f"a/y was {'f' * 12}… and is nothing"
+
+
+def test_other_words_of_a_task_are_a_difference(data_dir, tmp_path):
+    macros = {"MODEL_DIR": str(tmp_path), "DATA_DIR": data_dir, **TWO_TASKS}
+    experiment = load_experiment(FILES, bindings(**macros))
+    tasks.ensure_registered("retrieval_tiny", data_dir)
+    task = seqio.TaskRegistry.get("retrieval_tiny")
+    with experiment.surroundings.entered():
+        before, now = (
+            origin(experiment, [it])
+            for it in (task, task.replace(prompt=Prompt("{history} What comes next?", "{target}")))
+        )
+    (found,) = differences(before, now)
+    assert found.name == "tasks/retrieval_tiny/wording" and found.before != found.now
+    assert not differences(before, before)
+    # Runs begun on 26 November 2026 hold the digest of no words at all: nothing is known of them.
+    unknown = {"retrieval_tiny": {"wording": integrity.digest_of(b"None ")}}
+    assert not differences({**before, "tasks": unknown}, now)
