@@ -96,7 +96,12 @@ def task_of(
 
 
 def register_task(task: seqio.Task) -> seqio.Task:
-    """Registers a task of one's own: of `task_of`, or another task's `replace`."""
+    """Registers a task of one's own: of `task_of`, or another task's `replace`.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    _check_free(task.name)
     seqio.TaskRegistry.add_provider(task.name, task)
     return task
 
@@ -110,7 +115,11 @@ def register_mixture(
         name: of the mixture.
         task_names: of its tasks.
         rates: by task or kind of task; 1 for those not named.
+
+    Raises:
+        UserError: the name is taken.
     """
+    _check_free(name)
     rate_of = functools.partial(rate, name, defaults=rates or {})
     return seqio.MixtureRegistry.add(
         name, [(task_name, rate_of) for task_name in task_names], mixture_cls=StreamMixture
@@ -146,6 +155,17 @@ def ensure_registered(name: str, data_dir: str | None = None) -> None:
             )
             return
     raise UserError(_unknown(name, directory))
+
+
+def _check_free(name: str) -> None:
+    if _is_registered(name):
+        kinds = TASKS if name in seqio.TaskRegistry.names() else MIXTURES
+        ours = name.startswith(tuple(f"{kind}_" for kind in kinds))
+        raise UserError(
+            f"{name!r} is the name of a task or mixture that is registered already"
+            f"{', as those of every dataset are' if ours else ''}: give yours another name, as in "
+            'task_of("my_kind", …)'
+        )
 
 
 def _is_registered(name: str) -> bool:

@@ -50,6 +50,8 @@ _ALONE = ("item_title", "headline", "review", "feature", "explanation")
 @gin.configurable(module="recalign")
 def p5_templates(file: str | None = None) -> str | None:
     """The JSON file with the user's own words, if there is one."""
+    if not isinstance(file, str | None):
+        raise UserError(f"p5_templates.file = {file!r}: the name of a JSON file is needed")
     return file
 
 
@@ -96,41 +98,42 @@ def template_of(number: str, inputs: str, targets: str, source: str) -> Template
     where = f"{source}: template {number}"
     family, place = map(int, number.split("-"))
     said = Prompt(inputs, targets).template(where, number=family * 100 + place)
-    sides: dict[str, tuple[Sentence, ...]] = {}
-    for side, ours in zip(("inputs", "targets"), P5[number], strict=True):
-        wanted = [field.name for field in Prompt(ours).template("").fields()]
-        _check_fields([str(field) for field in said.fields(side)], wanted, f"{where}, {side}")
-        for field in said.fields(side):
+    ours = Prompt(*P5[number]).template(number)
+    for side in ("inputs", "targets"):
+        shown = list(said.fields(side))
+        wanted = [field.name for field in ours.fields(side)]
+        _check_fields([field.key for field in shown], wanted, f"{where}, {side}")
+        for field in shown:
             check_glue(
                 field,
                 f"{where}, {side}",
                 stands_alone=field.name in _ALONE,
                 is_list=field.name in ("history", "candidates"),
             )
-        (sentence,) = getattr(said, side)
-        sides[side] = (tuple(_in_our_names(part, side) for part in sentence),)
-    template = Template(sides["inputs"], sides["targets"], said.number)
-    if number in EVALUATED and template.answer is None:
+    if number in EVALUATED and said.answer is None:
         (field,) = said.fields("targets")
-        raise UserError(
-            f"{where}, targets: the answer is evaluated, so it is {{{field.name}}} alone"
-        )
-    return template
+        raise UserError(f"{where}, targets: the answer is evaluated, so it is {field} alone")
+    return dataclasses.replace(
+        said,
+        inputs=_in_our_names(said.inputs, {}),
+        targets=_in_our_names(said.targets, {"asked": "target", "asked_stars": "stars"}),
+    )
 
 
-def _in_our_names(part: Part, side: str) -> Part:
-    """A part of a template with our name of P5's field."""
-    if not isinstance(part, Field):
-        return part
-    name, _, form = P5_FIELDS[part.name][0].partition(":")
-    if side == "targets":
-        name = {"asked": "target", "asked_stars": "stars"}.get(name, name)
-    return dataclasses.replace(part, name=name, form=form)
+def _in_our_names(sentences: Sequence[Sentence], truth: Mapping[str, str]) -> tuple[Sentence, ...]:
+    """Sentences with our names of P5's fields; `truth`: those that are shown in place of others."""
+
+    def renamed(part: Part) -> Part:
+        if not isinstance(part, Field):
+            return part
+        name, _, form = P5_FIELDS[part.name][0].partition(":")
+        return dataclasses.replace(part, name=truth.get(name, name), form=form)
+
+    return tuple(tuple(map(renamed, sentence)) for sentence in sentences)
 
 
-def _check_fields(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
+def _check_fields(names: Sequence[str], wanted: Sequence[str], where: str) -> None:
     shown = ", ".join(f"{{{field}}}" for field in wanted)
-    names = [field[1:-1] for field in found]
     for name in names:
         if name not in P5_FIELDS:
             known = ", ".join(f"{{{field}}}" for field in P5_FIELDS)
@@ -150,7 +153,8 @@ def _read(file: str) -> Mapping[str, tuple[str, str]]:
     try:
         content = epath.Path(file).read_text()
         wording = json.loads(content, object_pairs_hook=lambda pairs: _without_repeats(pairs, file))
-    except (OSError, ValueError) as error:
+        json.dumps(wording, ensure_ascii=False).encode()  # half a surrogate is no text
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"P5 templates {file}: {error}") from error
     if not isinstance(wording, dict):
         raise UserError(f'{file}: {{number: {{"inputs": …, "targets": …}}}} is needed')

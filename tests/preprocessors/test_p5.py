@@ -13,7 +13,7 @@ import tensorflow as tf
 from recalign.data.explanations import explained_places
 from recalign.data.statistics import dataset_statistics
 from recalign.errors import UserError
-from recalign.preprocessors.families import all_templates, template_of
+from recalign.preprocessors.families import all_templates, template_of, templates_file
 from recalign.preprocessors.samples import SPLITS
 from recalign.prompts import P5 as WORDING
 from recalign.wording import Field, Words
@@ -305,6 +305,8 @@ def test_a_file_of_ones_own_replaces_words(request_of, reviewed, vocabulary, tmp
     [
         ("{", r"words.json: .*line 1"),
         ("[]", r"words.json: \{number"),
+        ("[" * 100_000, r"words.json: maximum recursion depth"),
+        ('{"2-1": {"inputs": "\\ud800", "targets": ""}}', r"words.json: .* surrogates not allowed"),
         ('{"2-14": {}}', r"words.json: there is no template 2-14; P5 has 1-1 to 1-10, 2-1 to 2-13"),
         ('{"2-1": {"inputs": "x"}}', r"words.json: template 2-1: .* is needed"),
         ('{"2-1": {}, "2-1": {}}', r"words.json: '2-1' stands twice"),
@@ -332,3 +334,9 @@ def test_mistakes_in_a_file_are_one_line(content, message, tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere.json"):
         all_templates(str(tmp_path / "nowhere.json"))
+
+
+def test_the_name_of_a_file_is_a_name():
+    gin.parse_config("p5_templates.file = 5")
+    with pytest.raises(UserError, match=r"p5_templates.file = 5: the name of a JSON file is neede"):
+        templates_file()
