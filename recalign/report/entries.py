@@ -28,12 +28,10 @@ from recalign.report.outcomes import (
 from recalign.report.run import Metrics, Run
 from recalign.report.systems import TIGER, System, baseline_system, belongs
 
-# Held-out templates of P5 are evaluated as one of recalign's own kinds; 5-5 has its own table.
-_OWN_PROMPTS = (*KINDS, TIGER, "p5_sequential", "p5_2_7", "p5_rating")
-_P5_DIRECT = "p5_direct"
+_P5_DIRECT = "p5_direct"  # template 5-5, which has a table of its own
+# Other wordings of our kinds of task. Baselines read no prompt: one measurement stands for each.
+_WORDINGS = (TIGER, "p5_sequential", "p5_2_7", "p5_rating")
 _WAYS = {"": "", "candidates": ", within the pool", "exact": ", by exact probability", FUSED: ""}
-# What reads no prompt is asked the same by all of these as by the kind of task that they are.
-_PROMPTED = (TIGER, "p5_sequential", "p5_2_7", "p5_rating", _P5_DIRECT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +67,7 @@ class Entry:
     def label(self) -> str:
         """The system, and what sets this line apart from its others."""
         prompt = "5-5" if self.prompt == _P5_DIRECT else self.prompt
-        shown = "" if self.prompt in _OWN_PROMPTS else f" ({prompt})"
+        shown = "" if self.prompt in (*KINDS, *_WORDINGS) else f" ({prompt})"
         joined = f", joined with {self.joined}" if self.joined else ""
         return f"{self.system.label}{shown}{_WAYS[self.decoding]}{joined}"
 
@@ -226,7 +224,7 @@ def entries_of_baselines(
                 Entry(
                     system,
                     kind,
-                    kind if prompt in _PROMPTED else prompt,
+                    kind if prompt in (*_WORDINGS, _P5_DIRECT) else prompt,
                     "",
                     {m: (metrics[m],) for m in metrics_of(kind) if m in metrics},
                     (in_draw(outcome, draw),) if outcome else (),
