@@ -37,11 +37,12 @@ the file lacks keeps ours. Where P5 leaves room, one reading is taken:
 """
 
 import dataclasses
-import string
+import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recalign.errors import UserError
-from recalign.wording import SUBJECTS, Prompt, sentences
+from recalign.wording import Field, Prompt, Sentence, Words
 
 ITEM = "Item ID: {id}, Title: {title}"
 ITEM_END = ";"
@@ -217,14 +218,12 @@ class Rendered:
 def with_verb(prompt: Prompt, done: str, do: str) -> Prompt:
     """A prompt about another deed: "listened to" and "listen to" for "purchased" and "buy"."""
 
-    def reworded(text: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if isinstance(text, tuple):
-            return tuple(str(reworded(sentence)) for sentence in text)
+    def reworded(text: str | tuple[str, ...]) -> Any:
+        if not isinstance(text, str):
+            return tuple(map(reworded, text))
         return text.replace("has purchased", f"has {done}").replace("buy next", f"{do} next")
 
-    return dataclasses.replace(
-        prompt, inputs=reworded(prompt.inputs), targets=reworded(prompt.targets)
-    )
+    return Prompt(reworded(prompt.inputs), reworded(prompt.targets))
 
 
 def render(
@@ -284,23 +283,25 @@ def render(
         "question": "" if field is None else FIELD_QUESTIONS[field],
         "value": "" if value is None else value,
     }
-    return Rendered(
-        *(_text(sentences(task, side), shown, products) for side in ("inputs", "targets"))
-    )
+    template = _split(task, products)
+    return Rendered(*(_text(side, shown) for side in (template.inputs, template.targets)))
 
 
-def _text(texts: Sequence[str], shown: Mapping[str, str], products: str) -> str:
+_split = functools.cache(lambda prompt, products: prompt.template("a prompt", products))
+
+
+def _text(sentences: Sequence[Sentence], shown: Mapping[str, str]) -> str:
     """Sentences separated by single spaces; one whose fields have nothing to show is left out."""
     said: list[str] = []
-    for text in texts:
-        nouns = {"products": products, "subject": SUBJECTS[bool(said)]}
-        pieces = [
-            (words, "" if name is None else f"{name}:{form}" if form else name)
-            for words, name, form, _ in string.Formatter().parse(text)
-        ]
-        fields = [name for _, name in pieces if name and name not in nouns]
-        if fields and not any(shown[name] for name in fields):
+    for sentence in sentences:
+        fields = [part.key for part in sentence if isinstance(part, Field)]
+        if fields and not any(shown[key] for key in fields):
             continue
-        values = {"": "", **nouns, **shown}
-        said.append("".join(f"{words}{values[name]}" for words, name in pieces).strip())
+        words = (
+            part.variants[-1 if said else 0]
+            if isinstance(part, Words)
+            else f"{part.prefix}{shown[part.key]}{part.suffix}"
+            for part in sentence
+        )
+        said.append(" ".join(words).strip())
     return " ".join(said)

@@ -48,8 +48,13 @@ class Field:
     prefix: str = ""
     suffix: str = ""
 
+    @property
+    def key(self) -> str:
+        """Name and form as a prompt has them between its braces."""
+        return f"{self.name}:{self.form}" if self.form else self.name
+
     def __str__(self) -> str:
-        return f"{{{self.name}:{self.form}}}" if self.form else f"{{{self.name}}}"
+        return f"{{{self.key}}}"
 
 
 Part = Words | Field
@@ -111,11 +116,11 @@ class Prompt:
         Raises:
             UserError: a stray brace, or fields without a space between them.
         """
-        inputs, targets = (
-            tuple(split(text, f"{where}, {side}", products) for text in sentences(self, side))
-            for side in ("inputs", "targets")
-        )
-        return Template(inputs, targets, number)
+        sides = []
+        for side, text in (("inputs", self.inputs), ("targets", self.targets)):
+            sentences = (text,) if isinstance(text, str) else text
+            sides.append(tuple(split(each, f"{where}, {side}", products) for each in sentences))
+        return Template(*sides, number)
 
 
 def check_glue(field: Field, where: str, *, stands_alone: bool, is_list: bool) -> None:
@@ -136,12 +141,6 @@ def check_glue(field: Field, where: str, *, stands_alone: bool, is_list: bool) -
         raise UserError(f"{where}: {field.suffix!r} after {field} needs a space before it")
 
 
-def sentences(prompt: Prompt, side: str) -> tuple[str, ...]:
-    """The sentences of a prompt's "inputs" or "targets"."""
-    text = getattr(prompt, side)
-    return (text,) if isinstance(text, str) else tuple(text)
-
-
 def split(text: str, where: str, products: str = "products") -> Sentence:
     """Splits a sentence at its fields and spaces.
 
@@ -160,54 +159,36 @@ def split(text: str, where: str, products: str = "products") -> Sentence:
     )
 
 
+_PLACE = "\0"  # stands where a field does, while what is glued to it is looked for
+
+
 def _split(text: str, where: str, products: str, subject: str) -> Sentence:
+    nouns = {"products": products, "subject": subject}
+    fields: list[Field] = []
+    words = ""
     try:
         pieces = list(string.Formatter().parse(text))
     except ValueError as error:
         raise UserError(
             f"{where}: {error} in {text!r}: a brace of one's own is written twice"
         ) from error
-    nouns = {"products": products, "subject": subject}
-    parts: list[Part] = []
-    begun = ""  # A brace written twice ends a piece without a field.
-    for piece, name, form, conversion in [*pieces, ("", None, None, None)]:
-        begun += piece
-        if name in nouns:
-            begun += nouns[name]
-            continue
-        if name is None and (piece or not begun):
-            continue
+    for literal, name, form, conversion in pieces:
         if name == "" or conversion:
             raise UserError(f"{where}: {text!r} has braces around no field: write {{{{ and }}}}")
-        literal, begun = begun, ""
-        words, prefix = _glued_before_field(literal, parts, where, name is not None)
-        if words:
-            parts.append(Words(words))
-        if name is not None:
-            parts.append(Field(name, form or "", prefix))
+        words += (literal + nouns.get(name or "", "")).replace(_PLACE, "")
+        if name and name not in nouns:
+            words += _PLACE
+            fields.append(Field(name, form or ""))
+    parts: list[Part] = []
+    for word in words.split():
+        prefix, *suffix = word.split(_PLACE)
+        last = parts[-1] if parts else None
+        if len(suffix) > 1:
+            raise UserError(f"{where}: a space is needed after {fields[0]}")
+        if suffix:
+            parts.append(dataclasses.replace(fields.pop(0), prefix=prefix, suffix=suffix[0]))
+        elif isinstance(last, Words):
+            parts[-1] = Words(f"{last.text} {word}")
+        else:
+            parts.append(Words(word))
     return tuple(parts)
-
-
-def _glued_before_field(
-    literal: str, parts: list[Part], where: str, field_follows: bool
-) -> tuple[str, str]:
-    """The words of a literal and what is glued to the next field; the last field gets its suffix.
-
-    After "{history}" the literal ", in " gives history the suffix "," and the words "in".
-    """
-    last = parts[-1] if parts else None
-    if isinstance(last, Field):
-        if field_follows and not any(c.isspace() for c in literal):
-            raise UserError(f"{where}: a space is needed after {last}")
-        parts[-1] = dataclasses.replace(last, suffix=literal[: _first_space(literal)])
-        literal = literal[_first_space(literal) :]
-    prefix = ""
-    if field_follows and literal and not literal[-1].isspace():
-        words = literal.split()
-        prefix = words[-1]
-        return " ".join(words[:-1]), prefix
-    return " ".join(literal.split()), prefix
-
-
-def _first_space(text: str) -> int:
-    return next((n for n, character in enumerate(text) if character.isspace()), len(text))

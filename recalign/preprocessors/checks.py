@@ -9,9 +9,8 @@ from recalign.preprocessors.preprocessor import MAKERS, Preprocessor
 from recalign.preprocessors.samples import SPLITS, Recipe
 from recalign.wording import Field, Template, check_glue
 
-EVALUATED_AS = ("retrieval", "ranking", "rating")
-
-_KEPT = {"retrieval": ["target"], "ranking": ["target", "candidates"], "rating": ["label"]}
+_READ = {"retrieval": ["target"], "ranking": ["target", "candidates"], "rating": ["label"]}
+"""The features that metrics read, by what a task is evaluated as."""
 
 
 def check(recipe: Recipe, evaluated_as: str) -> None:
@@ -22,12 +21,12 @@ def check(recipe: Recipe, evaluated_as: str) -> None:
             written so; a preprocessor before what it needs; answers that its metrics cannot read.
     """
     _check_order(recipe)
-    if evaluated_as and evaluated_as not in EVALUATED_AS:
+    if evaluated_as and evaluated_as not in _READ:
         raise UserError(
-            f"{recipe.task}: evaluated_as is {evaluated_as!r}; there are {', '.join(EVALUATED_AS)}"
+            f"{recipe.task}: evaluated_as is {evaluated_as!r}; there are {', '.join(_READ)}"
         )
     kept = {name for step in recipe.preprocessors[-1:] for name in step.needs}
-    for name in _KEPT.get(evaluated_as, ()):
+    for name in _READ.get(evaluated_as, ()):
         if name not in kept:
             raise UserError(
                 f"{recipe.task}: it is evaluated as {evaluated_as}, so keep_features() comes last "

@@ -5,38 +5,8 @@ import tensorflow as tf
 
 from recalign import prompts
 from recalign.preprocessors import fields
-from recalign.preprocessors.preprocessor import Batch, Context, preprocessor
+from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
 from recalign.preprocessors.windows import ABSENT
-
-
-class _ItemContents:
-    def __init__(self, context: Context):
-        self._items = len(context.dataset.catalogue.ids)
-        known = [
-            (item, number)
-            for number, field in enumerate(prompts.FIELD_QUESTIONS)
-            for item, value in enumerate(fields.item_values(context.dataset, field))
-            if value
-        ]
-        pairs = np.array(sorted(known), np.int32).reshape(-1, 2)
-        self._size = len(pairs)
-        with tf.init_scope():
-            self._item, self._field = tf.constant(pairs[:, 0]), tf.constant(pairs[:, 1])
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __call__(self, batch: Batch) -> Batch:
-        item_B = tf.gather(self._item, batch["sample"])
-        field_B = tf.gather(self._field, batch["sample"])
-        return {
-            **batch,
-            "row": tf.fill(tf.shape(batch["sample"]), tf.constant(-1, tf.int64)),
-            "history": tf.fill([tf.size(item_B), 1], ABSENT),
-            "target": item_B,
-            "question": field_B,
-            "value": field_B * self._items + item_B,
-        }
 
 
 @preprocessor(
@@ -48,7 +18,7 @@ class _ItemContents:
         "value": fields.VALUE,
     }
 )
-def item_contents(context: Context) -> _ItemContents:
+def item_contents(context: Context) -> Epoch:
     """A question for each known field of each item (IE, Figure 3).
 
     Where the first item has a title and a price, the fields 0 and 3,
@@ -57,4 +27,26 @@ def item_contents(context: Context) -> _ItemContents:
 
     Makes `target`, `question` and `value` int32 [B]; `row` is -1, and `history` shows nothing.
     """
-    return _ItemContents(context)
+    items = len(context.dataset.catalogue.ids)
+    known = [
+        (item, number)
+        for number, field in enumerate(prompts.FIELD_QUESTIONS)
+        for item, value in enumerate(fields.item_values(context.dataset, field))
+        if value
+    ]
+    pairs = np.array(sorted(known), np.int32).reshape(-1, 2)
+    with tf.init_scope():
+        item_S, field_S = tf.constant(pairs[:, 0]), tf.constant(pairs[:, 1])
+
+    def fields_of(batch: Batch) -> Batch:
+        item_B = tf.gather(item_S, batch["sample"])
+        field_B = tf.gather(field_S, batch["sample"])
+        return {
+            "row": tf.fill(tf.shape(batch["sample"]), tf.constant(-1, tf.int64)),
+            "history": tf.fill([tf.size(item_B), 1], ABSENT),
+            "target": item_B,
+            "question": field_B,
+            "value": field_B * items + item_B,
+        }
+
+    return Epoch(len(pairs), fields_of)

@@ -64,16 +64,8 @@ def _items(dataset: PreparedDataset) -> list[str]:
     return [prompts.ITEM.format(id=id_, title=title) for id_, title in items]
 
 
-def _items_and_mask(dataset: PreparedDataset) -> list[str]:
-    return [*_items(dataset), prompts.MASKED_ITEM]
-
-
 def _ids(dataset: PreparedDataset) -> Sequence[str]:
     return dataset.catalogue.ids
-
-
-def _ids_and_mask(dataset: PreparedDataset) -> list[str]:
-    return [*_ids(dataset), prompts.MASKED_ITEM]
 
 
 def _titles(dataset: PreparedDataset) -> list[str]:
@@ -123,11 +115,16 @@ _ITEM_FORMS = {
     "item": _ITEM,
     "title": Form(_titles, cut=TITLE),
 }
-_MASKED_FORMS = {
-    "items": dataclasses.replace(_ITEM_FORMS["items"], texts=_items_and_mask),
-    "ids": Form(_ids_and_mask),
-    "list": Form(_ids_and_mask, separator=prompts.LIST_SEPARATOR),
-}
+
+
+def _or_mask(form: Form) -> Form:
+    """The form with one more number, the mask's."""
+    return dataclasses.replace(
+        form, texts=lambda dataset: [*form.texts_of(dataset), prompts.MASKED_ITEM]
+    )
+
+
+_MASKED_FORMS = {name: _or_mask(_ITEM_FORMS[name]) for name in ("items", "ids", "list")}
 
 
 def items(form: str = "ids", width: int | Callable[[TaskSettings], int] = 1) -> FieldType:

@@ -16,7 +16,7 @@ from recalign.data.explanations import explained_places, reviewed_places
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors import fields
 from recalign.preprocessors.memo import once_per_dataset
-from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, preprocessor
+from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
 from recalign.preprocessors.windows import ABSENT, split_columns
 
 _MAKES = {
@@ -28,37 +28,40 @@ _MAKES = {
 }
 
 
-class _Interactions:
-    """Samples about places in the split's columns."""
+def _about(
+    context: Context,
+    places: np.ndarray,
+    texts: Mapping[str, tf.Tensor] | None = None,
+    place_of: Callable[[Batch, tf.Tensor], tf.Tensor] | None = None,
+) -> Epoch:
+    """Samples about places in the split's columns.
 
-    def __init__(self, context: Context, places: np.ndarray, texts: Mapping[str, tf.Tensor] = {}):
-        self.columns = split_columns(context.dataset, context.split)
-        ends = (self.columns.starts + self.columns.lengths).numpy()
-        with tf.init_scope():
-            self._place = tf.constant(places, tf.int64)
-            records = np.searchsorted(ends, places, side="right")
-            self._record = tf.constant(records, tf.int64)
-        self._texts = texts
+    Args:
+        context: what the preprocessor is bound to.
+        places: int64 [n], ascending, a sample each.
+        texts: further fields of the samples, string [n].
+        place_of: a batch and its records -> places of these records instead, int64 [B].
+    """
+    columns = split_columns(context.dataset, context.split)
+    ends = (columns.starts + columns.lengths).numpy()
+    with tf.init_scope():
+        place_S = tf.constant(places, tf.int64)
+        record_S = tf.constant(np.searchsorted(ends, places, side="right"), tf.int64)
 
-    def __len__(self) -> int:
-        return int(self._place.shape[0])
-
-    def __call__(self, batch: Batch) -> Batch:
+    def fields_of(batch: Batch) -> Batch:
         sample_B = batch["sample"]
-        place_B = self._places(tf.gather(self._record, sample_B), sample_B, batch)
-        record_B = tf.gather(self._record, sample_B)
+        record_B = tf.gather(record_S, sample_B)
+        place_B = place_of(batch, record_B) if place_of else tf.gather(place_S, sample_B)
         return {
-            **batch,
-            "row": tf.gather(self.columns.rows, record_B),
+            "row": tf.gather(columns.rows, record_B),
             "record": record_B,
             "history": tf.fill([tf.size(sample_B), 1], ABSENT),
-            "target": tf.gather(self.columns.items, place_B),
+            "target": tf.gather(columns.items, place_B),
             "place": place_B,
-            **{name: tf.gather(text, sample_B) for name, text in self._texts.items()},
+            **{name: tf.gather(text_S, sample_B) for name, text_S in (texts or {}).items()},
         }
 
-    def _places(self, record_B: tf.Tensor, sample_B: tf.Tensor, batch: Batch) -> tf.Tensor:
-        return tf.gather(self._place, sample_B)
+    return Epoch(len(places), fields_of)
 
 
 def _last_places(context: Context) -> np.ndarray:
@@ -68,21 +71,8 @@ def _last_places(context: Context) -> np.ndarray:
     return (columns.starts.numpy() + lengths - 1)[lengths > 0]
 
 
-class _UsersItems(_Interactions):
-    def __init__(self, context: Context):
-        super().__init__(context, _last_places(context))
-        self._draws = context.draws if context.split == "train" else None
-
-    def _places(self, record_B: tf.Tensor, sample_B: tf.Tensor, batch: Batch) -> tf.Tensor:
-        if self._draws is None:
-            return tf.gather(self._place, sample_B)
-        length_B = tf.gather(self.columns.lengths, record_B)
-        start_B = tf.gather(self.columns.starts, record_B)
-        return start_B + self._draws(batch).below("which item", length_B)
-
-
 @preprocessor(makes=_MAKES)
-def users_items(context: Context) -> _UsersItems:
+def users_items(context: Context) -> Epoch:
     """A sample a user, about an item of the training part that is drawn anew each time.
 
     A first user with the training part [4, 7] gives
@@ -91,11 +81,19 @@ def users_items(context: Context) -> _UsersItems:
 
     Makes `row`, `target`, `record` and `place` [B]; `history` shows nothing.
     """
-    return _UsersItems(context)
+    columns = split_columns(context.dataset, context.split)
+
+    def drawn(batch: Batch, record_B: tf.Tensor) -> tf.Tensor:
+        length_B = tf.gather(columns.lengths, record_B)
+        start_B = tf.gather(columns.starts, record_B)
+        return start_B + context.draws(batch).below("which item", length_B)
+
+    place_of = drawn if context.split == "train" else None
+    return _about(context, _last_places(context), place_of=place_of)
 
 
 @preprocessor(makes=_MAKES)
-def each_interaction(context: Context) -> _Interactions:
+def each_interaction(context: Context) -> Epoch:
     """A sample for every interaction of the training parts.
 
     A first user with the training part [4, 7] gives
@@ -105,9 +103,9 @@ def each_interaction(context: Context) -> _Interactions:
     Makes what `users_items` makes.
     """
     if context.split != "train":
-        return _Interactions(context, _last_places(context))
-    items = split_columns(context.dataset, context.split).items
-    return _Interactions(context, np.arange(int(items.shape[0]), dtype=np.int64))
+        return _about(context, _last_places(context))
+    count = int(split_columns(context.dataset, context.split).items.shape[0])
+    return _about(context, np.arange(count, dtype=np.int64))
 
 
 # Reviews ------------------------------------------------------------------------------------------
@@ -190,7 +188,7 @@ _EXPLANATION = _MAKES | {
 
 
 @preprocessor(makes=_REVIEW, missing=_missing(_REVIEW, _written))
-def reviews(context: Context) -> BatchFunction:
+def reviews(context: Context) -> Epoch:
     """A sample for every review of the training parts.
 
         {"sample": [0]} -> {"target": [4], "review": ["A fine kite. …"], "headline": ["Flies"], …}
@@ -198,11 +196,11 @@ def reviews(context: Context) -> BatchFunction:
     Makes what `users_items` makes, `review` and, where the log has them, `headline`, string [B].
     """
     found = _written(context.dataset)
-    return _Interactions(context, found.places, found.texts)
+    return _about(context, found.places, found.texts)
 
 
 @preprocessor(makes=_EXPLANATION, missing=_missing(_EXPLANATION, _explained))
-def explanations(context: Context) -> BatchFunction:
+def explanations(context: Context) -> Epoch:
     """A sample for every review of the training parts that holds an explanation.
 
         {"sample": [0]} -> {"target": [4], "explanation": ["A fine kite."], "feature": ["kite"], …}
@@ -211,4 +209,4 @@ def explanations(context: Context) -> BatchFunction:
     `headline`, string [B].
     """
     found = _explained(context.dataset)
-    return _Interactions(context, found.places, found.texts)
+    return _about(context, found.places, found.texts)

@@ -7,6 +7,7 @@ family of one; of several, an example's `drawn_template` chooses.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -100,11 +101,8 @@ class Side:
         blocks = [b for part in parts if isinstance(part, Field) for b in self._blocks(part)]
         words = list(dict.fromkeys(p.variants for p in parts if isinstance(p, Words)))
         self.table = PhraseTable(dataset, vocabulary, words, blocks)
-        self._places: dict[str, int] = {}
-        self._size = 1
-        for name in self._names:
-            self._places[name] = self._size
-            self._size += self._widths[name]
+        *places, self._size = itertools.accumulate(self._widths.values(), initial=1)
+        self._places = dict(zip(self._names, places, strict=True))
         # Numbers beside the fields': 0 or 1 for the variant of a sentence's words, -1 for none.
         self._variants: list[tuple[Sequence[Sentence], int, int]] = []
         rows = [self._row(side) for side in sides]
@@ -112,17 +110,17 @@ class Side:
         self._rows = [row + [_Column()] * (longest - len(row)) for row in rows]
         self.least = max(self._least(side) for side in sides)
         self._masks = {
-            part.name: self.table.last_length(self._blocks(part)[1])
+            part.name: int(self.table.lengths_of(self._blocks(part)[1])[-1])
             for part in parts
             if isinstance(part, Field) and part.name in self.window_fields()
         }
-        self._words_T = [sum(self._words_cost(s) for s in side) for side in sides]
+        cost_of_words_T = [sum(map(self._words_cost, side)) for side in sides]
         with tf.init_scope():
             self._first = self._matrix(lambda column: column.first)
             self._value = self._matrix(lambda column: column.value)
             self._text = self._matrix(lambda column: column.text)
             self._ends = self._matrix(lambda column: not column.is_end)
-            self._cost_of_words = tf.constant(self._words_T, tf.int32)
+            self._cost_of_words = tf.constant(cost_of_words_T, tf.int32)
 
     def shows(self, field: str) -> bool:
         """Whether any template shows the field."""
@@ -148,7 +146,7 @@ class Side:
             for part in sentence:
                 if isinstance(part, Words):
                     value = self._variant(sentences, number, part)
-                    row.append(_Column(self.table.words(part.variants), value))
+                    row.append(_Column(self.table.first(part.variants), value))
                 elif part.name in self._texts:
                     turn = self._types[part.name].cut
                     text = self._texts.index(part.name)
@@ -200,12 +198,8 @@ class Side:
 
     def _words_cost(self, sentence: Sentence) -> int:
         """Tokens of a sentence's words, at most."""
-        first = [
-            (self.table.words(part.variants), len(part.variants))
-            for part in sentence
-            if isinstance(part, Words)
-        ]
-        return sum(int(self.table.lengths[at : at + count].max()) for at, count in first)
+        words = (part.variants for part in sentence if isinstance(part, Words))
+        return sum(int(self.table.lengths_of(variants).max()) for variants in words)
 
     def _least(self, sentences: Sequence[Sentence]) -> int:
         """Tokens in the worst case: one item of the history, every text as short as can be."""
@@ -274,8 +268,7 @@ class Side:
         length_BxL *= self._of_template(self._ends, fields)
         if budget is not None:
             for turn in sorted({column.turn for row in self._rows for column in row} - {0}):
-                cut = (turn, phrase_BxL, start_BxL, fields)
-                length_BxL = self._shortened(length_BxL, budget, *cut)
+                length_BxL = self._shortened(length_BxL, budget, turn, phrase_BxL, fields)
         return join(tokens, start_BxL, length_BxL)
 
     def _columns(self, fields: Fields) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -288,8 +281,8 @@ class Side:
             number_BxL = tf.gather(number_BxV, value_BxL, batch_dims=1)
         phrase_BxL = self._of_template(self._first, fields) + number_BxL
         phrase_BxL = tf.where(number_BxL >= 0, phrase_BxL, EMPTY)
-        length_BxL = self.table.lengths_of(phrase_BxL)
-        start_BxL = self.table.starts_of(phrase_BxL)
+        length_BxL = tf.gather(self.table.lengths, phrase_BxL)
+        start_BxL = tf.gather(self.table.starts, phrase_BxL)
         if not self._texts:
             return phrase_BxL, length_BxL, start_BxL, self.table.tokens
         text_XB = tf.concat([plain_texts(fields[name]) for name in self._texts], axis=0)
@@ -338,7 +331,6 @@ class Side:
         budget: int,
         turn: int,
         phrase_BxL: tf.Tensor,
-        start_BxL: tf.Tensor,
         fields: Fields,
     ) -> tf.Tensor:
         """int32 [B, L]: the lengths when what is cut in this turn has been cut."""
@@ -354,7 +346,8 @@ class Side:
         is_text_BxK = tf.gather(self._of_template(is_text, fields), columns, axis=1) > 0
         phrase_BxK = tf.gather(phrase_BxL, columns, axis=1)
         whole_BxK = tf.gather(length_BxL, columns, axis=1)
-        bare_BxK = tf.where(is_text_BxK, tf.minimum(whole_BxK, 1), self.table.bare_of(phrase_BxK))
+        bare_BxK = tf.gather(self.table.bare, phrase_BxK)
+        bare_BxK = tf.where(is_text_BxK, tf.minimum(whole_BxK, 1), bare_BxK)
 
         def cut_to(limit_BxK: tf.Tensor) -> tf.Tensor:
             return tf.where(is_text_BxK, limit_BxK, self.table.cut_to(phrase_BxK, limit_BxK))

@@ -9,6 +9,7 @@ import tensorflow as tf
 from recalign.errors import UserError
 from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
+from recalign.preprocessors.phrases import join
 from recalign.preprocessors.preprocessor import (
     Batch,
     BatchFunction,
@@ -145,12 +146,7 @@ def _joined(pool: tf.Tensor, first: Pieces, second: Pieces, end: Pieces) -> tf.R
         tf.concat([tf.reshape(tf.stack([one, other], axis=2), [batch, -1]), last], axis=1)
         for one, other, last in zip(first, second, end, strict=True)
     )
-    places = tf.ragged.range(tf.reshape(start_BxP, [-1]), tf.reshape(start_BxP + length_BxP, [-1]))
-    return tf.RaggedTensor.from_row_lengths(
-        tf.gather(pool, places.flat_values),
-        tf.cast(tf.reduce_sum(length_BxP, axis=1), tf.int64),
-        validate=False,
-    )
+    return join(pool, start_BxP, length_BxP)
 
 
 def _rounded(value: tf.Tensor) -> tf.Tensor:

@@ -31,20 +31,13 @@ class StreamMixture(seqio.Mixture):
         first_position: int = 0,
         **others: Any,
     ) -> tf.data.Dataset:
-        """The mixed examples, as `seqio.Mixture.get_dataset`.
+        """The mixed examples, as `seqio.Mixture.get_dataset`, which takes `others` too.
 
-        Args:
-            sequence_length: the most tokens of `inputs` and `targets`; every prompt is fitted.
-            split: "train", "validation" or "test".
-            use_cached: for SeqIO's mixture, as `others`.
-            shuffle: whether the tasks' epochs are permuted.
-            seed: decides everything that is drawn; None for a new one.
-            shard_info: every num_shards-th position, starting from the index-th.
+        Args are `RecommendationTask.get_dataset`'s, but for:
+            seed: decides the choice of tasks, and everything drawn; None for a new one.
             num_epochs: None for the endless stream; a number of epochs is left to SeqIO's mixture,
                 which ends with the first task that ends.
             passthrough_features: kept beside the tokens; those that all tasks have.
-            first_position: where the endless stream starts, counted over all shards.
-            others: see SeqIO's mixture.
         """
         if num_epochs is not None:
             return super().get_dataset(

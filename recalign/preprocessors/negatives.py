@@ -20,23 +20,9 @@ _CHOSEN = 1e30
 _UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular item is left
 
 
-@dataclasses.dataclass(frozen=True)
-class _Owned:
-    """What the users of a split have.
-
-    Attributes:
-        pairs: int64, record * items + item of the users' whole sequences, ascending.
-        splits: int64 [records + 1], where each record's pairs begin.
-        largest: the most items that a user has.
-    """
-
-    pairs: tf.Tensor
-    splits: tf.Tensor
-    largest: int
-
-
 @once_per_dataset
-def _owned(dataset: PreparedDataset, split: str) -> _Owned:
+def _owned(dataset: PreparedDataset, split: str) -> tf.RaggedTensor:
+    """int64 [records, (items)]: record * items + item of the users' whole sequences, ascending."""
     sequences, items = dataset.sequences(split), len(dataset.catalogue.train_counts)
     records = np.arange(len(sequences), dtype=np.int64)
     pairs = np.unique(
@@ -49,11 +35,7 @@ def _owned(dataset: PreparedDataset, split: str) -> _Owned:
     )
     splits = np.searchsorted(pairs, np.arange(len(records) + 1, dtype=np.int64) * items)
     with tf.init_scope():
-        return _Owned(
-            tf.constant(pairs, tf.int64),
-            tf.constant(splits, tf.int64),
-            int(np.diff(splits).max(initial=0)),
-        )
+        return tf.RaggedTensor.from_row_splits(pairs, splits, validate=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +92,7 @@ class NegativeSampler:
         self._weights = _popularity(dataset) if weights is None else _weights(weights)
         self._owned = _owned(dataset, split)
         counts = self._weights.counts
-        largest = self._owned.largest
+        largest = int(self._owned.row_lengths().numpy().max(initial=0))
         left = len(counts) - largest
         if left < count:
             raise UserError(
@@ -121,7 +103,7 @@ class NegativeSampler:
         self._count = count
         self._items = len(counts)
         self._total = int(counts.sum())
-        self._tries = _tries(counts, self._owned.pairs.numpy(), count)
+        self._tries = _tries(counts, self._owned.flat_values.numpy(), count)
 
     def __call__(self, record_B: tf.Tensor, draws: Draws) -> tf.Tensor:
         """int32 [B, count], in the order in which they were drawn.
@@ -161,7 +143,7 @@ class NegativeSampler:
 
     def _is_owned(self, record_B: tf.Tensor, item_BxT: tf.Tensor) -> tf.Tensor:
         """bool [B, tries], True for items of the user's whole sequence."""
-        owned = self._owned.pairs
+        owned = self._owned.flat_values
         pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(item_BxT, tf.int64)
         flat = tf.reshape(pair_BxT, [-1])
         place = tf.minimum(tf.searchsorted(owned, flat), tf.size(owned) - 1)
@@ -175,16 +157,7 @@ class NegativeSampler:
         gumbel_BxI = -tf.math.log(-tf.math.log(uniform_BxI + 2.0**-54))
         # Unpopular items differ by their Gumbel numbers alone, in the order of float64.
         score_BxI = tf.cast(self._weights.log, tf.float64) + gumbel_BxI
-        owned_splits = self._owned.splits
-        own = tf.RaggedTensor.from_row_lengths(
-            tf.gather(
-                self._owned.pairs,
-                tf.ragged.range(
-                    tf.gather(owned_splits, record_B), tf.gather(owned_splits, record_B + 1)
-                ).flat_values,
-            ),
-            tf.gather(owned_splits, record_B + 1) - tf.gather(owned_splits, record_B),
-        )
+        own = tf.gather(self._owned, record_B)
         own_items = own.flat_values % self._items
         score_BxI = tf.tensor_scatter_nd_update(
             score_BxI,

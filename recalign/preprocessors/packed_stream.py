@@ -28,9 +28,6 @@ WINDOW = 2048
 _MEASURED = 4
 """Windows whose rows are counted before the first; they vary by a few per cent."""
 
-SEGMENT_IDS = tuple(f"{name}_segment_ids" for name in TOKENS)
-POSITIONS = tuple(f"{name}_positions" for name in TOKENS)
-
 
 @dataclasses.dataclass(frozen=True)
 class PackedStream:

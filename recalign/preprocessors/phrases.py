@@ -31,6 +31,7 @@ EMPTY = 0
 SHORTENED_END = 1
 """The number of the phrase after a text that was cut."""
 
+_LONE = ("", prompts.SHORTENED_END)
 _SPACE = "▁"
 _SENTINEL = re.compile(r"<(extra_id_\d+)>")
 
@@ -103,43 +104,21 @@ class Encoded:
         return cls(tokens, lengths, bare, cut.astype(np.int32))
 
 
-def vocabulary_key(vocabulary: seqio.SentencePieceVocabulary) -> tuple[str, int]:
-    """What distinguishes vocabularies."""
-    return str(vocabulary.sentencepiece_model_file), vocabulary.extra_ids
-
-
-@dataclasses.dataclass(frozen=True)
-class HashableVocabulary:
-    """A vocabulary that can be part of a key."""
-
-    plain: seqio.SentencePieceVocabulary
-
-    def __hash__(self) -> int:
-        return hash(vocabulary_key(self.plain))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, HashableVocabulary) and vocabulary_key(
-            self.plain
-        ) == vocabulary_key(other.plain)
-
-
 @once_per_dataset
-def encoded_block(
-    dataset: PreparedDataset, block: Block, vocabulary: HashableVocabulary
-) -> Encoded:
-    """A phrase for every number of the block's form."""
-    texts = block.form.texts_of(dataset)
-    return Encoded.of(
-        [f"{block.prefix}{text}{block.suffix}" for text in texts], vocabulary.plain, block.form
-    )
+def encoded_block(dataset: PreparedDataset, block: Block, model: str, extra_ids: int) -> Encoded:
+    """A phrase for every number of the block's form, by the vocabulary of a SentencePiece file."""
+    texts = [f"{block.prefix}{text}{block.suffix}" for text in block.form.texts_of(dataset)]
+    return Encoded.of(texts, seqio.SentencePieceVocabulary(model, extra_ids), block.form)
 
 
 class PhraseTable:
     """All phrases of a prompt, numbered: 0 is empty, 1 a lone end, then words, then the blocks.
 
     Attributes:
-        lengths: int32 [phrases], as numpy, for computing what a prompt needs at least.
-        bare: int32 [phrases], as numpy.
+        tokens: int32 [total], of all phrases, one after the other.
+        starts: int32 [phrases], where each phrase's tokens begin.
+        lengths: int32 [phrases], how many there are.
+        bare: int32 [phrases], how many are never cut.
     """
 
     def __init__(
@@ -150,64 +129,45 @@ class PhraseTable:
         blocks: Sequence[Block],
     ):
         """Encodes words, each tuple's variants one after the other, and blocks."""
-        hashable = HashableVocabulary(vocabulary)
-        lone = ["", prompts.SHORTENED_END]
-        parts = [Encoded.of([*lone, *(text for texts in words for text in texts)], vocabulary)]
-        self._words: dict[tuple[str, ...], int] = {}
-        number = len(lone)
-        for texts in words:
-            self._words[texts] = number
-            number += len(texts)
-        self._blocks: dict[Block, tuple[int, int]] = {}
+        model, extra_ids = str(vocabulary.sentencepiece_model_file), vocabulary.extra_ids
+        parts: dict[tuple[str, ...] | Block, Encoded] = {
+            texts: Encoded.of(texts, vocabulary) for texts in (_LONE, *words)
+        }
         for block in dict.fromkeys(blocks):
-            parts.append(encoded_block(dataset, block, hashable))
-            self._blocks[block] = number, len(parts[-1].lengths)
-            number += len(parts[-1].lengths)
-        self.lengths = np.concatenate([part.lengths for part in parts]).astype(np.int32)
-        self.bare = np.concatenate([part.bare for part in parts]).astype(np.int32)
-        self.shortened_end = int(self.lengths[SHORTENED_END])
+            parts[block] = encoded_block(dataset, block, model, extra_ids)
+        ends = np.cumsum([len(part.lengths) for part in parts.values()]).tolist()
+        self._numbers = {
+            phrases: slice(end - len(part.lengths), end)
+            for (phrases, part), end in zip(parts.items(), ends, strict=True)
+        }
+        columns = (
+            np.concatenate([getattr(part, field.name) for part in parts.values()])
+            for field in dataclasses.fields(Encoded)
+        )
         with tf.init_scope():
-            self.tokens = tf.constant(np.concatenate([part.tokens for part in parts]), tf.int32)
-            self._cut = tf.constant(np.concatenate([part.cut for part in parts]), tf.int32)
-            self._starts = tf.constant(np.cumsum(self.lengths) - self.lengths, tf.int32)
-            self._lengths = tf.constant(self.lengths, tf.int32)
-            self._bare = tf.constant(self.bare, tf.int32)
+            self.tokens, self.lengths, self.bare, self._cut = (
+                tf.constant(column, tf.int32) for column in columns
+            )
+            self.starts = tf.cumsum(self.lengths, exclusive=True)
+        self.shortened_end = int(self.lengths[SHORTENED_END])
 
-    def words(self, texts: tuple[str, ...]) -> int:
-        """The number of the first variant of fixed words."""
-        return self._words[texts]
+    def first(self, phrases: tuple[str, ...] | Block) -> int:
+        """The number of the first of some words, or of a block's phrase for the number 0."""
+        return self._numbers[phrases].start
 
-    def first(self, block: Block) -> int:
-        """The number of the block's phrase for the number 0; the others follow."""
-        return self._blocks[block][0]
-
-    def last_length(self, block: Block) -> int:
-        """Tokens of the block's last phrase: of items that may be masked, the mask."""
-        first, count = self._blocks[block]
-        return int(self.lengths[first + count - 1])
+    def lengths_of(self, phrases: tuple[str, ...] | Block) -> np.ndarray:
+        """int32 [numbers]: tokens of some words, or of a block's phrases."""
+        return self.lengths.numpy()[self._numbers[phrases]]
 
     def least(self, block: Block) -> np.ndarray:
         """int32 [numbers]: tokens of the block's phrases, cut as short as they can be."""
-        first, count = self._blocks[block]
-        of_block = slice(first, first + count)
         end = self.shortened_end if block.form.end else 0
-        return np.minimum(self.lengths[of_block], self.bare[of_block] + end)
-
-    def starts_of(self, phrase: tf.Tensor) -> tf.Tensor:
-        """int32, where each phrase's tokens begin."""
-        return tf.gather(self._starts, phrase)
-
-    def lengths_of(self, phrase: tf.Tensor) -> tf.Tensor:
-        """int32, the number of tokens of each phrase."""
-        return tf.gather(self._lengths, phrase)
-
-    def bare_of(self, phrase: tf.Tensor) -> tf.Tensor:
-        """int32, the number of tokens of each phrase that are never cut."""
-        return tf.gather(self._bare, phrase)
+        bare = self.bare.numpy()[self._numbers[block]]
+        return np.minimum(self.lengths_of(block), bare + end)
 
     def cut_to(self, phrase: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
         """int32, where each phrase is cut when `limit` tokens of it fit (less than it has)."""
-        place = tf.gather(self._starts, phrase) + limit
+        place = tf.gather(self.starts, phrase) + limit
         return tf.gather(self._cut, tf.minimum(place, tf.size(self._cut) - 1))
 
 

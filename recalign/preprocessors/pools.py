@@ -39,13 +39,9 @@ def two_choices(context: Context) -> BatchFunction:
     """
 
     def add(batch: Batch) -> Batch:
-        target_Bx1, negative_Bx1 = batch["target"][:, tf.newaxis], batch["negatives"][:, :1]
+        pair_Bx2 = tf.stack([batch["target"], batch["negatives"][:, 0]], axis=1)
         target_first_Bx1 = context.draws(batch).uniform("order of the two", 1) < 0.5
-        pair_Bx2 = tf.where(
-            target_first_Bx1,
-            tf.concat([target_Bx1, negative_Bx1], axis=1),
-            tf.concat([negative_Bx1, target_Bx1], axis=1),
-        )
+        pair_Bx2 = tf.where(target_first_Bx1, pair_Bx2, pair_Bx2[:, ::-1])
         return batch | {"choices": pair_Bx2}
 
     return add

@@ -29,6 +29,25 @@ _ANY: Lengths = {"inputs": None, "targets": None}
 
 
 @dataclasses.dataclass(frozen=True)
+class Epoch:
+    """A task's first function of batches: from numbers of samples to their fields.
+
+    Attributes:
+        size: the number of samples of an epoch.
+        fields_of: a batch -> the batch with the fields that it makes.
+    """
+
+    size: int
+    fields_of: BatchFunction
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __call__(self, batch: Batch) -> Batch:
+        return batch | self.fields_of(batch)
+
+
+@dataclasses.dataclass(frozen=True)
 class Context:
     """What preprocessors are bound to.
 
@@ -70,8 +89,7 @@ class Preprocessor:
 
     Attributes:
         name: of the public function that made it, and its arguments.
-        bind: gives its function of batches. A task's first one also has a length: the number of
-            samples of an epoch.
+        bind: gives its function of batches, which is an `Epoch` of a task's first one.
         makes: the fields that it adds or changes.
         needs: the fields that it reads.
         missing: the fields that it cannot make of a dataset, with the reason. One that can make

@@ -65,11 +65,8 @@ def render(context: Context) -> BatchFunction:
 
 def _check_lengths(context: Context) -> None:
     for feature in TOKENS:
-        side, room, asked = (
-            context.layout.side(feature),
-            context.lengths[feature],
-            context.asked[feature],
-        )
+        side = context.layout.side(feature)
+        room, asked = context.lengths[feature], context.asked[feature]
         if room is None or asked is None or side.least <= room:
             continue
         need = side.least + asked - room

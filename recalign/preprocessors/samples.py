@@ -11,7 +11,14 @@ from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 from recalign.preprocessors.fields import FieldType
 from recalign.preprocessors.layout import Layout
-from recalign.preprocessors.preprocessor import Batch, Context, Lengths, Preprocessor
+from recalign.preprocessors.preprocessor import (
+    Batch,
+    BatchFunction,
+    Context,
+    Epoch,
+    Lengths,
+    Preprocessor,
+)
 from recalign.preprocessors.settings import TaskSettings
 from recalign.wording import Template
 
@@ -79,7 +86,17 @@ class Recipe:
 
     def count(self, dataset: PreparedDataset, split: str, settings: TaskSettings) -> int:
         """The number of samples of an epoch."""
-        return len(self.preprocessors[0].bind(Context(self.task, dataset, split, settings)))  # type: ignore[arg-type]
+        first = self.preprocessors[0]
+        return _size(self.task, first, first.bind(Context(self.task, dataset, split, settings)))
+
+
+def _size(task: str, first: Preprocessor, function: BatchFunction) -> int:
+    if not isinstance(function, Epoch):
+        raise UserError(
+            f"{task}: {first} comes first, so its function is to be an Epoch, which says how many "
+            "samples there are; or put next_item_windows() before it"
+        )
+    return function.size
 
 
 class Samples:
@@ -125,7 +142,7 @@ class Samples:
             contexts.insert(0, context)
             context = dataclasses.replace(context, lengths=step.room(context))
         self._functions = [step.bind(c) for step, c in zip(steps, contexts, strict=True)]
-        self._size = len(self._functions[0])  # type: ignore[arg-type]
+        self._size = _size(recipe.task, steps[0], self._functions[0])
 
     def __len__(self) -> int:
         """The number of samples of an epoch."""

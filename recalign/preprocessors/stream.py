@@ -131,8 +131,8 @@ class Stream:
         Args:
           first_position: before it nothing is read.
           lengths: the most tokens of "inputs" and "targets"; None for any number.
-          batch_size: of every so many positions, counted from 0, …
-          rows: … those that are read.
+          batch_size: number of stream positions in one global batch.
+          rows: those positions of each batch that this process reads.
           names: of features that all the tasks have.
 
         Returns:

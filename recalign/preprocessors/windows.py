@@ -1,15 +1,16 @@
 """From the number of a sample to its user and window, read from columnar arrays."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from recalign.data.prepared import PreparedDataset, UserSequences
+from recalign.data.prepared import PreparedDataset
 from recalign.data.samples import samples_per_user
 from recalign.preprocessors import fields
 from recalign.preprocessors.memo import once_per_dataset
-from recalign.preprocessors.preprocessor import Batch, Context, preprocessor
+from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
 from recalign.preprocessors.settings import TaskSettings
 
 ABSENT = -1
@@ -40,13 +41,12 @@ class SplitColumns:
 @once_per_dataset
 def split_columns(dataset: PreparedDataset, split: str) -> SplitColumns:
     """The columns of a split, read once."""
-    sequences: UserSequences = dataset.sequences(split)
+    sequences = dataset.sequences(split)
+    ratings = sequences.ratings
     with tf.init_scope():
         return SplitColumns(
             items=tf.constant(sequences.items, tf.int32),
-            ratings=None
-            if sequences.ratings is None
-            else tf.constant(sequences.ratings, tf.float32),
+            ratings=None if ratings is None else tf.constant(ratings, tf.float32),
             rows=tf.constant(sequences.rows, tf.int64),
             starts=tf.constant(sequences.row_splits[:-1], tf.int64),
             lengths=tf.constant(np.diff(sequences.row_splits), tf.int64),
@@ -58,74 +58,54 @@ _PLACES = {"history_place": fields.NUMBER}
 _NEXT = {"target": fields.items(), "place": fields.NUMBER}
 
 
-class _Windows:
-    """The samples of a split by number: first those of the first record, in time order."""
+Bounds = Callable[[Batch, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]]
+"""A batch, each sample's number in its record, the record's length -> the window's first item, the
+one after its last, and the target, all as places in the record; None for no target; int64 [B]."""
 
-    def __init__(self, context: Context, rule: str, width: int):
-        sequences = context.dataset.sequences(context.split)
-        counts = samples_per_user(
-            rule,
-            np.diff(sequences.row_splits),
-            context.split,
-            context.settings.history_length,
-        )
-        self._width = width
-        self._size = int(counts.sum())
-        self.columns = split_columns(context.dataset, context.split)
-        with tf.init_scope():
-            self._ends = tf.constant(np.cumsum(counts), tf.int64)
-            self._begins = tf.constant(np.cumsum(counts) - counts, tf.int64)
 
-    def __len__(self) -> int:
-        """The number of samples of an epoch."""
-        return self._size
+def _windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoch:
+    """The samples of a split by number: first those of the first record, in time order.
 
-    def sample(self, sample_B: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """int64 [B] each: the record, the number of the sample in it, the record's length."""
-        record_B = tf.searchsorted(self._ends, sample_B, side="right", out_type=tf.int64)
-        number_B = sample_B - tf.gather(self._begins, record_B)
-        return record_B, number_B, tf.gather(self.columns.lengths, record_B)
+    Args:
+        context: what the preprocessor is bound to.
+        rule: how many samples a record has (`samples_per_user`).
+        width: of a window.
+        bounds_of: where a sample's window and target are.
+    """
+    lengths = np.diff(context.dataset.sequences(context.split).row_splits)
+    counts = samples_per_user(rule, lengths, context.split, context.settings.history_length)
+    columns = split_columns(context.dataset, context.split)
+    with tf.init_scope():
+        ends = tf.constant(np.cumsum(counts), tf.int64)
+        begins = tf.constant(np.cumsum(counts) - counts, tf.int64)
 
-    def window(self, record_B: tf.Tensor, first_B: tf.Tensor, end_B: tf.Tensor) -> Batch:
-        """The fields of windows from the record's item `first` to the one before `end`."""
-        start_Bx1 = tf.gather(self.columns.starts, record_B)[:, tf.newaxis]
-        place_BxW = end_B[:, tf.newaxis] - self._width + tf.range(self._width, dtype=tf.int64)
+    def fields_of(batch: Batch) -> Batch:
+        record_B = tf.searchsorted(ends, batch["sample"], side="right", out_type=tf.int64)
+        number_B = batch["sample"] - tf.gather(begins, record_B)
+        start_B = tf.gather(columns.starts, record_B)
+        first_B, end_B, target_B = bounds_of(batch, number_B, tf.gather(columns.lengths, record_B))
+        place_BxW = end_B[:, tf.newaxis] - width + tf.range(width, dtype=tf.int64)
         present_BxW = place_BxW >= tf.maximum(first_B, 0)[:, tf.newaxis]
-        place_BxW = tf.where(present_BxW, place_BxW + start_Bx1, 0)
-        return {
-            "row": tf.gather(self.columns.rows, record_B),
+        place_BxW = tf.where(present_BxW, place_BxW + start_B[:, tf.newaxis], 0)
+        found = {
+            "row": tf.gather(columns.rows, record_B),
             "record": record_B,
-            "history": tf.where(present_BxW, tf.gather(self.columns.items, place_BxW), ABSENT),
+            "history": tf.where(present_BxW, tf.gather(columns.items, place_BxW), ABSENT),
             "history_place": place_BxW,
         }
-
-
-class _NextItem(_Windows):
-    def __init__(self, context: Context, every_prefix: bool):
-        self._width = context.settings.history_length
-        super().__init__(context, "tiger" if every_prefix else "retrieval", self._width)
-        self._is_train = context.split == "train"
-        self._every_prefix = every_prefix
-
-    def __call__(self, batch: Batch) -> Batch:
-        record_B, number_B, length_B = self.sample(batch["sample"])
-        if not self._is_train:
-            end_B = length_B - 1
-        elif self._every_prefix:
-            end_B = number_B + 1
-        else:
-            end_B = tf.minimum(number_B + self._width, length_B - 1)
-        place_B = tf.gather(self.columns.starts, record_B) + end_B
-        return {
-            **batch,
-            **self.window(record_B, end_B - self._width, end_B),
-            "target": tf.gather(self.columns.items, place_B),
-            "place": place_B,
+        if target_B is None:
+            return found
+        target_place_B = start_B + target_B
+        return found | {
+            "target": tf.gather(columns.items, target_place_B),
+            "place": target_place_B,
         }
+
+    return Epoch(int(counts.sum()), fields_of)
 
 
 @preprocessor(makes=_EXAMPLE | _PLACES | _NEXT)
-def next_item_windows(context: Context, every_prefix: bool = False) -> _NextItem:
+def next_item_windows(context: Context, every_prefix: bool = False) -> Epoch:
     """Every window of w items of a training part, and the item after it (section 4.1).
 
     With w = 2, the first user's training part [4, 7, 1, 9] gives
@@ -144,22 +124,23 @@ def next_item_windows(context: Context, every_prefix: bool = False) -> _NextItem
     Makes `row` and `target` [B], `history` int32 [B, w]; `record`, `place` int64 [B] and
     `history_place` [B, w], where they stand in the split's columns.
     """
-    return _NextItem(context, every_prefix or context.settings.every_prefix)
+    width = context.settings.history_length
+    every_prefix = every_prefix or context.settings.every_prefix
 
+    def bounds_of(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tuple:
+        if context.split != "train":
+            end_B = length_B - 1
+        elif every_prefix:
+            end_B = number_B + 1
+        else:
+            end_B = tf.minimum(number_B + width, length_B - 1)
+        return end_B - width, end_B, end_B
 
-class _Items(_Windows):
-    def __init__(self, context: Context):
-        self._width = context.settings.history_length
-        super().__init__(context, "mim", self._width)
-
-    def __call__(self, batch: Batch) -> Batch:
-        record_B, number_B, length_B = self.sample(batch["sample"])
-        end_B = tf.minimum(number_B + self._width, length_B)
-        return batch | self.window(record_B, end_B - self._width, end_B)
+    return _windows(context, "tiger" if every_prefix else "retrieval", width, bounds_of)
 
 
 @preprocessor(makes=_EXAMPLE | _PLACES)
-def item_windows(context: Context) -> _Items:
+def item_windows(context: Context) -> Epoch:
     """Every window of w items of a training part (MIM, section 3.1.1).
 
     With w = 2, the training part [4, 7, 1] gives
@@ -168,42 +149,17 @@ def item_windows(context: Context) -> _Items:
 
     Makes `row` [B], `history` int32 [B, w]; `record` and `history_place` as `next_item_windows`.
     """
-    return _Items(context)
+    width = context.settings.history_length
 
+    def bounds_of(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tuple:
+        end_B = tf.minimum(number_B + width, length_B)
+        return end_B - width, end_B, None
 
-class _Nearby(_Windows):
-    def __init__(self, context: Context, span: int, both_ways: bool):
-        super().__init__(context, "together" if both_ways else "after", 1)
-        self._span, self._both_ways, self._draws = span, both_ways, context.draws
-        self._sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, span + 1))])
-
-    def __call__(self, batch: Batch) -> Batch:
-        record_B, number_B, length_B = self.sample(batch["sample"])
-        later_B = self._sum(length_B - 1 - number_B)
-        earlier_B = self._sum(number_B) if self._both_ways else tf.zeros_like(later_B)
-        drawn_B = self._draws(batch).uniform("distance", 1)[:, 0] * (later_B + earlier_B)
-        is_later_B = drawn_B < later_B
-        distance_B = self._distance(tf.where(is_later_B, drawn_B, drawn_B - later_B))
-        start_B = tf.gather(self.columns.starts, record_B)
-        place_B = start_B + number_B + tf.where(is_later_B, distance_B, -distance_B)
-        return {
-            **batch,
-            **self.window(record_B, number_B, number_B + 1),
-            "target": tf.gather(self.columns.items, place_B),
-            "place": place_B,
-        }
-
-    def _sum(self, count_B: tf.Tensor) -> tf.Tensor:
-        """The sum of 1 / distance over `count` neighbours, at most `span` of them."""
-        return tf.gather(self._sums, tf.minimum(count_B, self._span))
-
-    def _distance(self, drawn_B: tf.Tensor) -> tf.Tensor:
-        """int64 [B] from 1: the first whose sum is above what was drawn."""
-        return tf.searchsorted(self._sums[1:], drawn_B, side="right", out_type=tf.int64) + 1
+    return _windows(context, "mim", width, bounds_of)
 
 
 @preprocessor(makes=_EXAMPLE | _PLACES | _NEXT | {"history": fields.window(lambda settings: 1)})
-def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> _Nearby:
+def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> Epoch:
     """An item of a training part, and one that the same user bought soon after it.
 
     The training part [4, 7, 1] gives 4 with 7 (two times in three) or 1, and 7 with 1:
@@ -221,22 +177,20 @@ def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> _N
 
     Makes what `next_item_windows` makes, with a history of one item.
     """
-    return _Nearby(context, span, both_ways)
+    # The sums of 1 / distance over the nearest 0, 1, … span neighbours.
+    sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, span + 1))])
 
+    def bounds_of(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tuple:
+        later_B = tf.gather(sums, tf.minimum(length_B - 1 - number_B, span))
+        earlier_B = tf.gather(sums, tf.minimum(number_B, span if both_ways else 0))
+        drawn_B = context.draws(batch).uniform("distance", 1)[:, 0] * (later_B + earlier_B)
+        is_later_B = drawn_B < later_B
+        drawn_B = tf.where(is_later_B, drawn_B, drawn_B - later_B)
+        distance_B = 1 + tf.searchsorted(sums[1:], drawn_B, side="right", out_type=tf.int64)
+        target_B = number_B + tf.where(is_later_B, distance_B, -distance_B)
+        return number_B, number_B + 1, target_B
 
-class _SubSequences(_Windows):
-    def __init__(self, context: Context):
-        self._longest = _sub_sequence(context.settings)
-        self._draws = context.draws
-        super().__init__(context, "mlm", self._longest)
-
-    def __call__(self, batch: Batch) -> Batch:
-        record_B, _, length_B = self.sample(batch["sample"])
-        draws = self._draws(batch)
-        longest_B = tf.minimum(length_B, self._longest)
-        size_B = 2 + draws.below("sub-sequence length", longest_B - 1)
-        first_B = draws.below("sub-sequence start", length_B - size_B + 1)
-        return batch | self.window(record_B, first_B, first_B + size_B)
+    return _windows(context, "together" if both_ways else "after", 1, bounds_of)
 
 
 def _sub_sequence(settings: TaskSettings) -> int:
@@ -244,7 +198,7 @@ def _sub_sequence(settings: TaskSettings) -> int:
 
 
 @preprocessor(makes=_EXAMPLE | _PLACES | {"history": fields.window(_sub_sequence)})
-def sub_sequences(context: Context) -> _SubSequences:
+def sub_sequences(context: Context) -> Epoch:
     """A random sub-sequence of 2 to w items of a training part (MLM, section 3.1.2).
 
     With w = 3, the training part [4, 7, 1] gives one of [-1, 4, 7], [-1, 7, 1] and [4, 7, 1]:
@@ -253,4 +207,12 @@ def sub_sequences(context: Context) -> _SubSequences:
 
     Makes what `item_windows` makes.
     """
-    return _SubSequences(context)
+    width = _sub_sequence(context.settings)
+
+    def bounds_of(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tuple:
+        draws = context.draws(batch)
+        size_B = 2 + draws.below("sub-sequence length", tf.minimum(length_B, width) - 1)
+        first_B = draws.below("sub-sequence start", length_B - size_B + 1)
+        return first_B, first_B + size_B, None
+
+    return _windows(context, "mlm", width, bounds_of)

@@ -5,7 +5,8 @@ import tensorflow as tf
 
 import tasks
 from recalign.errors import UserError
-from recalign.preprocessors import negatives, pools, rendering, windows
+from recalign.preprocessors import fields, negatives, pools, rendering, windows
+from recalign.preprocessors.preprocessor import preprocessor
 from recalign.preprocessors.samples import Recipe, Samples
 from recalign.wording import Prompt
 from tasks.blocks import TASKS
@@ -59,6 +60,17 @@ def test_preprocessors_come_after_what_they_need():
         task_of("retrieval", TASKS["retrieval"]["prompt"], preprocessors=[print, *ENDS])
     with pytest.raises(UserError, match="evaluated_as is 'guessing'; there are retrieval, ranking"):
         task_of("retrieval", TASKS["retrieval"]["prompt"], evaluated_as="guessing")
+
+
+def test_the_first_preprocessor_says_how_many_samples_there_are(request_of):
+    @preprocessor(makes={"history": fields.window(), "row": fields.ROW, "target": fields.items()})
+    def nothing(context):
+        return lambda batch: batch
+
+    prompt = Prompt("{history:ids} What next?", "{target}")
+    recipe = Recipe("own_small", prompt, [nothing(), *ENDS])
+    with pytest.raises(UserError, match=r"own_small: nothing\(\) comes first, so .* an Epoch"):
+        Samples(recipe, **request_of("retrieval").arguments)
 
 
 def test_what_is_evaluated_keeps_what_its_metrics_read():

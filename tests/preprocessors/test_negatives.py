@@ -110,6 +110,16 @@ def test_the_law_is_successive_sampling(counts):
     assert stats.chisquare(counted, expected * counted.sum() / expected.sum()).pvalue > 1e-4
 
 
+def test_what_users_own_is_looked_up_once_a_split():
+    dataset = stub(range(1, 21), [[0], [1, 2]])
+    asked, sequences = [], dataset.sequences
+    dataset.sequences = lambda split: asked.append(split) or sequences(split)
+    for count in (1, 5):
+        NegativeSampler(dataset, "train", count)
+    NegativeSampler(dataset, "test", 1)
+    assert asked == ["train", "test"]
+
+
 def test_another_position_or_seed_draws_others_and_the_same_draws_the_same():
     dataset = stub(range(1, 101), [[0]])
     first = draw(dataset, 5, 0, 50)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recalign import prompts
 from recalign.preprocessors.layout import Layout
 from recalign.preprocessors.masks import sentinels
-from recalign.preprocessors.phrases import plain_text
+from recalign.preprocessors.phrases import plain_text, plain_texts
 from recalign.preprocessors.samples import Recipe
 from recalign.preprocessors.settings import TaskSettings
 from recalign.prompts import Item
@@ -174,6 +174,13 @@ def test_long_prompts_in_t5s_vocabulary_differ_in_near_ties_alone(t5_vocabulary)
 def test_long_prompts_in_a_bpe_vocabulary_are_equal(vocabulary):
     for pieces, together in long_prompts(vocabulary, 30):
         assert pieces == together
+
+
+@given(st.lists(st.text("<>extra_id01 ", max_size=30), min_size=1, max_size=3))
+def test_texts_of_a_batch_lose_sentinels_as_titles_do(texts):
+    found = [text.decode() for text in plain_texts(tf.constant(texts)).numpy()]
+    assert found == [plain_text(text) for text in texts]
+    assert plain_texts(tf.constant(["a <extra_id_7>"])).numpy() == [b"a extra_id_7"]
 
 
 def test_a_title_that_looks_like_a_sentinel_is_text(vocabulary, t5_vocabulary):
