@@ -116,11 +116,12 @@ class Prompt:
         Raises:
             UserError: a stray brace, or fields without a space between them.
         """
-        sides = []
-        for side, text in (("inputs", self.inputs), ("targets", self.targets)):
+
+        def side(name: str, text: str | tuple[str, ...]) -> tuple[Sentence, ...]:
             sentences = (text,) if isinstance(text, str) else text
-            sides.append(tuple(split(each, f"{where}, {side}", products) for each in sentences))
-        return Template(*sides, number)
+            return tuple(split(sentence, f"{where}, {name}", products) for sentence in sentences)
+
+        return Template(side("inputs", self.inputs), side("targets", self.targets), number)
 
 
 def check_glue(field: Field, where: str, *, stands_alone: bool, is_list: bool) -> None:
