@@ -4,7 +4,8 @@
 # On a GPU of this machine (NVIDIA's container toolkit):
 #   docker build --build-arg ACCELERATOR=cuda13 -t recalign .
 #   docker run --rm --gpus all -v "$PWD:/work" recalign train --gin_file=own.gin …
-# The image for GKE is launch/gke/Dockerfile.
+# Recommendations over HTTP (docs/serving.md): docker build --build-arg EXTRA=serve -t recalign .
+# The image for GKE's training is launch/gke/Dockerfile.
 FROM python:3.12-slim
 ARG ACCELERATOR=cpu
 WORKDIR /recalign
@@ -17,6 +18,9 @@ COPY pyproject.toml setup.py README.md LICENSE ./
 COPY recalign recalign
 COPY tasks tasks
 COPY gin gin
+ARG EXTRA=
+RUN if [ -n "$EXTRA" ]; then \
+  pip install --no-cache-dir --no-build-isolation -c requirements.txt ".[$EXTRA]"; fi
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 # Where data/ and runs/ are made: a folder of the user's.
 WORKDIR /work

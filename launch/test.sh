@@ -2,7 +2,7 @@
 # Sets the environment up, then runs the tests, two at a time.
 #   bash launch/test.sh [--slow] [pytest's arguments]
 #   bash launch/test.sh tests/model -k beam
-#   bash launch/test.sh --peers [plan] [beam] [torch] [t5x]     what needs more than the lock has
+#   bash launch/test.sh --peers [plan] [beam] [torch] [serve] [t5x]     what needs more than the lock has
 # --slow also runs the tests that take minutes each. The summary names each test that was skipped and
 # what it needs.
 set -euo pipefail

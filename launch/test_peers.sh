@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs the tests that need what the lock leaves out, each group in an environment of its own:
-#   bash launch/test.sh --peers [plan] [beam] [torch] [t5x]     all four unless some are named
-# plan needs TPU's compiler (libtpu), beam Apache Beam, torch PyTorch and transformers, and t5x T5X,
-# by git or from the local copies in T5X_SOURCES (see setup_t5x.sh). Environments are made once, under
-# .venv/peers; the summary names those that could not be made and those whose tests failed.
+#   bash launch/test.sh --peers [plan] [beam] [torch] [serve] [t5x]     all unless some are named
+# plan needs TPU's compiler (libtpu), beam Apache Beam, torch PyTorch and transformers, serve FastAPI
+# and uvicorn, and t5x T5X, by git or from the local copies in T5X_SOURCES (see setup_t5x.sh).
+# Environments are made once, under .venv/peers; the summary names those that could not be made and those whose tests failed.
 launcher=test_peers
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -12,6 +12,7 @@ python=$PWD/.venv/bin/python
 declare -rA TESTS=(
   [plan]="tests/plan"
   [beam]="tests/data/beam"
+  [serve]="tests/serve tests/trainer/test_serve_http.py"
   [torch]="tests/model/test_hugging_face_parity.py tests/weights/test_hugging_face.py"
   [t5x]="tests/t5x"
 )
@@ -34,6 +35,7 @@ prepare() {
   case $1 in
     plan) make plan -e ".[plan]" ;;
     beam) make beam -e ".[beam,test]" ;;
+    serve) make serve -e ".[serve]" ;;
     torch) make torch torch==2.13.0 transformers==5.23.0 ;;
     t5x) bash launch/setup_t5x.sh ${T5X_SOURCES:+--from "$T5X_SOURCES"} ;;
   esac
@@ -41,9 +43,9 @@ prepare() {
 
 [[ ${1:-} == -h || ${1:-} == --help ]] && { usage "$0"; exit 0; }
 names=("$@")
-((${#names[@]})) || names=(plan beam torch t5x)
+((${#names[@]})) || names=(plan beam torch serve t5x)
 for name in "${names[@]}"; do
-  [[ -n ${TESTS[$name]:-} ]] || refuse "'$name' is none of plan, beam, torch, t5x"
+  [[ -n ${TESTS[$name]:-} ]] || refuse "'$name' is none of plan, beam, torch, serve, t5x"
 done
 
 bash launch/setup.sh

@@ -212,57 +212,6 @@ def eval(parser: argparse.ArgumentParser) -> None:
     flags.max_examples(parser)
 
 
-def recommend(parser: argparse.ArgumentParser) -> None:
-    """A run and a history."""
-    parser.add_argument("--model_dir", required=True, metavar="DIR", help="a run's MODEL_DIR")
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument(
-        "--history",
-        type=flags.ids,
-        metavar="ID,ID,…",
-        help="item IDs, the catalogue's or the log's, the oldest first",
-    )
-    asked.add_argument(
-        "--jsonl",
-        action="store_true",
-        help="answer standard input line by line, with the model kept in memory: a line"
-        ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything}, of which all but the'
-        ' history may be left out, is answered by a line {"items": […], "latency_ms": …}',
-    )
-    parser.add_argument("--k", type=flags.positive, default=10, help="how many items (default: 10)")
-    parser.add_argument(
-        "--most_items",
-        type=flags.positive,
-        metavar="N",
-        help="the most that one request may ask for (default: 200); memory and time grow with its"
-        " square",
-    )
-    parser.add_argument(
-        "--repeats",
-        action="store_true",
-        help="items of the history may be recommended again (default: they are left out)",
-    )
-    parser.add_argument(
-        "--module",
-        action="append",
-        default=[],
-        dest="modules",
-        metavar="MODULE",
-        help="a module that the run was trained with, whose code may run (a run's own files are"
-        " read as data)",
-    )
-    parser.add_argument(
-        "--model_alone",
-        action="store_true",
-        help="leave out the prior that the run was evaluated with (FUSION_PRIOR)",
-    )
-    parser.add_argument(
-        "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    flags.data_dir(parser)
-
-
 def baselines(parser: argparse.ArgumentParser) -> None:
     """A dataset and the systems to measure."""
     parser.add_argument("name", metavar="NAME", help="a prepared dataset")

@@ -1,6 +1,7 @@
 """The command line: its verbs, and what becomes of their errors.
 
-A verb's arguments stand in arguments.py, what it does in verbs.py. Nothing heavy is imported here:
+A verb's arguments stand in arguments.py, what it does in verbs.py; both of those that ask a trained
+run in asking.py. Nothing heavy is imported here:
 `--help` is instant.
 """
 
@@ -18,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from recalign import __version__, arguments, host_memory, quiet, verbs
+from recalign import __version__, arguments, asking, host_memory, quiet, verbs
 from recalign.errors import Stopped, UserError
 
 # A place that cannot be written to or read from: the user's affair, not a fault of ours.
@@ -201,12 +202,20 @@ def build_parser() -> argparse.ArgumentParser:
             " --split test --checkpoint best",
         )
     )
-    arguments.recommend(
+    asking.recommend_arguments(
         verb(
             "recommend",
-            verbs.recommend,
-            "recommends the next items after a history, with titles and scores",
+            asking.recommend,
+            "recommends the next items after a history, or to every user, into a file",
             "recalign recommend --model_dir runs/demo --history I3,I17,I42 --k 5",
+        )
+    )
+    asking.serve_arguments(
+        verb(
+            "serve",
+            asking.serve,
+            "answers over HTTP: recommendations, probes, metrics, and the API's description",
+            "recalign serve --model_dir runs/demo --port 8000",
         )
     )
     arguments.baselines(

@@ -114,3 +114,10 @@ def ids(text: str) -> list[str]:
     if not ids:
         raise argparse.ArgumentTypeError("it names nothing")
     return ids
+
+
+def shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NUMBER/COUNT, as 0/4 to 3/4")
+    return int(number), int(count)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import io
 import json
 import pathlib
 import sys
@@ -177,38 +176,6 @@ def evaluate(options: argparse.Namespace) -> None:
             options.max_examples,
         )
     )
-
-
-def recommend(options: argparse.Namespace) -> None:
-    """The next items after a history, or after each history that standard input asks about."""
-    from recalign.trainer import recommend as recommending
-
-    only = None if options.only is None else recommending.read_ids(options.only)
-    most = {} if options.most_items is None else {"most_items": options.most_items}
-    recommender = recommending.Recommender(
-        options.model_dir,
-        repeats=options.repeats,
-        data_dir=options.data_dir,
-        modules=options.modules,
-        model_alone=options.model_alone,
-        **most,
-    )
-    if options.jsonl:
-        from recalign.trainer import serving, writers
-
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="replace")  # bytes that are no text make a bad line
-        lines = serving.lines_of(sys.stdin)
-        serving.serve(recommender, lines, sys.stdout, writers.say, k=options.k, only=only)
-        return
-    found = recommender.recommend(options.history, options.k, only)
-    if options.json:
-        print(json.dumps([item._asdict() for item in found], indent=2, ensure_ascii=False))
-        return
-    width = max((len(item.id) for item in found), default=0)
-    raw = max((len(item.raw_id) for item in found), default=0)
-    for item in found:
-        print(f"{item.score:.4f}  {item.id:<{width}}  {item.raw_id:<{raw}}  {item.title}")
 
 
 def baselines(options: argparse.Namespace) -> None:

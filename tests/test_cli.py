@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from recalign import cli, quiet, verbs, weights
+from recalign import asking, cli, quiet, verbs, weights
 from recalign.data import prepared
 from recalign.errors import UserError
 
 VERBS = (
-    "demo", "prepare", "stats", "show", "train", "eval", "recommend", "baselines", "plan",
-    "convert", "experiments", "report",
+    "demo", "prepare", "stats", "show", "train", "eval", "recommend", "serve", "baselines",
+    "plan", "convert", "experiments", "report",
 )  # fmt: skip
 
 
@@ -57,7 +57,8 @@ def test_the_help_names_the_verbs_and_promises_no_other(capsys):
 def test_examples_in_the_help_are_commands_that_parse(quick, capsys):
     seen = []
     for verb in VERBS:
-        quick.setattr(verbs, "evaluate" if verb == "eval" else verb, seen.append)
+        room = asking if verb in ("recommend", "serve") else verbs
+        quick.setattr(room, "evaluate" if verb == "eval" else verb, seen.append)
     for verb in VERBS:
         with pytest.raises(SystemExit):
             cli.main([verb, "--help"])
@@ -97,6 +98,7 @@ def test_help_waits_for_no_heavy_library():
         ["prepare", "demo", "--item_ids", "alphabetical"],
         ["prepare", "mine", "--beam_runner", "threads"],
         ["recommend", "--model_dir", "runs/x", "--history", " , "],
+        ["recommend", "--model_dir", "runs/x", "--all", "--out", "x", "--shard", "2/2"],
         ["report"],
     ],
     ids=" ".join,

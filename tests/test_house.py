@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "show": _PIPELINE,
     "t5x": _PIPELINE | {"model"},
     "trainer": _PIPELINE | {"model", "weights", "baselines", "gin_folder"},
+    "serve": {"errors", "data", "trainer"},
     "plan": {"errors", "model", "preprocessors", "trainer"},
     "report": {"errors", "data", "metrics"},
     "gin_folder": set(),
@@ -37,7 +38,8 @@ MAY_IMPORT = {
     "quiet": set(),
     "flags": set(),
     "arguments": {"verbs", "flags"},
-    "cli": {"errors", "verbs", "arguments", "host_memory", "quiet"},
+    "asking": {"errors", "flags", "trainer", "serve"},
+    "cli": {"errors", "verbs", "arguments", "asking", "host_memory", "quiet"},
     "__main__": {"cli"},
 }
 KEPT_OUT = {

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from typing import IO
 
 from etils import epath
 
@@ -48,8 +49,21 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
 
 def write_whole(final: epath.Path, text: str) -> None:
     """Writes a text file beside its place, then moves it there."""
-    part = final.with_name(f"{final.name}.part")
-    part.write_text(text)
+    with whole_file(final) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def whole_file(final: epath.Path, writer: str = "") -> Iterator[IO[bytes]]:
+    """Yields a file beside `final`, which takes its place when the block ends well.
+
+    Args:
+        final: where it will be.
+        writer: tells the files of several processes apart that may write `final` at once.
+    """
+    part = final.with_name(f"{final.name}{writer}.part")
+    with part.open("wb") as file:
+        yield file
     _to_disk(part)
     part.replace(final)
     _to_disk(final.parent)

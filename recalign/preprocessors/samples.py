@@ -157,16 +157,18 @@ class Samples:
         """
         return self._apply({"sample": sample_B, "position": position_B}, 0)
 
-    def of_histories(self, history_BxW: tf.Tensor) -> Batch:
+    def of_histories(self, history_BxW: tf.Tensor, row_B: tf.Tensor) -> Batch:
         """The features of examples with these histories instead of users' windows; no targets.
 
         Args:
             history_BxW: int32 [B, w], the oldest first, negative before a short one.
+            row_B: int64 [B], whose they are; a prompt that names its user leaves a negative one
+                out.
         """
-        zero_B = tf.zeros(tf.shape(history_BxW)[:1], tf.int64)
-        batch = dict.fromkeys(("sample", "position", "row", "record", "place"), zero_B)
+        zero_B = tf.zeros_like(row_B)
+        batch = dict.fromkeys(("sample", "position", "record", "place"), zero_B)
         zeros = {"target": tf.cast(zero_B, tf.int32), "history_place": history_BxW * 0}
-        return self._apply(batch | zeros | {"history": history_BxW}, 1)
+        return self._apply(batch | zeros | {"row": row_B, "history": history_BxW}, 1)
 
     def _apply(self, batch: Batch, first: int) -> Batch:
         for function in self._functions[first:]:

@@ -31,6 +31,7 @@ from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.writers import say
 
 FILE = "fusion.json"
 ENDING = "_fused"
@@ -340,6 +341,21 @@ def read(directory: epath.Path) -> dict[str, Weights]:
     except (UserError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{path} is of no use ({error}): remove it and evaluate again") from error
     return found
+
+
+def weights_at(directory: epath.Path, task: str, step: int) -> Weights | None:
+    """How a prior joins the checkpoint of a step; None where none does."""
+    weights = read(directory).get(task)
+    if weights is None or weights.weight == 0:
+        return None
+    measured_at = weights.made_with.get("checkpoint_step")
+    if measured_at != step:
+        say(
+            f"{directory / FILE} is of step {measured_at}, this is step {step}: the model answers"
+            " alone; evaluate again to join it with a prior"
+        )
+        return None
+    return weights
 
 
 def write(directory: epath.Path, weights: Mapping[str, Weights]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from recalign.errors import UserError
 from recalign.trainer.recommend import Recommender
 
-_FIELDS = ("history", "k", "only", "user")
+_FIELDS = ("history", "k", "only", "exclude", "user")
 MOST_CHARACTERS = 2**24
 """Of a line: a list of a million allowed IDs fits."""
 
@@ -23,6 +23,7 @@ class Request(NamedTuple):
     k: int
     only: list[str] | None
     user: Any
+    exclude: Sequence[str] = ()
 
 
 def serve(
@@ -61,7 +62,13 @@ def serve(
             begun = time.perf_counter()
             try:
                 request = parse(line, k, only)
-                items = recommender.recommend(request.history, request.k, request.only)
+                items = recommender.recommend(
+                    request.history,
+                    request.k,
+                    request.only,
+                    exclude=request.exclude,
+                    user=str(request.user) if isinstance(request.user, str | int) else None,
+                )
             except Exception as error:  # one request must not end those after it
                 errors += 1
                 if not isinstance(error, UserError):
@@ -116,6 +123,7 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
         k=wanted,
         only=(None if only is None else list(only)) if allowed is None else _ids(allowed, "only"),
         user=given.get("user"),
+        exclude=_ids(given.get("exclude", []), "exclude"),
     )
 
 

@@ -48,5 +48,7 @@ def test_what_could_not_be_made_or_failed_is_said_and_the_others_run(prepared):
 def test_other_names_are_refused(prepared):
     outcome = prepared.run("test.sh", "--peers", "pytorch")
     assert outcome.returncode == 2
-    assert outcome.stderr == "test_peers: error: 'pytorch' is none of plan, beam, torch, t5x\n"
+    assert (
+        outcome.stderr == "test_peers: error: 'pytorch' is none of plan, beam, torch, serve, t5x\n"
+    )
     assert prepared.calls() == []

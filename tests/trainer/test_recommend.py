@@ -7,7 +7,9 @@ import pytest
 from recalign.errors import UserError
 from recalign.trainer import decoding, evaluation
 from recalign.trainer.experiment import load_experiment
-from recalign.trainer.recommend import Recommender, read_ids
+from recalign.trainer.item_index import read_ids
+from recalign.trainer.loop import train
+from recalign.trainer.recommend import Recommender
 from tests.trainer.conftest import FILES, bindings
 
 
@@ -31,7 +33,7 @@ def test_shows_the_model_what_evaluation_shows_it(trained, recommender):
     records = evaluation.beams_of_all(evaluated, recommender._params, decoder, experiment)
     for example, record in zip(evaluated.examples, records, strict=True):
         history = [int(item) for item in example["history"]]
-        prompt = np.trim_zeros(recommender._inputs(history)[0], "b")
+        (prompt,) = recommender._prompts([recommender.query_of(history, 1)])
         np.testing.assert_array_equal(prompt, example["inputs"])
         ids = [recommender._catalogue.ids[item] for item in history]
         probability_of = {answer.id: answer.log_prob for answer in recommender.recommend(ids, 50)}
@@ -96,7 +98,8 @@ def test_nothing_is_compiled_after_the_warm_up(without_repeats):
     for number in range(1, 20):
         history = [f"I{it}" for it in range(1, 1 + number)]
         only = [f"I{it}" for it in range(20, 20 + number)]
-        prompts.add(without_repeats._inputs(range(number)).shape)
+        (tokens,) = without_repeats._prompts([without_repeats.query_of(range(number), 1)])
+        prompts.add(without_repeats._padded_length(len(tokens), None))
         without_repeats.recommend(history, number)
         without_repeats.recommend(history, number, only)
     assert decoding._decode._cache_size() == compiled
@@ -127,13 +130,20 @@ def test_an_id_means_one_item_or_says_which(recommender, monkeypatch):
     """A log whose own IDs look like the catalogue's: I3 there is the catalogue's I8, and so on."""
     ids = recommender._catalogue.ids
     raw = {ids[(place - 5) % len(ids)]: place for place in range(len(ids))} | {"raw:I9": 0}
-    monkeypatch.setattr(recommender, "_index_of_raw_id", raw)
-    assert recommender._index("id:I3", "x") == 2
-    assert recommender._index("raw:I3", "x") == 7
+    monkeypatch.setattr(recommender.items, "of_raw_id", raw)
+    assert recommender.items.index("id:I3", "x") == 2
+    assert recommender.items.index("raw:I3", "x") == 7
     for ambiguous in ("I3", "raw:I9"):
         with pytest.raises(UserError, match=f"history: '{ambiguous}' is the ID of one item") as e:
             recommender.recommend([ambiguous])
         assert f"say id:{ambiguous} or raw:{ambiguous}" in str(e.value)
-    assert recommender._index("raw:raw:I9", "x") == 0
-    monkeypatch.setattr(recommender, "_index_of_raw_id", {"I3": 2})  # the same item
-    assert recommender._index("I3", "x") == 2
+    assert recommender.items.index("raw:raw:I9", "x") == 0
+    monkeypatch.setattr(recommender.items, "of_raw_id", {"I3": 2})  # the same item
+    assert recommender.items.index("I3", "x") == 2
+
+
+def test_a_run_without_a_retrieval_task_recommends(experiment):
+    made = experiment(MIXTURE_OR_TASK_NAME="tiger_tiny", TRAIN_STEPS=1, CHECKPOINT_PERIOD=1)
+    train(made)
+    answers = Recommender(made.model_dir, repeats=True).recommend(["I1", "I7"], 50)
+    assert sorted(answer.id for answer in answers) == sorted(f"I{n}" for n in range(1, 51))

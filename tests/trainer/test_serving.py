@@ -99,10 +99,10 @@ def test_a_line_without_end_is_an_error_and_the_next_is_answered(recommender, mo
 def test_whatever_fails_is_the_answer_of_its_request(recommender, monkeypatch, error):
     recommend = recommender.recommend
 
-    def failing(history, *rest):
+    def failing(history, *rest, **others):
         if history == ["I4"]:
             raise error
-        return recommend(history, *rest)
+        return recommend(history, *rest, **others)
 
     monkeypatch.setattr(recommender, "recommend", failing)
     lines = ['{"history": ["I4"]}', '{"history": ["I3"], "k": 1}']
@@ -115,7 +115,7 @@ def test_whatever_fails_is_the_answer_of_its_request(recommender, monkeypatch, e
 
 def test_numbers_are_raw_ids():
     request = parse('{"history": [318, "527"], "only": [1]}', 10, None)
-    assert request == Request(["318", "527"], 10, ["1"], None)
+    assert request == Request(["318", "527"], 10, ["1"], None, [])
 
 
 def test_the_summary():

@@ -31,7 +31,7 @@ from recalign.data.readers.tally import (
 )
 from recalign.errors import UserError
 
-__all__ = ["FORMATS", "check_fraction", "read_items", "read_log"]
+__all__ = ["FORMATS", "check_fraction", "read_interactions", "read_items", "read_log"]
 
 _UNTITLED = "no items file: items are named by their raw ids; give --items"
 
@@ -65,8 +65,19 @@ def read_log(
             no interactions at all, items that are all others than the log's. One line with file,
             line and value.
     """
-    check_fraction(max_bad_fraction)
     files = find_log(format, interactions_path, items_path, columns or {}, ReadOptions(**options))
+    log, report = read_interactions(files, max_bad_fraction)
+    counts = np.bincount(log.item, minlength=len(log.item_ids)).tolist()
+    wanted = dict(zip(log.item_ids, counts, strict=True))
+    items, both = read_items(files, report, wanted, max_bad_fraction)
+    return log, items, both
+
+
+def read_interactions(
+    files: LogFiles, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
+) -> tuple[Interactions, FileReport]:
+    """Reads a log without its items; for arguments and errors see `read_log`."""
+    check_fraction(max_bad_fraction)
     reader = log_reader(files)
     tally = reader.tally()
     builder = LogBuilder(tally, **reader.has)
@@ -75,10 +86,7 @@ def read_log(
     reader.events.check(tally)
     log = builder.build()
     tally.check(max_bad_fraction)
-    counts = np.bincount(log.item, minlength=len(log.item_ids)).tolist()
-    wanted = dict(zip(log.item_ids, counts, strict=True))
-    items, both = read_items(files, reader.report(tally), wanted, max_bad_fraction)
-    return log, items, both
+    return log, reader.report(tally)
 
 
 def check_fraction(max_bad_fraction: float) -> None:

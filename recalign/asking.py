@@ -1,0 +1,288 @@
+"""The verbs that ask a trained run, `recommend` and `serve`: their arguments and what they do."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from recalign import flags
+from recalign.errors import UserError
+
+if TYPE_CHECKING:
+    from etils import epath
+
+    from recalign.serve.histories import LogSource
+    from recalign.trainer.recommend import Recommender
+
+_COLUMNS = ("user", "item", "time", "event")
+# Flags of `recommend` that are for files of many users.
+_OF_MANY = ("out", "exclude", "shard", "format", "events", *(f"{role}_column" for role in _COLUMNS))
+
+
+def recommend_arguments(parser: argparse.ArgumentParser) -> None:
+    """A run and a history, or many."""
+    _run(parser)
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument(
+        "--history",
+        type=flags.ids,
+        metavar="ID,ID,…",
+        help="item IDs, the catalogue's or the log's, the oldest first",
+    )
+    asked.add_argument(
+        "--jsonl",
+        action="store_true",
+        help="answer standard input line by line, with the model kept in memory: a line"
+        ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything}, of which all but the'
+        ' history may be left out, is answered by a line {"items": […], "latency_ms": …}',
+    )
+    asked.add_argument(
+        "--all",
+        action="store_true",
+        help="every user of the dataset, after the whole history, test item included",
+    )
+    asked.add_argument(
+        "--histories", metavar="PATH", help="every user of a log that `prepare` can read"
+    )
+    parser.add_argument("--k", type=flags.positive, default=10, help="how many items (default: 10)")
+    parser.add_argument(
+        "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    many = parser.add_argument_group("with --all and --histories")
+    many.add_argument(
+        "--out",
+        metavar="FILE",
+        help="a Parquet file, a row an item; the same command again goes on after a kill",
+    )
+    many.add_argument(
+        "--exclude",
+        metavar="PATH",
+        help="a log of pairs of user and item that are not to be recommended, read as --histories",
+    )
+    many.add_argument(
+        "--shard",
+        type=flags.shard,
+        metavar="I/N",
+        help="of N hosts this is number I, from 0; the last one to end writes FILE",
+    )
+    many.add_argument("--format", help="of the logs (default: told from the file's name)")
+    for role in _COLUMNS:
+        many.add_argument(
+            f"--{role}_column", metavar="COLUMN", help=f"the logs' column of the {role}"
+        )
+    many.add_argument(
+        "--events", type=flags.ids, metavar="KIND,…", help="the kinds of events that count"
+    )
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    """Which run, and how it may be asked."""
+    parser.add_argument("--model_dir", required=True, metavar="DIR", help="a run's MODEL_DIR")
+    parser.add_argument(
+        "--most_items",
+        type=flags.positive,
+        metavar="N",
+        help="the most that one request may ask for (default: 200); memory and time grow with its"
+        " square",
+    )
+    parser.add_argument(
+        "--repeats",
+        action="store_true",
+        help="items of the history may be recommended again (default: they are left out)",
+    )
+    parser.add_argument(
+        "--largest_batch",
+        type=flags.positive,
+        metavar="N",
+        help="histories that are decoded together, at most (default: 64)",
+    )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE",
+        help="a module that the run was trained with, whose code may run (a run's own files are"
+        " read as data)",
+    )
+    parser.add_argument(
+        "--model_alone",
+        action="store_true",
+        help="leave out the prior that the run was evaluated with (FUSION_PRIOR)",
+    )
+    flags.data_dir(parser)
+
+
+def recommend(options: argparse.Namespace) -> None:
+    """The next items after a history, or after each of many."""
+    from recalign.trainer.item_index import read_ids
+
+    many = options.all or options.histories is not None
+    if many and options.out is None:
+        raise UserError("--all and --histories need --out FILE, where the recommendations go")
+    for name in () if many else _OF_MANY:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} goes with --all or --histories")
+    only = None if options.only is None else read_ids(options.only)
+    recommender = _recommender(options)
+    if many:
+        _export(options, recommender, only)
+        return
+    if options.jsonl:
+        from recalign.trainer import serving, writers
+
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # bytes that are no text make a bad line
+        lines = serving.lines_of(sys.stdin)
+        serving.serve(recommender, lines, sys.stdout, writers.say, k=options.k, only=only)
+        return
+    found = recommender.recommend(options.history, options.k, only)
+    if options.json:
+        print(json.dumps([item._asdict() for item in found], indent=2, ensure_ascii=False))
+        return
+    width = max((len(item.id) for item in found), default=0)
+    raw = max((len(item.raw_id) for item in found), default=0)
+    for item in found:
+        print(f"{item.score:.4f}  {item.id:<{width}}  {item.raw_id:<{raw}}  {item.title}")
+
+
+def _recommender(options: argparse.Namespace) -> Recommender:
+    from recalign.trainer.recommend import Recommender
+
+    given: dict[str, Any] = {
+        name: value
+        for name in ("most_items", "largest_batch")
+        if (value := getattr(options, name)) is not None
+    }
+    return Recommender(
+        options.model_dir,
+        repeats=options.repeats,
+        data_dir=options.data_dir,
+        modules=options.modules,
+        model_alone=options.model_alone,
+        **given,
+    )
+
+
+def _export(options: argparse.Namespace, recommender: Recommender, only: list[str] | None) -> None:
+    """Recommends to many users, into a file."""
+    from recalign.serve import export, histories
+    from recalign.trainer.writers import say
+
+    notices: list[str] = []
+    if options.all:
+        of = histories.histories_of_dataset(recommender.dataset)
+    else:
+        of, notices = histories.histories_of_log(
+            _log(options, options.histories), recommender.items, recommender.dataset
+        )
+    exclusions = None
+    if options.exclude is not None:
+        exclusions, more = histories.exclusions_of_log(
+            _log(options, options.exclude), recommender.items, of
+        )
+        notices += more
+    for line in notices:
+        say(line)
+    exporter = export.Exporter(
+        recommender,
+        of,
+        options.out,
+        k=options.k,
+        allowed=None if only is None else recommender.items.subset(only),
+        exclusions=exclusions,
+    )
+    if exporter.run(export.Shard(*options.shard) if options.shard else export.Shard(), say):
+        say(options.out)
+
+
+def _log(options: argparse.Namespace, path: str) -> LogSource:
+    from recalign.serve.histories import LogSource
+
+    columns = {role: c for role in _COLUMNS if (c := getattr(options, f"{role}_column"))}
+    return LogSource(path, options.format, columns, options.events or ())
+
+
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """A run, an address, and limits."""
+    _run(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="(default: 127.0.0.1, this machine)")
+    parser.add_argument(
+        "--port", type=flags.count, default=8000, help="(default: 8000; 0 for a free one)"
+    )
+    parser.add_argument(
+        "--k",
+        type=flags.positive,
+        default=10,
+        help="how many items where a request does not say so (default: 10)",
+    )
+    parser.add_argument(
+        "--subsets",
+        metavar="FILE",
+        help='sets of IDs by the name that a request\'s "only" may say: {"in_stock": [ID, …], …}',
+    )
+    parser.add_argument(
+        "--token_file",
+        metavar="FILE",
+        help="holds what requests have to bring as `Authorization: Bearer …` (default: nothing)",
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--longest_wait_ms",
+        type=flags.number,
+        metavar="MS",
+        help="how long a history waits for others to be decoded with it (default: 5)",
+    )
+    limits.add_argument(
+        "--most_waiting",
+        type=flags.positive,
+        metavar="N",
+        help="histories that may wait; beyond them a request gets 503 (default: 1,024)",
+    )
+    limits.add_argument(
+        "--most_bytes", type=flags.positive, metavar="N", help="of a body (default: 1 MiB)"
+    )
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Answers over HTTP."""
+    from etils import epath
+
+    try:
+        from recalign.serve import application, server
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"recalign serve needs the package {error.name}: pip install 'recalign[serve]', or"
+            " -e '.[serve]' in a clone"
+        ) from error
+    from recalign.trainer.writers import say
+
+    names = ("longest_wait_ms", "most_waiting", "most_bytes", "largest_batch")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    limits = application.Limits(**given)
+    options.largest_batch = limits.largest_batch
+    if limits.longest_wait_ms < 0:
+        raise UserError(f"--longest_wait_ms {limits.longest_wait_ms:g}: 0 or more")
+    token = None
+    if options.token_file is not None:
+        token = _read(epath.Path(options.token_file)).strip()
+        if not token:
+            raise UserError(f"{options.token_file}: empty: it should hold a token")
+    subsets = None
+    if options.subsets is not None:
+        subsets = application.read_subsets(_read(epath.Path(options.subsets)), options.subsets)
+    app = application.make_app(
+        _recommender(options), k=options.k, subsets=subsets, token=token, limits=limits, say=say
+    )
+    server.run(app, options.host, options.port, say)
+
+
+def _read(path: epath.Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error

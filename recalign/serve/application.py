@@ -1,0 +1,270 @@
+"""The HTTP endpoints over a recommender: a FastAPI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from recalign import __version__
+from recalign.errors import UserError
+from recalign.serve.batching import Batcher, Full
+from recalign.serve.bodies import BoundedBodies
+from recalign.serve.messages import Answer, AnswerMany, Asked, AskedMany, Failure, Item, State
+from recalign.serve.monitoring import Monitoring
+
+if TYPE_CHECKING:
+    from recalign.trainer.item_index import Query
+    from recalign.trainer.recommend import Recommendation, Recommender
+
+_RETRY_WHILE_STARTING_S = 5
+_OPEN_PATHS = ("/health", "/ready")
+
+
+class Limits(NamedTuple):
+    """How much is done at once, and how much may be asked.
+
+    Attributes:
+      longest_wait_ms: how long a history waits for others to be decoded with it.
+      largest_batch: histories that are decoded together.
+      most_waiting: histories that wait; beyond them a request gets 503.
+      most_bytes: of a body.
+      longest_body_s: until a body has to be there.
+    """
+
+    longest_wait_ms: float = 5.0
+    largest_batch: int = 16
+    most_waiting: int = 1_024
+    most_bytes: int = 2**20
+    longest_body_s: float = 30.0
+
+
+def make_app(
+    recommender: Recommender,
+    *,
+    k: int = 10,
+    subsets: Mapping[str, Sequence[str]] | None = None,
+    token: str | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    say: Callable[[str], None] = lambda line: None,
+) -> FastAPI:
+    """The application; it warms up when it is started, and is ready then.
+
+    Args:
+      recommender: of a run.
+      k: how many items where a request does not say so; what is compiled before the first one.
+      subsets: IDs to choose from by the name that `only` may say.
+      token: what a request has to bring as `Authorization: Bearer TOKEN`; None for nothing.
+      limits: of batches, queue and bodies.
+      say: gets lines for the operator.
+
+    Raises:
+      UserError: an ID of a subset that no item has.
+    """
+    masks = {name: _subset(recommender, name, ids) for name, ids in (subsets or {}).items()}
+    batcher: Batcher[Query, list[Recommendation]] = Batcher(
+        recommender.answer,
+        largest_batch=limits.largest_batch,
+        longest_wait_s=limits.longest_wait_ms / 1e3,
+        most_waiting=limits.most_waiting,
+        answered=lambda size, seconds: monitoring.batch_answered(size, seconds),
+    )
+    monitoring = Monitoring(lambda: batcher.waiting)
+    is_ready = asyncio.Event()
+
+    async def start() -> None:
+        begun = time.perf_counter()
+        try:
+            lengths = await asyncio.to_thread(recommender.warm_up, k, together=True)
+        except Exception as error:
+            say(f"never ready: {''.join(traceback.format_exception(error)).strip()}")
+            raise
+        say(f"ready: {lengths} prompt lengths compiled in {time.perf_counter() - begun:.1f} s")
+        is_ready.set()
+        await batcher.run()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        working = asyncio.create_task(start())
+        try:
+            yield
+        finally:
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+
+    app = FastAPI(
+        title="recalign",
+        version=__version__,
+        description="The items that a user is most likely to want next.",
+        lifespan=lifespan,
+        responses={status: {"model": Failure} for status in (400, 401, 408, 413, 500, 503)},
+    )
+
+    def understood(asked: Asked, where: str) -> Query:
+        only: list[str] | np.ndarray | None = None
+        if isinstance(asked.only, str):
+            if asked.only not in masks:
+                known = ", ".join(masks) or "none: --subsets FILE names some"
+                raise UserError(f"{where}only: no subset {asked.only!r}; there are {known}")
+            only = masks[asked.only]
+        elif asked.only is not None:
+            only = [str(item) for item in asked.only]
+        user = str(asked.user) if isinstance(asked.user, str | int) else None
+        try:
+            return recommender.query(
+                [str(item) for item in asked.history],
+                k if asked.k is None else asked.k,
+                only,
+                exclude=[str(item) for item in asked.exclude],
+                user=user,
+            )
+        except UserError as error:
+            raise UserError(f"{where}{error}") from error
+
+    @app.post("/recommend", summary="The next items after a history, or after each of several")
+    async def recommend(asked: Asked | AskedMany) -> Answer | AnswerMany:
+        if not is_ready.is_set():
+            raise Full(_RETRY_WHILE_STARTING_S)
+        requests = [asked] if isinstance(asked, Asked) else asked.requests
+        queries = [
+            understood(request, "" if isinstance(asked, Asked) else f"requests[{number}]: ")
+            for number, request in enumerate(requests)
+        ]
+        answers = [
+            Answer(items=[Item(**item._asdict()) for item in items], user=request.user)
+            for request, items in zip(requests, await batcher.ask(queries), strict=True)
+        ]
+        return answers[0] if isinstance(asked, Asked) else AnswerMany(answers=answers)
+
+    @app.get("/health", summary="Whether the process is alive")
+    async def health() -> State:
+        return State(status="alive")
+
+    @app.get("/ready", summary="Whether all is compiled, so that requests are answered")
+    async def ready() -> State:
+        if not is_ready.is_set():
+            raise Full(_RETRY_WHILE_STARTING_S)
+        return State(status="ready")
+
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(monitoring.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    _handle_errors(app, say)
+    _watch(app, monitoring, {route.path for route in app.routes})  # type: ignore[attr-defined]
+    if token is not None:
+        _ask_for_token(app, token)
+    app.add_middleware(BoundedBodies, most_bytes=limits.most_bytes, longest_s=limits.longest_body_s)
+    return app
+
+
+def _subset(recommender: Recommender, name: str, ids: Sequence[str]) -> np.ndarray:
+    try:
+        return recommender.items.subset(ids)
+    except UserError as error:
+        raise UserError(f"subset {name!r}: {error}") from error
+
+
+def _failure(status: int, error: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    # Half a surrogate pair, which a request may hand in, is no text but can be escaped.
+    text = error.encode(errors="backslashreplace").decode()
+    return JSONResponse({"error": text}, status, dict(headers or {}))
+
+
+def _handle_errors(app: FastAPI, say: Callable[[str], None]) -> None:
+    """Every error is an object with one line, which says nothing of the machine."""
+
+    @app.exception_handler(UserError)
+    async def bad(request: Request, error: UserError) -> JSONResponse:
+        return _failure(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def no_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _failure(400, _first(error.errors()))
+
+    @app.exception_handler(Full)
+    async def full(request: Request, error: Full) -> JSONResponse:
+        return _failure(503, str(error), {"Retry-After": str(error.retry_after_s)})
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        return _failure(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        say("".join(traceback.format_exception(error)).strip())
+        return _failure(500, "the request failed")
+
+
+def _first(errors: Sequence[Any]) -> str:
+    """What is wrong with a body, of the reading of it that got furthest."""
+    no_such_fields = ("missing", "extra_forbidden")
+    error = max(errors, key=lambda error: (error["type"] not in no_such_fields, len(error["loc"])))
+    fields = {*Asked.model_fields, *AskedMany.model_fields}
+    place = [str(part) for part in error["loc"] if isinstance(part, int) or part in fields]
+    return f"{'.'.join(place)}: {error['msg']}" if place else str(error["msg"])
+
+
+def _watch(app: FastAPI, monitoring: Monitoring, paths: set[str]) -> None:
+    """Counts the responses."""
+
+    @app.middleware("http")
+    async def watched(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        begun = time.perf_counter()
+        status = 500
+        try:
+            response = await call(request)
+            status = response.status_code
+            return response
+        finally:
+            path = request.url.path
+            seconds = time.perf_counter() - begun
+            monitoring.responded(path if path in paths else "other", status, seconds)
+
+
+def _ask_for_token(app: FastAPI, token: str) -> None:
+    """Only the probes are open to everybody."""
+    expected = f"Bearer {token}".encode()
+
+    @app.middleware("http")
+    async def checked(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        given = request.headers.get("authorization", "").encode()
+        if request.url.path in _OPEN_PATHS or hmac.compare_digest(given, expected):
+            return await call(request)
+        return _failure(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
+
+
+def read_subsets(text: str, where: str) -> dict[str, list[str]]:
+    """Named sets of IDs: {"in_stock": ["I3", "I17"], …}.
+
+    Args:
+      text: JSON.
+      where: it stands, for messages.
+
+    Raises:
+      UserError: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f'{where}: an object of names and lists of IDs is needed: {{"new": [3]}}')
+    for name, ids in found.items():
+        if not isinstance(ids, list) or not all(
+            isinstance(it, str | int) and not isinstance(it, bool) for it in ids
+        ):
+            raise UserError(f"{where}: {name!r} is to be a list of IDs")
+    return {name: [str(it) for it in ids] for name, ids in found.items()}

@@ -1,0 +1,127 @@
+"""Requests that wait are answered together: what a device does for one it does for several."""
+
+import asyncio
+import concurrent.futures
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Full(Exception):
+    """As many requests wait as may; `retry_after_s` is when there may be room."""
+
+    def __init__(self, retry_after_s: int):
+        super().__init__("too many requests are waiting")
+        self.retry_after_s = retry_after_s
+
+
+class _Waiting(NamedTuple, Generic[Q, A]):
+    query: Q
+    answer: asyncio.Future[A]
+
+
+class Batcher(Generic[Q, A]):
+    """Collects queries of one event loop, and has them answered in a thread, batch by batch.
+
+    The first query of a batch waits for others until the batch is full or `longest_wait_s` are
+    over; while a batch is being answered the next one gathers without a limit of time.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], Sequence[A]],
+        *,
+        largest_batch: int,
+        longest_wait_s: float,
+        most_waiting: int,
+        answered: Callable[[int, float], None] = lambda size, seconds: None,
+    ):
+        """Answers nothing before `run`.
+
+        Args:
+          answer: of some queries, in their order; called in one thread, never at once.
+          largest_batch: queries of a batch, at most.
+          longest_wait_s: how long the first one of a batch waits for others.
+          most_waiting: queries that may wait, those being answered not counted.
+          answered: is told the size of each batch and how long it took.
+        """
+        self._answer, self._answered = answer, answered
+        self._largest_batch, self._longest_wait_s = largest_batch, longest_wait_s
+        self._most_waiting = most_waiting
+        self._queue: asyncio.Queue[_Waiting[Q, A]] = asyncio.Queue()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "batches")
+        self._seconds_a_query = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many queries wait."""
+        return self._queue.qsize()
+
+    async def ask(self, queries: Sequence[Q]) -> list[A]:
+        """The answers of some queries, which need not be of one batch.
+
+        Raises:
+          Full: they would be more than may wait; then none of them is answered.
+          Exception: what `answer` raised.
+        """
+        if self.waiting + len(queries) > self._most_waiting:
+            seconds = math.ceil(self.waiting * self._seconds_a_query)
+            raise Full(min(max(1, seconds), 60))
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in queries]
+        for query, future in zip(queries, futures, strict=True):
+            self._queue.put_nowait(_Waiting(query, future))
+        try:
+            return await asyncio.gather(*futures)
+        finally:
+            for future in futures:
+                future.cancel()  # of somebody who no longer waits
+
+    async def run(self) -> None:
+        """Answers until it is cancelled; the batch that is being answered is ended."""
+        try:
+            while True:
+                batch = await self._gathered()
+                if batch:
+                    await asyncio.shield(self._answer_all(batch))
+        finally:
+            self._thread.shutdown(wait=True)
+
+    async def _gathered(self) -> list[_Waiting[Q, A]]:
+        batch = [await self._queue.get()]
+        end = asyncio.get_running_loop().time() + self._longest_wait_s
+        while len(batch) < self._largest_batch:
+            if not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+                continue
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            try:
+                batch.append(await asyncio.wait_for(self._queue.get(), left))
+            except TimeoutError:
+                break
+        return [waiting for waiting in batch if not waiting.answer.cancelled()]
+
+    async def _answer_all(self, batch: Sequence[_Waiting[Q, A]]) -> None:
+        begun = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(
+                self._thread, self._answer, [waiting.query for waiting in batch]
+            )
+        except Exception as error:
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+            return
+        seconds = time.perf_counter() - begun
+        self._seconds_a_query = seconds / len(batch)
+        self._answered(len(batch), seconds)
+        for waiting, answer in zip(batch, found, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)

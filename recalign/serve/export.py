@@ -1,0 +1,243 @@
+"""Recommendations for many users in a Parquet file: written in parts, and resumed by them.
+
+`OUT.parts/` holds a file a part, each of the same number of users and written whole, and
+settings.json, which says what they are made with. The same command again makes those that are
+missing; several hosts make some each. Whoever finds them all there joins them to OUT and removes
+them; an older OUT stays until then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+from jaxtyping import Bool
+
+from recalign.data import integrity
+from recalign.data.atomic import whole_file, write_whole
+from recalign.errors import UserError
+from recalign.serve.histories import Histories
+from recalign.trainer.lengths import chosen_lengths
+
+if TYPE_CHECKING:
+    from recalign.trainer.item_index import Query
+    from recalign.trainer.recommend import Recommendation, Recommender
+
+SCHEMA = pa.schema(
+    [
+        ("user", pa.string()),
+        ("rank", pa.int32()),
+        ("id", pa.string()),
+        ("raw_id", pa.string()),
+        ("title", pa.string()),
+        ("probability", pa.float64()),
+    ]
+)
+"""A row an item: `user` is the raw ID, `rank` begins with 1."""
+
+USERS_OF_A_PART = 1_024
+# The prompts' lengths are looked at of so many users, the same ones in every process.
+_LOOKED_AT = 4_096
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Shard(NamedTuple):
+    """One of several hosts, by its number from 0; it makes every `hosts`-th part."""
+
+    number: int = 0
+    hosts: int = 1
+
+
+class Exporter:
+    """Recommends to many users: the parts of one file."""
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        histories: Histories,
+        out: epath.PathLike,
+        *,
+        k: int,
+        allowed: Bool[np.ndarray, " N"] | None = None,
+        exclusions: Mapping[str, Iterable[int]] | None = None,
+        users_of_a_part: int = USERS_OF_A_PART,
+    ):
+        """Looks at what is there.
+
+        Args:
+          recommender: of the run.
+          histories: whom to recommend to.
+          out: the file; local or gs://.
+          k: items a user.
+          allowed: the items to choose from; None for all.
+          exclusions: items that a user, by the raw ID, is not to get.
+          users_of_a_part: in a part; how often the work is saved.
+
+        Raises:
+          UserError: parts that are there were made with other settings.
+        """
+        self._recommender, self._histories, self._k = recommender, histories, k
+        self._allowed, self._exclusions = allowed, exclusions or {}
+        self._size = users_of_a_part
+        self._out = epath.Path(out)
+        self._parts = self._out.with_name(f"{self._out.name}.parts")
+        self.parts = -(-len(histories) // self._size)
+        self._open(self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides on the content, in values of JSON."""
+        excluded = {user: [int(item) for item in items] for user, items in self._exclusions.items()}
+        allowed = None if self._allowed is None else np.flatnonzero(self._allowed).tolist()
+        weights = self._recommender.weights
+        return {
+            "prior": None if weights is None else dataclasses.asdict(weights),
+            "checkpoint step": self._recommender.step,
+            "run": integrity.digest_of_json(self._recommender.made_from),
+            "histories": self._histories.digest,
+            "k": self._k,
+            "only": None if allowed is None else integrity.digest_of_json(allowed),
+            "exclude": integrity.digest_of_json(excluded),
+            "repeats": self._recommender.repeats,
+            "users of a part": self._size,
+        }
+
+    def _open(self, settings: Mapping[str, Any]) -> None:
+        path = self._parts / "settings.json"
+        if path.exists():
+            before = integrity.read_sealed(path)
+            for name, value in settings.items():
+                if before.get(name) != value:
+                    raise UserError(
+                        f"{self._parts}: begun with another {name} ({before.get(name)}, now"
+                        f" {value}): remove the folder, or give another --out"
+                    )
+            return
+        if self._out.exists() and self._out.is_dir():
+            raise UserError(f"{self._out}: a folder is there: --out names a file")
+        self._parts.mkdir(parents=True, exist_ok=True)
+        write_whole(path, integrity.sealed_json(settings))
+
+    def run(self, shard: Shard, say: Callable[[str], None]) -> bool:
+        """Makes this host's parts, and the file where they are the last; says whether it did."""
+        mine = range(shard.number, self.parts, shard.hosts)
+        missing = [part for part in mine if not self._path(part).exists()]
+        total, before = self._users(mine), self._users(mine) - self._users(missing)
+        if before:
+            say(f"{before:,} of {total:,} users were done before")
+        lengths = self._lengths() if missing else []
+        begun = said = time.perf_counter()
+        done, measured_from = before, None
+        for part in missing:
+            self._write(self._path(part), self._table(part, lengths))
+            done, now = done + self._users([part]), time.perf_counter()
+            if measured_from is None:
+                measured_from = now, done  # the first part compiled
+            if now - said > _SECONDS_BETWEEN_LINES or done == total:
+                said = now
+                say(_progress(done, total, now, measured_from, begun, before))
+        if all(self._path(part).exists() for part in range(self.parts)):
+            return self._join(shard)
+        left = sum(not self._path(part).exists() for part in range(self.parts))
+        say(f"{left:,} of {self.parts:,} parts are other hosts': the last one to end joins them")
+        return False
+
+    def _users(self, parts: Sequence[int]) -> int:
+        return sum(len(self._numbers(part)) for part in parts)
+
+    def _numbers(self, part: int) -> range:
+        """The users of a part."""
+        return range(part * self._size, min((part + 1) * self._size, len(self._histories)))
+
+    def _path(self, part: int) -> epath.Path:
+        return self._parts / f"{part:06}-of-{self.parts:06}.parquet"
+
+    def _lengths(self) -> list[int]:
+        """What prompts are padded to: the same in every process, whichever parts it makes."""
+        looked_at = range(0, len(self._histories), max(1, len(self._histories) // _LOOKED_AT))
+        of_prompts = self._recommender.prompt_lengths([self._query(n) for n in looked_at])
+        longest = self._recommender.longest_prompt
+        return sorted(
+            {*chosen_lengths(of_prompts, longest, self._recommender.largest_batch), longest}
+        )
+
+    def _query(self, number: int) -> Query:
+        histories = self._histories
+        return self._recommender.query_of(
+            histories.of(number),  # type: ignore[arg-type]
+            self._k,
+            self._allowed,
+            self._exclusions.get(histories.users[number], ()),
+            int(histories.rows[number]),
+        )
+
+    def _table(self, part: int, lengths: Sequence[int]) -> pa.Table:
+        numbers = self._numbers(part)
+        answers = self._recommender.answer([self._query(number) for number in numbers], lengths)
+        users = [self._histories.users[number] for number in numbers]
+        return _table(users, answers)
+
+    def _write(self, path: epath.Path, table: pa.Table) -> None:
+        with (
+            whole_file(path) as file,
+            pq.ParquetWriter(file, SCHEMA, write_page_checksum=True) as writer,
+        ):
+            writer.write_table(table)
+
+    def _join(self, shard: Shard) -> bool:
+        """Puts the parts into one file, a row group each, and removes them."""
+        paths = [self._path(part) for part in range(self.parts)]
+        try:
+            with (
+                whole_file(self._out, f".{shard.number}") as file,
+                pq.ParquetWriter(file, SCHEMA, write_page_checksum=True) as writer,
+            ):
+                for path in paths:
+                    writer.write_table(_read(path))
+            self._parts.rmtree()
+        except FileNotFoundError:
+            return False  # another host ended at the same time, and was quicker
+        return True
+
+
+def _read(path: epath.Path) -> pa.Table:
+    with path.open("rb") as file:
+        try:
+            return pq.ParquetFile(file, page_checksum_verification=True).read()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(
+                f"{path}: damaged: remove it, and the same command makes it again ({error})"
+            ) from error
+
+
+def _table(users: Sequence[str], answers: Sequence[Sequence[Recommendation]]) -> pa.Table:
+    rows = [
+        (user, rank, item.id, item.raw_id, item.title, item.score)
+        for user, items in zip(users, answers, strict=True)
+        for rank, item in enumerate(items, start=1)
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _progress(
+    done: int, total: int, now: float, measured_from: tuple[float, int], begun: float, before: int
+) -> str:
+    """
+    >>> _progress(300, 500, 20.0, (10.0, 100), 0.0, 0)
+    '300 of 500 users | 20 users/s | 0:00:10 to go'
+    >>> _progress(500, 500, 20.0, (20.0, 500), 0.0, 0)
+    '500 of 500 users | 25 users/s'
+    """
+    since, from_done = measured_from if done > measured_from[1] else (begun, before)
+    rate = (done - from_done) / max(now - since, 1e-9)
+    line = f"{done:,} of {total:,} users | {rate:.3g} users/s"
+    seconds = round((total - done) / max(rate, 1e-9))
+    to_go = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{line} | {to_go} to go" if done < total else line

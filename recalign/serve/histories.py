@@ -1,0 +1,195 @@
+"""Whom to recommend to: the histories of many users, as numbers of a run's catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from recalign.data.interactions import Interactions
+from recalign.data.order import first_interactions, time_order
+from recalign.data.readers.read import read_interactions
+from recalign.data.readers.sources import FORMATS, ReadOptions, find_log, format_of
+from recalign.errors import UserError
+from recalign.trainer.item_index import NOBODY, ItemIndex
+
+if TYPE_CHECKING:
+    from recalign.data.prepared import PreparedDataset
+
+
+class LogSource(NamedTuple):
+    """A log and how it is read, as `recalign prepare` takes it.
+
+    Attributes:
+      path: a file, a folder of files or a pattern of their names.
+      format: one of `readers.FORMATS`; None to tell it from the file's name.
+      columns: role -> column; what is not given is guessed.
+      events: the kinds of events that count; all where there are none.
+    """
+
+    path: str | os.PathLike
+    format: str | None = None
+    columns: Mapping[str, str] = {}
+    events: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Histories:
+    """Users and what each had, the oldest first.
+
+    Attributes:
+      users: their raw IDs.
+      rows: int64 [U], their numbers in the dataset, NOBODY for strangers.
+      items: int32 [total], one user's after the other's.
+      row_splits: int64 [U + 1], where each user's begin.
+    """
+
+    users: Sequence[str]
+    rows: Int64[np.ndarray, " U"]
+    items: Int32[np.ndarray, " total"]
+    row_splits: Int64[np.ndarray, " U_and_one"]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def of(self, number: int) -> Int32[np.ndarray, " n"]:
+        """The history of the user with this number here."""
+        return self.items[self.row_splits[number] : self.row_splits[number + 1]]
+
+    @property
+    def digest(self) -> str:
+        """Of everything: two of the same digest are the same."""
+        digest = hashlib.sha256("\n".join(self.users).encode())
+        for column in (self.rows, self.items, self.row_splits):
+            digest.update(column.tobytes())
+        return digest.hexdigest()
+
+
+def histories_of_dataset(dataset: PreparedDataset) -> Histories:
+    """Every user's whole sequence, in the dataset's order; validation and test items included."""
+    train = dataset.sequences("train")
+    shown, rest = np.diff(train.row_splits), np.diff(train.unseen_splits)
+    row_splits = np.concatenate([[0], np.cumsum(shown + rest)])
+    items = np.empty(row_splits[-1], np.int32)
+    items[_places(row_splits[:-1], shown)] = train.items
+    items[_places(row_splits[:-1] + shown, rest)] = train.unseen
+    return Histories(train.users, train.rows, items, row_splits)
+
+
+def _places(starts: Int64[np.ndarray, " U"], counts: Int64[np.ndarray, " U"]) -> np.ndarray:
+    """starts[0], starts[0] + 1, … (counts[0] of them), starts[1], …
+
+    >>> _places(np.array([0, 10]), np.array([2, 3])).tolist()
+    [0, 1, 10, 11, 12]
+    """
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) + np.repeat(starts - before, counts)
+
+
+def histories_of_log(
+    source: LogSource, items: ItemIndex, dataset: PreparedDataset
+) -> tuple[Histories, list[str]]:
+    """The histories of a log, in the order in which its users first appear.
+
+    Args:
+      source: the log. Its items are known by the raw ID, else by the catalogue's. Of a user's
+        repeats of an item the first stays, unless the dataset has repeats.
+      items: of the run's catalogue.
+      dataset: the run's; its users are known by the raw ID.
+
+    Returns:
+      The histories, and lines for a person: what was guessed and what was left out.
+
+    Raises:
+      UserError: as `read_log`, or no item of the log is one of the catalogue's.
+    """
+    log, notices = _read(source)
+    order, known, unknown_items = _known(log, items)
+    if not _has_repeats(histories_of_dataset(dataset)):
+        order = first_interactions(log, order)
+    if unknown_items:
+        notices.append(
+            f"{unknown_items:,} of {len(log.item_ids):,} items are not in the catalogue: left out"
+        )
+    if not len(order):
+        raise UserError(f"{source.path}: no item of it is in the catalogue, as {log.item_ids[0]!r}")
+    counts = np.bincount(log.user[order], minlength=len(log.user_ids))
+    has_any = np.flatnonzero(counts)
+    if without := len(counts) - len(has_any):
+        notices.append(f"{without:,} of {len(counts):,} users have no known item: left out")
+    row_of_user = {user: row for row, user in enumerate(dataset.sequences("train").users)}
+    users = [log.user_ids[number] for number in has_any]
+    rows = np.array([row_of_user.get(user, NOBODY) for user in users], np.int64)
+    row_splits = np.concatenate([[0], np.cumsum(counts[has_any])]).astype(np.int64)
+    return Histories(users, rows, known[log.item[order]].astype(np.int32), row_splits), notices
+
+
+def _has_repeats(histories: Histories) -> bool:
+    """Whether somebody had an item twice: `prepare --keep_repeats`."""
+    user = np.repeat(np.arange(len(histories)), np.diff(histories.row_splits))
+    pairs = user * (histories.items.max(initial=0) + 1) + histories.items
+    return len(np.unique(pairs)) < len(pairs)
+
+
+def exclusions_of_log(
+    source: LogSource, items: ItemIndex, histories: Histories
+) -> tuple[dict[str, Int32[np.ndarray, " n"]], list[str]]:
+    """The items that are not to be recommended to a user, by the user's raw ID.
+
+    Args:
+      source: a log of pairs of user and item.
+      items: of the run's catalogue.
+      histories: whom is recommended to.
+
+    Returns:
+      The exclusions, and lines for a person.
+
+    Raises:
+      UserError: as `read_log`, or no line is about a user and an item that are known.
+    """
+    log, notices = _read(source)
+    order, known, unknown_items = _known(log, items)
+    users = set(histories.users)
+    asked = np.array([user in users for user in log.user_ids])
+    order = order[asked[log.user[order]]]
+    if unknown_items or not asked.all():
+        notices.append(
+            f"of {len(log.user_ids):,} users and {len(log.item_ids):,} items,"
+            f" {np.count_nonzero(~asked):,} users and {unknown_items:,} items are unknown: left out"
+        )
+    if not len(order):
+        raise UserError(f"{source.path}: no line of it is about a user and an item that are known")
+    return {
+        log.user_ids[user]: known[log.item[together]].astype(np.int32)
+        for user, together in _by_user(log, order)
+    }, notices
+
+
+def _read(source: LogSource) -> tuple[Interactions, list[str]]:
+    path = os.fspath(source.path)
+    format = source.format or format_of(path)
+    if format is None:
+        raise UserError(f"{path}: say its --format: {', '.join(FORMATS)}")
+    options = ReadOptions(events=source.events)
+    log, report = read_interactions(find_log(format, path, None, source.columns, options))
+    return log, report.lines(samples=True)
+
+
+def _known(log: Interactions, items: ItemIndex) -> tuple[np.ndarray, np.ndarray, int]:
+    """(positions of the log's interactions with known items, user by user in time order; each log
+    item's number in the catalogue, -1 for unknown ones; how many are unknown)."""
+    found = [items.find(item) for item in log.item_ids]
+    known = np.array([-1 if number is None else number for number in found], np.int64)
+    order = time_order(log)
+    return order[known[log.item[order]] >= 0], known, int(np.count_nonzero(known < 0))
+
+
+def _by_user(log: Interactions, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(user, positions of the log), for positions that are sorted by user."""
+    users, starts = np.unique(log.user[order], return_index=True)
+    yield from zip(users.tolist(), np.split(order, starts[1:]), strict=True)

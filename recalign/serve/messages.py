@@ -1,0 +1,80 @@
+"""What clients say over HTTP and what they are answered: the schema at /docs."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+MOST_REQUESTS = 1_000
+"""Histories of one call."""
+
+ID = Annotated[StrictStr | StrictInt, Field(description="the catalogue's, or the log's own")]
+
+
+class Asked(BaseModel):
+    """A history, and what may follow it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: Annotated[
+        list[ID],
+        Field(min_length=1, description="IDs, the oldest first"),
+    ]
+    k: Annotated[
+        StrictInt | None,
+        Field(ge=1, description="how many items; the server's own number where it is left out"),
+    ] = None
+    only: Annotated[
+        StrictStr | Annotated[list[ID], Field(min_length=1)] | None,
+        Field(description="the items to choose from: the name of a subset, or IDs"),
+    ] = None
+    exclude: Annotated[list[ID], Field(description="IDs that are not to be answered")] = []
+    user: Annotated[
+        Any,
+        Field(
+            description="handed back as it came; as the log's ID of a user it tells models that"
+            " are told of users whose history it is"
+        ),
+    ] = None
+
+
+class AskedMany(BaseModel):
+    """Several histories at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests: Annotated[list[Asked], Field(min_length=1, max_length=MOST_REQUESTS)]
+
+
+class Item(BaseModel):
+    """A recommended item; `score` is the probability that it is the next."""
+
+    id: str
+    raw_id: str
+    title: str
+    score: float
+    log_prob: float
+
+
+class Answer(BaseModel):
+    """The items, the most likely first."""
+
+    items: list[Item]
+    user: Any = None
+
+
+class AnswerMany(BaseModel):
+    """An answer a history, in their order."""
+
+    answers: list[Answer]
+
+
+class Failure(BaseModel):
+    """What was wrong, in one line."""
+
+    error: str
+
+
+class State(BaseModel):
+    """Whether the server is there."""
+
+    status: str
