@@ -9,11 +9,15 @@ import gin
 import numpy as np
 import pytest
 import seqio
+from sklearn.metrics import roc_auc_score
 
 import tasks
+from recalign import metrics
 from recalign.data.prepared import open_dataset
+from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.surroundings import Surroundings
+from recalign.preprocessors.task import RecommendationTask
 from recalign.report import content, page
 from recalign.report.tables import metric_name
 from recalign.trainer import evaluation
@@ -25,6 +29,16 @@ HERE = pathlib.Path(__file__).parent
 MODULES = ("own_task", "own_metric", "own_seqio")
 
 
+class Length(metrics.MeanOverExamples):
+    """A metric that a rating task may have alone: how long its first answer is."""
+
+    name = "length"
+
+    @classmethod
+    def value(cls, example, target, beams):
+        return float(len(beams[0]))
+
+
 @pytest.fixture(scope="module")
 def registered(data_dir):
     """The modules imported; afterwards nothing of them is registered."""
@@ -34,7 +48,11 @@ def registered(data_dir):
         sys.modules.pop(f"tests.examples.{module}", None)
         importlib.import_module(f"tests.examples.{module}")
     tasks.ensure_registered("ranking_tiny", data_dir)
-    tasks.register_mixture("own_tiny", ["pair_tiny", "found_tiny", "turned_tiny", "ranking_tiny"])
+    rated = tasks.TASKS["rating"] | {"metrics": [Length]}
+    tasks.register_task(tasks.task_of("rated", "tiny", **rated))
+    tasks.register_mixture(
+        "own_tiny", ["pair_tiny", "found_tiny", "turned_tiny", "ranking_tiny", "rated_tiny"]
+    )
     yield
     for registry, names in zip(registries, before, strict=True):
         for name in set(registry.names()) - names:
@@ -42,7 +60,13 @@ def registered(data_dir):
 
 
 @pytest.fixture(scope="module")
-def run(registered, data_dir, tmp_path_factory, quick_compilation):
+def rendered():
+    """The task and the split of every dataset of ours that the run builds."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(registered, rendered, data_dir, tmp_path_factory, quick_compilation):
     """A run of a few steps on all four, and what it printed."""
     directory = tmp_path_factory.mktemp("own") / "run"
     macros = {
@@ -51,9 +75,18 @@ def run(registered, data_dir, tmp_path_factory, quick_compilation):
         "DATA_DIR": data_dir,
         "TRAIN_STEPS": 4,
         "TEST_SPLIT": "test",
+        "EXACT_SCORES": True,
     }
     files = [*FILES, str(HERE / "own_negatives.gin")]
-    train(load_experiment(files, bindings(**macros)))
+    get_dataset = RecommendationTask.get_dataset
+
+    def noting(self, sequence_length=None, split="train", *others, **named):
+        rendered.append((self.name, split))
+        return get_dataset(self, sequence_length, split, *others, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecommendationTask, "get_dataset", noting)
+        train(load_experiment(files, bindings(**macros)))
     yield directory
     seqio.set_tfds_data_dir_override(None)
     gin.clear_config()
@@ -119,6 +152,36 @@ def test_a_metric_of_ones_own_shows_everywhere(run, data_dir):
     (row,) = [row for row in table.rows if row[place].value is not None]
     assert row[place].value == pytest.approx(results["tasks"]["found_tiny"]["mrr"])
     assert column in page.render(found)
+
+
+def test_a_rating_with_a_metric_of_ones_own_is_scored_exactly_too(run):
+    measured = results_of(run)["tasks"]["rated_tiny"]
+    lines = (run / "predictions" / "rated_tiny-test.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    scores = [yes - no for no, yes in (record["exact_log_probs"] for record in records)]
+    expected = roc_auc_score([record["label"] for record in records], scores)
+    assert measured["auc_roc_exact"] == pytest.approx(expected)
+    assert "auc_roc" not in measured
+    lengths = [len(record["beams"][0].strip()) for record in records]
+    assert measured["length"] == pytest.approx(np.mean(lengths))
+
+
+def test_a_split_is_rendered_once(run, rendered):
+    """Its examples are measured, and the references on them."""
+    tested = [name for name, split in rendered if split == "test"]
+    assert sorted(tested) == sorted(results_of(run)["tasks"])
+    assert {"ranking_tiny", "rated_tiny"} <= results_of(run)["references"]["popularity"].keys()
+
+
+def test_a_name_that_is_taken_is_one_line(registered):
+    retrieval = tasks.task_of("retrieval", "toys", **tasks.TASKS["retrieval"])
+    with pytest.raises(
+        UserError, match=r"'retrieval_toys' .* registered already, as those of .* another name"
+    ):
+        tasks.register_task(retrieval)
+    for name in ("own_tiny", "found_tiny"):
+        with pytest.raises(UserError, match=f"{name!r} .* registered already: give yours another"):
+            tasks.register_mixture(name, ["found_tiny"])
 
 
 def test_seqios_preprocessors_may_follow_ours(run, data_dir):
