@@ -86,7 +86,6 @@ def beam_decode(
     eos_id: int = 1,
     trie: Trie | None = None,
     allowed_BxN: Bool[Array, "#B N"] | None = None,
-    exact_log_probs: bool = True,
     batch_sharding: jax.sharding.Sharding | None = None,
 ) -> Beams:
     """The best target sequences of each example. A pure function, to be jitted by the caller.
@@ -101,9 +100,6 @@ def beam_decode(
       eos_id: the token that ends a sequence.
       trie: only its sequences are searched.
       allowed_BxN: `trie.node_mask(...)`: the sequences each example is restricted to.
-      exact_log_probs: normalise over the whole vocabulary also under a trie. Without, only the
-        tokens that the trie uses are evaluated and normalised over: faster with a large
-        vocabulary, and the log-probabilities are conditional on those tokens.
       batch_sharding: how the examples are spread over a mesh, so that the compiler does not also
         spread the candidates of an example.
     """
@@ -131,8 +127,8 @@ def beam_decode(
             search.cache,
             search.position,
         )
+        logits_BxKxV = run(Transformer(config), params, hidden_BxKxD, method="logits")
         if trie is None:
-            logits_BxKxV = _logits(params, config, hidden_BxKxD, None)
             candidates = _any_token(
                 logits_BxKxV,
                 search.live_log_probs_BxK,
@@ -141,14 +137,11 @@ def beam_decode(
                 batch_sharding,
             )
         else:
-            used_token_U = None if exact_log_probs else trie.used_token_U
-            logits_BxKxV = _logits(params, config, hidden_BxKxD, used_token_U)
             candidates = _trie_children(
                 logits_BxKxV,
                 search.live_log_probs_BxK,
                 trie.children(search.live_nodes_BxK, allowed_BxN, *levels),
-                trie,
-                exact_log_probs,
+                trie.token_N,
                 2 * beam_size,
             )
         return _select(search, candidates, cache, live_beams, alpha, eos_id)
@@ -198,22 +191,6 @@ def _last_tokens(search: _Search) -> Int[Array, "B K"]:
     return last_BxK
 
 
-def _logits(
-    params: dict, config: T5Config, hidden_BxKxD: Array, used_token_U: Array | None
-) -> Float[Array, "B K V"]:
-    if used_token_U is not None and config.logits_via_embedding:
-        table_VxD = params["token_embedder"]["embedding"]
-        params = {**params, "token_embedder": {"embedding": table_VxD[used_token_U]}}
-        config = dataclasses.replace(config, vocab_size=used_token_U.shape[0])
-    elif used_token_U is not None:
-        decoder = dict(params["decoder"])
-        kernel_DxV = decoder["logits_dense"]["kernel"]
-        decoder["logits_dense"] = {"kernel": kernel_DxV[:, used_token_U]}
-        params = {**params, "decoder": decoder}
-        config = dataclasses.replace(config, vocab_size=used_token_U.shape[0])
-    return run(Transformer(config), params, hidden_BxKxD, method="logits")
-
-
 def _any_token(
     logits_BxKxV: Float[Array, "B K V"],
     live_log_probs_BxK: Float[Array, "B K"],
@@ -244,23 +221,21 @@ def _trie_children(
     logits_BxKxV: Float[Array, "B K V"],
     live_log_probs_BxK: Float[Array, "B K"],
     children: tuple[Int[Array, "B K M"], Bool[Array, "B K M"]],
-    trie: Trie,
-    exact_log_probs: bool,
+    token_N: Int[Array, " N"],
     count: int,
 ) -> _Candidates:
     child_BxKxM, valid_BxKxM = children
-    column_BxKxM = (trie.token_N if exact_log_probs else trie.used_rank_N)[child_BxKxM]
     # log_softmax at the children alone, in its own order of operations.
     max_BxKx1 = jnp.max(logits_BxKxV, axis=-1, keepdims=True)
     log_sum_BxKx1 = jnp.log(jnp.sum(jnp.exp(logits_BxKxV - max_BxKx1), axis=-1, keepdims=True))
-    logits_BxKxM = jnp.take_along_axis(logits_BxKxV, column_BxKxM, axis=-1)
+    logits_BxKxM = jnp.take_along_axis(logits_BxKxV, token_N[child_BxKxM], axis=-1)
     log_probs_BxKxM = (logits_BxKxM - max_BxKx1) - log_sum_BxKx1
     log_probs_BxKxM += live_log_probs_BxK[..., None]
     log_probs, index = _top(jnp.where(valid_BxKxM, log_probs_BxKxM, NO_BEAM), count)
     nodes = jnp.take_along_axis(_flat(child_BxKxM), index, axis=1)
     return _Candidates(
         log_probs=log_probs,
-        tokens=trie.token_N[nodes],
+        tokens=token_N[nodes],
         beams=index // child_BxKxM.shape[-1],
         nodes=nodes,
     )

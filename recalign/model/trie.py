@@ -27,15 +27,13 @@ from recalign.errors import UserError
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trie:
-    """Valid sequences on the accelerator. S sequences, N nodes, U distinct tokens.
+    """Valid sequences on the accelerator. S sequences, N nodes.
 
     Attributes:
       first_child_N1: where each node's children start; one more entry closes the last.
       token_N: token of the edge into each node; 0 for the root.
       parent_N: parent of each node; the root's is itself.
       leaf_S: the leaf (EOS) of each sequence, in the order they were given.
-      used_token_U: the distinct tokens of the trie, EOS included, ascending.
-      used_rank_N: position of `token_N` in `used_token_U`.
       widths: the largest number of children of a node, at each level: a lookup is as wide as the
         levels that it is for. With a token an item the first level has all items, the next one EOS.
       depth: tokens of the longest sequence, EOS included.
@@ -46,8 +44,6 @@ class Trie:
     token_N: Int[Array, " N"]
     parent_N: Int[Array, " N"]
     leaf_S: Int[Array, " S"]
-    used_token_U: Int[Array, " U"]
-    used_rank_N: Int[Array, " N"]
     widths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     depth: int = dataclasses.field(metadata={"static": True})
     shared_prefix: int = dataclasses.field(metadata={"static": True})
@@ -73,14 +69,11 @@ class Trie:
         first_child_N1, token_N, parent_N, leaf_sorted_S = _level_order(sorted_SxT)
         leaf_S = np.empty_like(leaf_sorted_S)
         leaf_S[order_S] = leaf_sorted_S
-        used_token_U, used_rank = np.unique(token_N[1:], return_inverse=True)
         return cls(
             first_child_N1=jnp.asarray(first_child_N1, jnp.int32),
             token_N=jnp.asarray(token_N, jnp.int32),
             parent_N=jnp.asarray(parent_N, jnp.int32),
             leaf_S=jnp.asarray(leaf_S, jnp.int32),
-            used_token_U=jnp.asarray(used_token_U, jnp.int32),
-            used_rank_N=jnp.asarray(np.concatenate([[0], used_rank]), jnp.int32),
             widths=_widths(first_child_N1),
             depth=int(tokens_SxT.shape[1]),
             shared_prefix=_shared_prefix(first_child_N1),

@@ -57,7 +57,6 @@ class Batch(NamedTuple):
         "beam_size",
         "max_decode_len",
         "alpha",
-        "short_normaliser",
     ),
 )
 def _decode(
@@ -72,7 +71,6 @@ def _decode(
     beam_size: int,
     max_decode_len: int,
     alpha: float,
-    short_normaliser: bool,
     scored_BxC: Int[Array, "B C"] | None = None,
 ) -> dict[str, Beams | Float[Array, "B C"]]:
     """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
@@ -90,16 +88,10 @@ def _decode(
     if FREE in ways:
         found[FREE] = search()
     if ITEMS in ways:
-        # Beside exact log-probabilities the beams' are over the whole vocabulary too.
-        whole = EXACT in ways or not short_normaliser
-        found[ITEMS] = search(trie=trie, exact_log_probs=whole)
+        found[ITEMS] = search(trie=trie)
     if POOL in ways:
         assert trie is not None and pool_BxC is not None
-        found[POOL] = search(
-            trie=trie,
-            allowed_BxN=trie.node_mask(pool_BxC),
-            exact_log_probs=not short_normaliser,
-        )
+        found[POOL] = search(trie=trie, allowed_BxN=trie.node_mask(pool_BxC))
     if EXACT in ways:
         scored_BxC = pool_BxC if scored_BxC is None else scored_BxC
         assert trie is not None and scored_BxC is not None
@@ -116,8 +108,6 @@ class BeamDecoder:
         mesh: jax.sharding.Mesh,
         beam_size: int,
         alpha: float = 0.6,
-        *,
-        short_normaliser: bool = False,
     ):
         """Searches with `beam_size` beams.
 
@@ -126,7 +116,6 @@ class BeamDecoder:
           mesh: where it lies.
           beam_size: beams an example.
           alpha: T5X's length penalty, 0 for none.
-          short_normaliser: of beams along a trie: log-probabilities over its tokens alone.
         """
         self._shard = functools.partial(partitioning.shard_whole, mesh)
         self._decode = functools.partial(
@@ -135,7 +124,6 @@ class BeamDecoder:
             batch_sharding=partitioning.batch_sharding(mesh),
             beam_size=beam_size,
             alpha=alpha,
-            short_normaliser=short_normaliser,
         )
 
     def start(

@@ -148,7 +148,6 @@ def _evaluate(
         "lengths": dict(experiment.task_feature_lengths),
         "constrained": experiment.constrained,
         "exact_scores": experiment.exact_scores,
-        "short_normaliser": experiment.short_normaliser,
         "max_examples": max_examples,
     }
 
@@ -192,12 +191,7 @@ def _evaluate(
 
 def decoder_of(experiment: Experiment, mesh: jax.sharding.Mesh) -> BeamDecoder:
     """As validation and the evaluation of a split decode."""
-    return BeamDecoder(
-        experiment.config,
-        mesh,
-        experiment.beam_size,
-        short_normaliser=experiment.short_normaliser,
-    )
+    return BeamDecoder(experiment.config, mesh, experiment.beam_size)
 
 
 def tasks_with_metrics(mixture_or_task_name: str, split: str) -> list[seqio.Task]:

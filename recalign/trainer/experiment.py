@@ -114,8 +114,6 @@ class Experiment:
         "graph" (`baselines/priors.py`), in metrics of its own that end in _fused; None for nothing.
       fusion_candidates: how many of the prior's best items the model is asked for, besides its
         beams.
-      short_normaliser: whether beams that are restricted to IDs have log-probabilities over the
-        IDs' tokens alone instead of the whole vocabulary: less to compute, near-ties may swap.
       test_split: the split evaluated after training; None for none.
       checkpoint_period: steps between checkpoints; those of validation come besides.
       keep_checkpoints: how many of the newest are kept, beside the best one.
@@ -161,7 +159,6 @@ class Experiment:
     exact_scores: bool = False
     fusion_prior: str | None = None
     fusion_candidates: int = 40
-    short_normaliser: bool = False
     test_split: str | None = None
     checkpoint_period: int = 5000
     keep_checkpoints: int = 2

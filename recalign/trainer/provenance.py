@@ -45,7 +45,7 @@ _OF_THE_JOURNEY = {
     "mixture_or_task_name", "mixture_or_task_module", "model", "model_dir", "data_dir",
     "random_seed", "microbatches", "num_partitions", "eval_period", "eval_steps", "eval_tasks",
     "evaluator_num_examples", "eval_batch_size", "beam_size", "constrained", "exact_scores",
-    "short_normaliser", "fusion_prior", "fusion_candidates", "test_split", "checkpoint_period",
+    "fusion_prior", "fusion_candidates", "test_split", "checkpoint_period",
     "keep_checkpoints", "log_period",
     *Experiment.OUTSIDE,
 }  # fmt: skip

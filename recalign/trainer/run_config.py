@@ -46,6 +46,8 @@ _ARGUMENTS = {
     "p5_templates": {"file"},
     "vocabulary": {"sentencepiece_model"},
 }
+# What earlier runs' may set beside, at the value that is now the only one.
+_NO_LONGER = {("Experiment", "short_normaliser"): False}
 
 
 def text_of(experiment: Experiment) -> str:
@@ -149,7 +151,9 @@ def settings_of(text: str, name: str) -> list[Binding]:
         place = f"{name}:{statement.line}"
         match concerns_us(statement), statement:
             case True, Binding():
-                settings.append(_setting(resolved(statement, macros, place), place))
+                setting = resolved(statement, macros, place)
+                if _NO_LONGER.get((setting.name, setting.argument), ...) != setting.value:
+                    settings.append(_setting(setting, place))
             case False, Import(_, module, line):
                 raise UserError(
                     f"{place}: {line}: a run's config is read as data: name the module "

@@ -11,8 +11,6 @@ else made-up IDs of 326 pieces. Prints one JSON line:
 - `unconstrained_over_encode`, `constrained_over_encode`: a search, encoding included, over
   encoding alone.
 - `trie_share`: of a constrained search's time, looking up children and their logits.
-- `short_normaliser`: what evaluating the IDs' pieces alone saves, and how many of the best ten
-  items it keeps.
 - `item_tokens`: seconds a user with a token an ID, over those with the IDs' pieces: same weights,
   same inputs, only items as answers, in one run.
 - `exact_ranking`: scoring 100 candidates an example exactly, over searching them with 20 beams.
@@ -76,8 +74,7 @@ def main() -> None:
     inputs_BxL = jnp.asarray(drawn_tokens(BATCH, INPUTS, seed=1))
     trie, whole = catalogue_trie(), item_token_trie()
     search = jax.jit(
-        functools.partial(beam_decode, config=config, beam_size=BEAMS, max_decode_len=TARGETS),
-        static_argnames="exact_log_probs",
+        functools.partial(beam_decode, config=config, beam_size=BEAMS, max_decode_len=TARGETS)
     )
     pools_BxC = jnp.asarray(drawn_pools())
     allowed_BxN = trie.node_mask(pools_BxC)
@@ -86,9 +83,6 @@ def main() -> None:
     searches = {
         "unconstrained": lambda: search(params, encoder_input_tokens_BxL=inputs_BxL),
         "constrained": lambda: search(params, encoder_input_tokens_BxL=inputs_BxL, trie=trie),
-        "short": lambda: search(
-            params, encoder_input_tokens_BxL=inputs_BxL, trie=trie, exact_log_probs=False
-        ),
         "item_tokens": lambda: search(params, encoder_input_tokens_BxL=inputs_BxL, trie=whole),
         "pool": lambda: search(
             params,
@@ -117,10 +111,6 @@ def main() -> None:
     figures |= both(timings, "unconstrained_over_encode", "unconstrained", "encode")
     figures |= both(timings, "constrained_over_encode", "constrained", "encode")
     figures["trie_share"] = trie.depth * lookup.seconds("lookup") / timings.seconds("constrained")
-    figures["short_normaliser"] = {
-        **both(timings, "time_over_exact", "short", "constrained"),
-        "kept_of_best_ten": kept_of_best(searches["constrained"](), searches["short"](), 10),
-    }
     figures["item_tokens"] = {
         **both(timings, "time_over_pieces", "item_tokens", "constrained"),
         "seconds_a_user": timings.seconds("item_tokens") / BATCH,
@@ -178,16 +168,6 @@ def comparison(ours: Beams, tokens_BxKxT: jax.Array, scores_BxK: jax.Array) -> d
         "differ_beyond_ties": beyond,
         "largest_score_difference": float(np.abs(own_scores - np.asarray(scores_BxK)).max()),
     }
-
-
-def kept_of_best(exact: Beams, short: Beams, count: int) -> float:
-    """The share of the exact search's best items that are among the other's best."""
-    shares = []
-    for exact_KxT, short_KxT in zip(exact.tokens_BxKxT, short.tokens_BxKxT, strict=True):
-        best = {tuple(row) for row in np.asarray(exact_KxT[-count:]).tolist()}
-        found = {tuple(row) for row in np.asarray(short_KxT[-count:]).tolist()}
-        shares.append(len(best & found) / count)
-    return float(np.mean(shares))
 
 
 def catalogue_trie() -> Trie:

@@ -11,10 +11,7 @@ from recalign.model.network import Transformer
 
 EOS, LENGTH = 1, 6
 
-_compiled_decode = jax.jit(
-    beam_decode,
-    static_argnames=("config", "beam_size", "max_decode_len", "exact_log_probs"),
-)
+_compiled_decode = jax.jit(beam_decode, static_argnames=("config", "beam_size", "max_decode_len"))
 node_mask = jax.jit(lambda trie, indices_BxC: trie.node_mask(indices_BxC))
 
 

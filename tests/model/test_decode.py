@@ -170,25 +170,6 @@ def test_a_catalogue_of_one(config, params, inputs_BxL):
     assert (beams.scores_BxK[:, :3] == -1e7).all()
 
 
-def test_the_short_normaliser_ranks_by_the_same_logits(config, params, inputs_BxL, trie):
-    """All log-probabilities are conditional on the trie's tokens: 10 pieces and EOS."""
-    beams = search(config, params, inputs_BxL, trie=trie, exact_log_probs=False)
-    used = np.asarray(trie.used_token_U)
-    assert len(used) < 48
-    tokens = beams.tokens_BxKxT[0]
-    model = Transformer(config)
-    logits_KxTxV = jax.jit(lambda e, d: model.apply({"params": params}, e, d))(
-        jnp.broadcast_to(inputs_BxL[0], (4, inputs_BxL.shape[1])),
-        np.pad(tokens[:, :-1], ((0, 0), (1, 0))),
-    )
-    exponentials = np.exp(np.asarray(logits_KxTxV, np.float64))
-    at_target = np.take_along_axis(exponentials, tokens[..., None], axis=-1)[..., 0]
-    log_probs = np.log(at_target / exponentials[..., used].sum(-1))
-    np.testing.assert_allclose(
-        beams.log_probs_BxK[0], np.where(tokens > 0, log_probs, 0).sum(1), atol=2e-5
-    )
-
-
 def test_padding_of_inputs_changes_no_beam(config, params, inputs_BxL, free_beams):
     beams = search(config, params, jnp.pad(inputs_BxL, ((0, 1), (0, 6))))
     np.testing.assert_array_equal(beams.tokens_BxKxT[:3], free_beams.tokens_BxKxT)

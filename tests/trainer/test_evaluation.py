@@ -16,7 +16,6 @@ from sklearn.metrics import roc_auc_score
 
 from recalign.errors import UserError
 from recalign.model.network import Transformer
-from recalign.trainer import evaluation
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     BeamDecoder,
@@ -203,32 +202,6 @@ def test_other_settings_begin_anew(trained, monkeypatch):
             results["checkpoint_step"],
             max_examples=5,
         )
-
-
-def test_a_short_normaliser_leaves_out_what_ids_never_use(trained):
-    """Over fewer tokens every probability is greater, and the model still says the same of them."""
-    experiment, results = trained
-    (task,) = evaluation.tasks_with_metrics("retrieval_tiny", "test")
-    evaluated = evaluation.load(task, "test", experiment, 5)
-    mesh = make_mesh()
-    _, params = Checkpoints(experiment.directory, read_only=True).restore_params(
-        results["checkpoint_step"], sharded_params_shape(experiment.config, mesh)
-    )
-    exact, short = (
-        evaluation.beams_of_all(
-            evaluated,
-            params,
-            BeamDecoder(experiment.config, mesh, experiment.beam_size, short_normaliser=is_short),
-            experiment,
-        )
-        for is_short in (False, True)
-    )
-    for by_all, by_few in zip(exact, short, strict=True):
-        greater = dict(zip(by_few["beams"], by_few["log_probs"], strict=True))
-        shared = [beam for beam in by_all["beams"] if beam in greater]
-        assert shared
-        for beam, log_prob in zip(by_all["beams"], by_all["log_probs"], strict=True):
-            assert beam not in greater or log_prob < greater[beam] < 0
 
 
 def test_a_checkpoint_that_is_not_there(trained):

@@ -81,6 +81,13 @@ def test_settings_of_any_kind_come_back(run):
     assert (made.learning_rate, made.eval_tasks, made.rates) == (1e-5, ("a",), {"mim": 2.5})
 
 
+def test_a_setting_of_earlier_runs_is_read_at_the_only_value_that_is_left(run):
+    line = "Experiment.short_normaliser = %SHORT_NORMALISER"
+    assert load_run(run("SHORT_NORMALISER = False", line)).batch_size == load_run(run()).batch_size
+    with pytest.raises(UserError, match="Experiment.short_normaliser = True is no setting of reca"):
+        load_run(run("SHORT_NORMALISER = True", line))
+
+
 def test_a_module_that_the_user_names_may_run(tmp_path, monkeypatch):
     """Its settings and references hold, in `train` and then in `recommend`."""
     (tmp_path / "run_config_mine.py").write_text(
