@@ -1,7 +1,13 @@
 """What all tests need of the process that they run in."""
 
+import contextlib
+import fcntl
+import os
 import pathlib
+import shutil
 import signal
+import tempfile
+from collections.abc import Callable, Iterator
 
 import gin
 import hypothesis
@@ -11,12 +17,44 @@ import pytest
 hypothesis.settings.register_profile("recalign", deadline=None)
 hypothesis.settings.load_profile("recalign")
 
+_PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What one test compiled is read by all: pytest's other workers, and processes of tests too.
+
+    They inherit the environment, which has to be set before JAX is imported.
+    """
+    if _PROGRAMS not in os.environ:
+        os.environ[_PROGRAMS] = tempfile.mkdtemp(prefix="recalign-programs-")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_PROGRAMS), ignore_errors=True))
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that train or compile for minutes come first, so that no worker is left with one."""
     here = pathlib.Path(__file__).parent
-    rooms = [here / name for name in ("trainer", "model", "weights")]
+    long = ("test_readme.py", "trainer", "test_wheel.py", "test_accelerator_benchmark.py")
+    rooms = [here / name for name in (*long, "model", "weights")]
     items.sort(key=lambda item: [item.path.is_relative_to(room) for room in rooms], reverse=True)
+
+
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """A folder that all workers of a run share: the first that asks for it fills it by `make`."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, whole = shared / name, shared / f"{name}.whole"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,14 +71,27 @@ def fresh_gin():
         yield
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """For tests that compile many small programs and run each for a moment."""
+@contextlib.contextmanager
+def compiled_quickly() -> Iterator[None]:
+    """Programs that run for a moment are not worth compiling well, in child processes neither."""
     import jax  # it takes a second, which not all tests wait for
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name.upper(), "1")
+        jax.config.update(name, True)
+        try:
+            yield
+        finally:
+            jax.config.update(name, before)
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """For tests that compile many small programs and run each for a moment."""
+    with compiled_quickly():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +99,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data directory with the dataset `tiny`: 60 users, 50 items, ratings."""
     from tests.corpus import make_corpus  # it loads TensorFlow, which not all tests wait for
 
-    directory = tmp_path_factory.mktemp("data")
-    make_corpus("tiny", directory)
-    return str(directory)
+    def make(folder: pathlib.Path) -> None:
+        make_corpus("tiny", folder)
+
+    shared = made_once(tmp_path_factory, "data", make)
+    # A worker's own: files prepare other datasets beside it.
+    return str(shutil.copytree(shared, tmp_path_factory.mktemp("data") / "own"))

@@ -13,6 +13,8 @@ from recalign.model.network import Transformer
 
 from .conftest import ragged, seeded_weights, tiny_config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DECODER_TOKENS = jnp.asarray(np.pad(ragged(3, 5, [5, 3, 4], seed=2), ((0, 0), (1, 0))))
 
 
@@ -109,7 +111,7 @@ def test_tied_logits_are_products_with_the_embedding(inputs_BxL):
     """The untied model whose output layer is the scaled transpose gives the same numbers."""
     config = tiny_config(logits_via_embedding=True)
     model = Transformer(config)
-    params = model.init(jax.random.key(0), inputs_BxL, DECODER_TOKENS)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), inputs_BxL, DECODER_TOKENS)["params"]
     assert "logits_dense" not in params["decoder"]
     kernel = params["token_embedder"]["embedding"].T / np.sqrt(config.emb_dim)
     decoder = {**params["decoder"], "logits_dense": {"kernel": kernel}}
@@ -120,7 +122,7 @@ def test_tied_logits_are_products_with_the_embedding(inputs_BxL):
 def test_the_embeddings_scale_is_set():
     config = tiny_config(vocab_size=400, emb_dim=64, embedding_stddev=0.05)
     tokens = jnp.ones((1, 2), jnp.int32)
-    params = Transformer(config).init(jax.random.key(0), tokens, tokens)["params"]
+    params = jax.jit(Transformer(config).init)(jax.random.key(0), tokens, tokens)["params"]
     assert np.std(params["token_embedder"]["embedding"]) == pytest.approx(0.05, rel=0.05)
 
 

@@ -54,15 +54,12 @@ def found(tmp_path_factory) -> dict[str, dict]:
     data_dir = tmp_path_factory.mktemp("data")
     for name in ("toys", "beauty", "sports", "demo"):
         make_corpus(name, data_dir)
+    # As many as the largest slice that an experiment's NUM_PARTITIONS asks for.
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=16"
     outcome = subprocess.run(
         [sys.executable, "-m", "tests.t5x.resolve", str(data_dir)],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            # As many as the largest slice that an experiment's NUM_PARTITIONS asks for.
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=16",
-        },
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
         input=json.dumps(jobs()),
         capture_output=True,
         text=True,

@@ -1,15 +1,17 @@
-"""A tiny dataset, a tiny experiment, and compiled programs that the tests share."""
+"""A tiny experiment, and a run of it that all tests share."""
 
+import json
 import pathlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import jax
 import pytest
 
 from recalign.trainer import setup
 from recalign.trainer.experiment import Experiment, load_experiment
 from recalign.trainer.loop import train
+from tests.conftest import compiled_quickly, made_once
 
 TINY = {
     "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
@@ -50,34 +52,46 @@ def without_times(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in _TIMES} for line in lines]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    """What one test compiled the next one reads, here and in processes that it starts."""
-    before = jax.config.jax_compilation_cache_dir
-    folder = tmp_path_factory.mktemp("programs")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    yield folder
-    jax.config.update("jax_compilation_cache_dir", before)
+# Compared with numbers of other programs: as users compile them.
+_AS_USERS_COMPILE = {"test_adamw.py", "test_loss.py", "test_optimizer.py"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compilation(request: pytest.FixtureRequest) -> None:
+    """Run and rerun are compared bit for bit, so the runs of all files are compiled alike."""
+    if request.path.name not in _AS_USERS_COMPILE:
+        request.getfixturevalue("quick_compilation")
 
 
 @pytest.fixture(scope="session")
 def _trained_once(
     data_dir: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[str], dict[str, Any]]:
-    made = bindings(
-        MODEL_DIR=str(tmp_path_factory.mktemp("trained")),
-        DATA_DIR=data_dir,
-        TRAIN_STEPS=4,
-        EVAL_PERIOD=2,
-        EVAL_TASKS=("retrieval_tiny",),
-        TEST_SPLIT="test",
-        CONSTRAINED=True,
-        EXACT_SCORES=True,
-    )
-    results = train(load_experiment(FILES, made))
-    assert results is not None
-    return made, results
+    """The run is trained once, and each worker has a copy that its tests may change."""
+
+    def of(folder: pathlib.Path) -> list[str]:
+        return bindings(
+            MODEL_DIR=str(folder),
+            DATA_DIR=data_dir,
+            TRAIN_STEPS=4,
+            EVAL_PERIOD=2,
+            EVAL_TASKS=("retrieval_tiny",),
+            TEST_SPLIT="test",
+            CONSTRAINED=True,
+            EXACT_SCORES=True,
+        )
+
+    def make(folder: pathlib.Path) -> None:
+        # Session fixtures come before those of a module.
+        with compiled_quickly():
+            results = train(load_experiment(FILES, of(folder / "run")))
+        assert results is not None
+        (folder / "returned.json").write_text(json.dumps(results))
+
+    folder = made_once(tmp_path_factory, "trained", make)
+    own = tmp_path_factory.mktemp("trained") / "run"
+    shutil.copytree(folder / "run", own)
+    return of(own), json.loads((folder / "returned.json").read_text())
 
 
 @pytest.fixture(scope="module")

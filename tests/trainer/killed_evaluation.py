@@ -1,14 +1,12 @@
 """Evaluates an experiment in a process that ends by SIGKILL in the middle of a line.
 
-python -m tests.trainer.killed_evaluation PROGRAMS STEP BINDING…
+python -m tests.trainer.killed_evaluation STEP BINDING…
 """
 
 import json
 import os
 import signal
 import sys
-
-import jax
 
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
@@ -26,8 +24,6 @@ def _append_until_killed(self, records):
 
 
 if __name__ == "__main__":
-    programs, step, *bindings = sys.argv[1:]
-    jax.config.update("jax_compilation_cache_dir", programs)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    step, *bindings = sys.argv[1:]
     PredictionFile.append = _append_until_killed
     evaluate(load_experiment(FILES, bindings), "test", int(step))

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @contextlib.contextmanager
 def started(
     bindings: Sequence[str],
-    programs: pathlib.Path,
+    logs: pathlib.Path,
     processes: int = 1,
     module: Sequence[str] = ("recalign",),
 ) -> Iterator[list[subprocess.Popen]]:
@@ -24,8 +24,7 @@ def started(
 
     Args:
       bindings: of gin.
-      programs: where compiled programs are kept for the next start; the files `0.log`, `1.log`, …
-        there are what the processes say.
+      logs: a folder; the files `0.log`, `1.log`, … there are what the processes say.
       processes: that train together.
       module: that runs the command, and arguments of its own.
 
@@ -39,15 +38,13 @@ def started(
         port = _free_port()
         for number in range(processes):
             starter = "-m" if processes == 1 else "launch/distributed.py"
-            log = stack.enter_context((programs / f"{number}.log").open("w"))
+            log = stack.enter_context((logs / f"{number}.log").open("w"))
             process = subprocess.Popen(
                 [sys.executable, starter, *module, *arguments],
                 cwd=ROOT,
                 env={
                     **os.environ,
                     "JAX_PLATFORMS": "cpu",
-                    "JAX_COMPILATION_CACHE_DIR": str(programs),
-                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
                     "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
                     "SLURM_JOB_ID": "1",
                     "SLURM_STEP_NODELIST": "localhost",
@@ -66,18 +63,18 @@ def started(
 
 def run(
     bindings: Sequence[str],
-    programs: pathlib.Path,
+    logs: pathlib.Path,
     processes: int = 1,
     module: Sequence[str] = ("recalign",),
 ) -> None:
     """To the end."""
-    with started(bindings, programs, processes, module) as running:
+    with started(bindings, logs, processes, module) as running:
         statuses = [process.wait(timeout=600) for process in running]
-    assert statuses == [0] * processes, said(programs)
+    assert statuses == [0] * processes, said(logs)
 
 
-def said(programs: pathlib.Path, number: int = 0) -> str:
-    return (programs / f"{number}.log").read_text()[-4000:]
+def said(logs: pathlib.Path, number: int = 0) -> str:
+    return (logs / f"{number}.log").read_text()[-4000:]
 
 
 def _free_port() -> int:

@@ -166,7 +166,6 @@ def test_a_killed_evaluation_goes_on_to_equal_results(trained, tmp_path, capfd):
             sys.executable,
             "-m",
             "tests.trainer.killed_evaluation",
-            jax.config.jax_compilation_cache_dir,
             str(step),
             *bindings(
                 MODEL_DIR=str(run),

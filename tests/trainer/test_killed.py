@@ -91,49 +91,49 @@ def kill_at_a_moment(folder, process, moments, within, while_saving):
 
 
 @pytest.mark.parametrize("pack", [False, True])
-def test_killed_ten_times(run_of, programs, tmp_path, pack):
+def test_killed_ten_times(run_of, tmp_path, pack):
     moments = random.Random(0)
-    processes.run(run_of("undisturbed", PACK=pack), programs)
+    processes.run(run_of("undisturbed", PACK=pack), tmp_path)
     run, while_saving = run_of("killed", PACK=pack), 0
     for kill in range(KILLS):
-        with processes.started(run, programs) as (process,):
+        with processes.started(run, tmp_path) as (process,):
             while_saving += kill_at_a_moment(
                 tmp_path / "killed", process, moments, 30, kill % 2 == 0
             )
     assert while_saving >= KILLS // 2
     # None of them is taken for a whole one.
     assert not [step for step in Checkpoints(epath.Path(tmp_path / "killed")).steps() if step % 3]
-    processes.run(run, programs)
+    processes.run(run, tmp_path)
     assert_ended_alike(run, run_of("undisturbed", PACK=pack))
     assert not unfinished(tmp_path / "killed")
 
 
-def test_one_of_two_killed(run_of, programs, tmp_path):
+def test_one_of_two_killed(run_of, tmp_path):
     """The other one ends too, and both started again end as if nothing had been."""
     moments, short = random.Random(1), {"TRAIN_STEPS": 60}
-    processes.run(run_of("undisturbed", **short), programs, 2)
+    processes.run(run_of("undisturbed", **short), tmp_path, 2)
     run = run_of("killed", **short)
     for kill in range(KILLS_OF_TWO):
-        with processes.started(run, programs, 2) as running:
+        with processes.started(run, tmp_path, 2) as running:
             killed, other = running[kill % 2], running[1 - kill % 2]
             kill_at_a_moment(tmp_path / "killed", killed, moments, 10, kill < 2)
             assert other.wait(timeout=300) not in (0, 75)
-    processes.run(run, programs, 2)
+    processes.run(run, tmp_path, 2)
     assert_ended_alike(run, run_of("undisturbed", **short))
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_told_to_stop(run_of, programs, tmp_path, count):
+def test_told_to_stop(run_of, tmp_path, count):
     """SIGTERM to any process: all save the same step and leave with 75, "more to do"."""
     short = {"TRAIN_STEPS": 60, "CHECKPOINT_PERIOD": 0, "EVAL_PERIOD": 0}
     run = run_of("stopped", **short)
     # Ctrl-C is for one process: of several, whoever started them has to end the others.
     for number, status in ((signal.SIGTERM, 75), (signal.SIGINT, 130))[: 3 - count]:
-        with processes.started(run, programs, count) as running:
+        with processes.started(run, tmp_path, count) as running:
             wait_for_a_line(tmp_path / "stopped", running[-1])
             running[-1].send_signal(number)
             assert [process.wait(timeout=300) for process in running] == [status] * count
-        assert "is saved; the same command goes on from there" in processes.said(programs)
-    processes.run(run, programs, count)
-    processes.run(run_of("undisturbed", **short), programs, count)
+        assert "is saved; the same command goes on from there" in processes.said(tmp_path)
+    processes.run(run, tmp_path, count)
+    processes.run(run_of("undisturbed", **short), tmp_path, count)
     assert_ended_alike(run, run_of("undisturbed", **short))

@@ -62,16 +62,16 @@ def test_a_line_each_period_and_the_loss_falls(undisturbed):
     assert list(experiment.directory.glob("events.out.tfevents.*"))
 
 
-def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_dir, programs):
+def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_dir, tmp_path):
     """Once, in the middle of a window and at no checkpoint; test_killed.py does it ten times."""
     run = experiment(**TWO_TASKS)
     log = run.directory / "metrics.jsonl"
     endless = bindings(MODEL_DIR=run.model_dir, DATA_DIR=data_dir, TRAIN_STEPS=10**6, **TWO_TASKS)
-    with processes.started(endless, programs) as (process,):
+    with processes.started(endless, tmp_path) as (process,):
         while process.poll() is None and not (log.exists() and '"step": 6' in log.read_text()):
             time.sleep(0.01)
         process.kill()
-        assert process.wait() == -signal.SIGKILL, processes.said(programs)
+        assert process.wait() == -signal.SIGKILL, processes.said(tmp_path)
     # Steps that the killed run was past of are trained again, as the others were.
     for step in Checkpoints(run.directory, read_only=True).steps():
         if step > 8:

@@ -22,9 +22,6 @@ TOLERANCE = 1e-5
 def trained(data_dir, tmp_path_factory):
     """(experiment, what was read) of a run by so many processes; each is made once."""
     made = {}
-    # Programs that run for a moment are not worth compiling well.
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
     def train(count, **macros):
         key = (count, *macros.items())
@@ -37,8 +34,7 @@ def trained(data_dir, tmp_path_factory):
             made[key] = load_experiment(FILES, bindings(**given)), read
         return made[key]
 
-    yield train
-    monkeypatch.undo()
+    return train
 
 
 def params_of(experiment):

@@ -13,8 +13,6 @@ from recalign.trainer.recommend import Recommender
 from recalign.trainer.state import state_shape
 from tests.corpus import make_corpus
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = {
     "MIXTURE_OR_TASK_NAME": "retrieval_items",
     "VOCAB_SIZE": 768,

@@ -73,6 +73,6 @@ def test_the_decoder_begins_by_copying(dataset):
     for value, out in zip(attention["value"]["kernel"], attention["out"]["kernel"], strict=True):
         np.testing.assert_allclose(value @ out, np.eye(CONFIG.emb_dim), atol=1e-5)
     tokens = jnp.ones((1, 4), jnp.int32)
-    logits = Transformer(CONFIG).apply({"params": params}, tokens, tokens)
+    logits = jax.jit(Transformer(CONFIG).apply)({"params": params}, tokens, tokens)
     assert jnp.isfinite(logits).all()
     assert jax.tree.structure(params) == jax.tree.structure(initial_params(CONFIG, 0))

@@ -18,8 +18,6 @@ from recalign.trainer.state import (
 from tests.golden import make_t5x_trajectory as golden
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = T5Config(
     vocab_size=32,
     emb_dim=8,

@@ -55,7 +55,8 @@ def start(checkpoint, partitions, processes):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    flags = f"--xla_force_host_platform_device_count={DEVICES // processes}"
+    devices = f"--xla_force_host_platform_device_count={DEVICES // processes}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}"
     shared, others = [str(checkpoint), str(partitions)], [str(processes), address]
     started = [
         subprocess.Popen(
