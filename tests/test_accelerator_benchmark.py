@@ -16,7 +16,6 @@ from recalign.model.network import Transformer
 from recalign.plan.flops import matmul_flops
 from recalign.preprocessors.packing import packed_rows
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CAPACITY = {"inputs": 48, "targets": 12}
 SIZES = [(30, 3), (10, 4), (20, 2), (25, 6), (40, 3), (8, 3)]
 ROWS = np.array([0, 0, 1, 1, 2, 2])

@@ -11,7 +11,6 @@ import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 
 
@@ -42,9 +41,9 @@ def installed(wheel, tmp_path_factory):
     (packages / "locked.pth").write_text(f"{pathlib.Path(jax.__file__).parents[1]}\n")
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def run(*words: str) -> str:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         outcome = subprocess.run(
             [folder / "venv" / "bin" / "recalign", *words],
             cwd=elsewhere,

@@ -10,7 +10,7 @@ import pytest
 
 from recalign.weights import convert
 
-# 95 million parameters, most of them in the encoder's 30 layers: a stack is far larger than the
+# 110 million parameters, most of them in the encoder's 40 layers: a stack is far larger than the
 # largest tensor. Values are constant, so that compression takes no time. Written by one process and
 # converted by another, which would take again unnoticed what it gave back before.
 WRITING = """
@@ -25,7 +25,7 @@ from recalign.weights import inspection, t5x_legacy
 from recalign.weights.tensors import Tensor, Weights
 
 folder = pathlib.Path(sys.argv[1])
-config = T5Config(vocab_size=8192, emb_dim=512, num_heads=8, num_encoder_layers=30,
+config = T5Config(vocab_size=8192, emb_dim=512, num_heads=8, num_encoder_layers=40,
                   num_decoder_layers=2, head_dim=64, mlp_dim=1024)
 
 def constant(number, shape):
@@ -46,7 +46,7 @@ state = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shape)
 checkpoints = Checkpoints(epath.Path(folder / "run"))
 checkpoints.save(state, 0)
 checkpoints.close()
-print([4 * sum(sizes), 4 * max(sizes), 4 * 30 * 512 * 1024])
+print([4 * sum(sizes), 4 * max(sizes), 4 * 40 * 512 * 1024])
 """
 
 CONVERTING = """
