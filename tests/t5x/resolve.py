@@ -58,7 +58,8 @@ def model_of(model: Any) -> dict[str, Any]:
     """Network, loss, beams, and the learning rate after some steps of fine-tuning."""
     config = model.module.config
     sizes = ("vocab_size", "emb_dim", "num_heads", "num_encoder_layers", "num_decoder_layers")
-    first_step = model.optimizer_def.hyper_params.step_offset
+    # AdamW counts steps from 0, and has no offset.
+    first_step = getattr(model.optimizer_def.hyper_params, "step_offset", 0)
     schedule = gin.get_configurable(utils.create_learning_rate_scheduler)()
     return {
         "decoder": type(model).__name__,
@@ -81,7 +82,7 @@ def placing_of(partitioner: Any) -> dict[str, Any]:
 def training_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `t5x.train` reads, how long it trains, what it evaluates."""
     data, evaluated = arguments["train_dataset_cfg"], arguments["infer_eval_dataset_cfg"]
-    assert not data.pack and not evaluated.pack
+    assert not evaluated.pack
     assert data.mixture_or_task_name == evaluated.mixture_or_task_name
     restored, saved = arguments["checkpoint_cfg"].restore, arguments["checkpoint_cfg"].save
     return {
@@ -89,6 +90,7 @@ def training_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "task_feature_lengths": dict(data.task_feature_lengths),
         "input_length_of_evaluation": evaluated.task_feature_lengths["inputs"],
         "batch_size": data.batch_size,
+        "pack": data.pack,
         "seed": data.seed,
         "train_steps": arguments["total_steps"],
         "eval_period": arguments["eval_period"],

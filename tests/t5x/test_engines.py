@@ -168,7 +168,7 @@ def test_metrics_of_one_checkpoint(trained, decoder):
 
 @pytest.mark.parametrize("decoder", ["stock", "fast", "constrained"])
 def test_metrics_of_item_tokens(experiment, items, decoder):
-    macros = {**SMALL, "TRAIN_STEPS": 60, "STEPS_PER_CYCLE": 90, "EVERY_PREFIX": False}
+    macros = {**SMALL, "TRAIN_STEPS": 240, "STEPS_PER_CYCLE": 360, "EVERY_PREFIX": False}
     made = experiment(MIXTURE_OR_TASK_NAME=items, **macros)
     train(made)
     params, _ = load_params(made.model_dir, made.config)
