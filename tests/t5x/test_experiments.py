@@ -74,7 +74,15 @@ def own_settings(made: Experiment) -> dict:
     sizes = ("vocab_size", "emb_dim", "num_heads", "num_encoder_layers", "num_decoder_layers")
     same = ("mixture_or_task_name", "batch_size", "z_loss", "label_smoothing", "num_partitions")
     same = (*same, "loss_normalizing_factor", "dropout_rate", "beam_size", "train_steps")
-    same = (*same, "eval_period", "eval_steps", "checkpoint_period", "keep_checkpoints", "seed", "pack")
+    same = (
+        *same,
+        "eval_period",
+        "eval_steps",
+        "checkpoint_period",
+        "keep_checkpoints",
+        "seed",
+        "pack",
+    )
     start = made.initial_checkpoint_path
     return {
         **{name: model[name] for name in (*sizes, "head_dim", "mlp_dim", "dtype")},
