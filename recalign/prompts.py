@@ -101,6 +101,10 @@ PROMPTS: Mapping[str, Prompt] = {
     "ie": Prompt("{question} {target}?", "{value}"),
     # Not the paper's: TIGER (arXiv 2305.05065) reads a sequence of IDs and writes the next.
     "tiger": Prompt("{history:ids}", "{target}"),
+    # Not the paper's: ratings from IDs alone, for a model that has no words to read them in.
+    "tiger_rating": Prompt(
+        ("likes {liked:ids}", "dislikes {disliked:ids}", "would like {target}?"), "{label}"
+    ),
 }
 
 P5_FIELDS: Mapping[str, tuple[str, str]] = {
@@ -267,13 +271,16 @@ def render(
     hidden = set(masked)
     ended = [f"{item}{ITEM_END}" for item in history]
     masks = [f"{MASKED_ITEM}{ITEM_END}" if n in hidden else i for n, i in enumerate(ended)]
+    ids = [item.id for item in history]
     shown = {
         "history": " ".join(ended),
-        "history:ids": " ".join(item.id for item in history),
+        "history:ids": " ".join(ids),
         "masked_history": " ".join(masks),
         "masked": " ".join(ended[n] for n in sorted(hidden)),
         "liked": " ".join(i for i, like in zip(ended, likes, strict=False) if like),
+        "liked:ids": " ".join(i for i, like in zip(ids, likes, strict=False) if like),
         "disliked": " ".join(i for i, like in zip(ended, likes, strict=False) if not like),
+        "disliked:ids": " ".join(i for i, like in zip(ids, likes, strict=False) if not like),
         "candidates": f"{LIST_SEPARATOR} ".join(candidates),
         "choices": " ".join(f"{item}{ITEM_END}" for item in choices),
         "target": "" if target is None else target.id,

@@ -126,7 +126,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "prompt": PROMPTS["ie"],
         "preprocessors": [item_contents(), render(), append_eos(), keep_features()],
     },
-    # The retrieval of TIGER: IDs alone, meant for a dataset with semantic ones.
+    # IDs alone: the retrieval of TIGER, meant for a dataset with semantic ones, and ratings.
     "tiger": {
         "prompt": PROMPTS["tiger"],
         "preprocessors": [
@@ -138,6 +138,20 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         ],
         "metrics": [metrics.retrieval_metric],
         "evaluated_as": "retrieval",
+    },
+    "tiger_rating": {
+        "prompt": PROMPTS["tiger_rating"],
+        "preprocessors": [
+            next_item_windows(every_prefix=True),
+            likes(),
+            label(),
+            drop_old_history(),
+            render(),
+            append_eos(),
+            keep_features("target", "label"),
+        ],
+        "metrics": [metrics.Rating],
+        "evaluated_as": "rating",
     },
     # P5's families (Appendix A). Their validation and test samples are those of a template that the
     # paper evaluates; p5_2_7 has those of 2-7, and nothing to train on.

@@ -35,6 +35,19 @@ def test_tiger_reads_and_writes_ids_alone():
     assert (sample.inputs, sample.targets) == ("I18123 I1158", "I3977")
 
 
+def test_ratings_from_ids_alone():
+    sample = render(
+        "tiger_rating",
+        products=PRODUCTS,
+        history=[MASH, AVEENO],
+        likes=[True, False],
+        target=LINER,
+        liked=True,
+    )
+    assert sample.inputs == "likes I18123 dislikes I1158 would like I3977?"
+    assert sample.targets == "yes"
+
+
 def test_ranking():
     sample = render(
         "ranking",

@@ -69,9 +69,9 @@ def wordings(titles: Sequence[str]) -> Iterator[str]:
     items = [prompts.Item(f"I{n}", title) for n, title in enumerate(titles, start=1)]
     for item, other in itertools.pairwise([*items, items[0]]):
         for name in prompts.PROMPTS:
-            # tiger: nothing but IDs, which the others have too. after, together: vocabularies stay
+            # tiger: nothing but IDs, which the others have too. The rest: vocabularies stay
             # as they were before these came, and letters spell the few words that are new.
-            if name in ("tiger", "after", "together"):
+            if name in ("tiger", "tiger_rating", "after", "together"):
                 continue
             sample = prompts.render(
                 name,

@@ -44,7 +44,11 @@ def item(dataset, index):
 
 
 @pytest.mark.parametrize(
-    "kind", ["retrieval", "ranking", "rating", "mim", "bpr", "tiger", "after", "together"]
+    "kind",
+    [
+        *("retrieval", "ranking", "rating", "mim", "bpr"),
+        *("tiger", "tiger_rating", "after", "together"),
+    ],
 )
 def test_tokens_are_those_of_the_rendered_sample(kind, request_of, corpus, vocabulary):
     sequences = corpus.sequences("train")
@@ -56,7 +60,7 @@ def test_tokens_are_those_of_the_rendered_sample(kind, request_of, corpus, vocab
             arguments["target"] = item(corpus, example["target"])
         if kind == "ranking":
             arguments["candidates"] = [corpus.catalogue.ids[i] for i in example["candidates"]]
-        if kind == "rating":
+        if kind in ("rating", "tiger_rating"):
             record = slice(*sequences.row_splits[example["row"] : example["row"] + 2])
             rating = dict(zip(sequences.items[record], sequences.ratings[record], strict=True))
             arguments["likes"] = [bool(rating[i] > 3) for i in example["history"]]
