@@ -11,16 +11,21 @@ ARG ACCELERATOR=cpu
 WORKDIR /recalign
 # The packages are a layer of their own: code that changes does not install them again.
 COPY requirements.txt ./
-RUN pip install --no-cache-dir -r requirements.txt
+COPY launch/locks launch/locks
+RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 RUN if [ "$ACCELERATOR" != cpu ]; then \
-  pip install --no-cache-dir "jax[$ACCELERATOR]==$(sed -n 's/^jax==//p' requirements.txt)"; fi
+  pip install --no-cache-dir --require-hashes -r "launch/locks/$ACCELERATOR.txt"; fi
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY recalign recalign
 COPY tasks tasks
 COPY gin gin
 ARG EXTRA=
-RUN if [ -n "$EXTRA" ]; then \
-  pip install --no-cache-dir --no-build-isolation -c requirements.txt ".[$EXTRA]"; fi
+# An extra without a lock (text) comes without digests, at the releases of the lock that it shares.
+RUN if [ -f "launch/locks/$EXTRA.txt" ]; then \
+    pip install --no-cache-dir --require-hashes -r "launch/locks/$EXTRA.txt"; \
+  elif [ -n "$EXTRA" ]; then \
+    sed -n 's/^\([a-z].*==[^ ]*\).*/\1/p' requirements.txt >constraints.txt; \
+    pip install --no-cache-dir --no-build-isolation -c constraints.txt ".[$EXTRA]"; fi
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 # Where data/ and runs/ are made: a folder of the user's.
 WORKDIR /work

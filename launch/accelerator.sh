@@ -14,14 +14,14 @@ case ${1-} in
   -h | --help) usage launch/accelerator.sh; exit ;;
   *) refuse "'${1-}' is none of tpu, cuda12, cuda13, cpu" ;;
 esac
-package="jax[$1]==$(sed -n 's/^jax==//p' requirements.txt)"
+lock=launch/locks/$1.txt
 stamp=.venv/.recalign-$1
-if [[ -f $stamp && "$(<"$stamp")" == "$package" ]]; then exit; fi
+if [[ -f $stamp && "$(<"$stamp")" == "$(<"$lock")" ]]; then exit; fi
 
-say "installing $package"
+say "installing the packages of $lock"
 if command -v uv >/dev/null; then
-  uv pip install --python .venv/bin/python "$package"
+  uv pip install --python .venv/bin/python --require-hashes -r "$lock"
 else
-  .venv/bin/python -m pip install "$package"
-fi || fail "$package could not be installed (the installer's message is above)"
-printf '%s\n' "$package" >"$stamp"
+  .venv/bin/python -m pip install --require-hashes -r "$lock"
+fi || fail "the packages of $lock could not be installed (the installer's message is above)"
+cp -- "$lock" "$stamp"

@@ -2,7 +2,7 @@
 # Makes .venv with the locked packages and recalign itself; instant when nothing has changed.
 #   bash launch/setup.sh [--accelerator tpu|cuda12|cuda13|cpu]
 # With the newest Python from 3.11 to 3.13 that is there; by uv when it is on PATH, else by Python's
-# own venv and pip. Works from any directory.
+# own venv and pip. Works from any directory. A package whose digest is not the lock's is refused.
 set -euo pipefail
 unset CDPATH
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -80,11 +80,11 @@ make_venv() {
 # Chained by hand: bash's errexit is off in what stands before an `||`.
 install_packages() {
   if command -v uv >/dev/null; then
-    uv pip install --python "$venv/bin/python" -r "$root/requirements.txt" \
+    uv pip install --python "$venv/bin/python" --require-hashes -r "$root/requirements.txt" \
       && uv pip install --python "$venv/bin/python" --no-deps --no-build-isolation -e "$root"
   else
     { "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip; } \
-      && "$venv/bin/python" -m pip install -r "$root/requirements.txt" \
+      && "$venv/bin/python" -m pip install --require-hashes -r "$root/requirements.txt" \
       && "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e "$root"
   fi
 }

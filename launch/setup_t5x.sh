@@ -64,9 +64,9 @@ describe_source() {
 
 install_packages() {
   if command -v uv >/dev/null; then
-    uv pip install --quiet --python "$python" --no-deps -r "$requirements"
+    uv pip install --quiet --python "$python" --no-deps --require-hashes -r "$requirements"
   else
-    "$python" -m pip install --quiet --no-deps -r "$requirements"
+    "$python" -m pip install --quiet --no-deps --require-hashes -r "$requirements"
   fi
 }
 

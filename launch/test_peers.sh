@@ -33,9 +33,8 @@ make() {
 
 prepare() {
   case $1 in
-    plan) make plan -e ".[plan]" ;;
+    plan | serve) make "$1" --require-hashes -r "launch/locks/$1.txt" ;;
     beam) make beam -e ".[beam,test]" ;;
-    serve) make serve -e ".[serve]" ;;
     torch) make torch torch==2.13.0 transformers==5.23.0 ;;
     t5x) bash launch/setup_t5x.sh ${T5X_SOURCES:+--from "$T5X_SOURCES"} ;;
   esac

@@ -15,7 +15,7 @@ def test_uv_is_used_where_it_is(with_uv):
     assert calls[1].startswith("uv venv")
     assert "--python 3.12" in calls[1]
     lock, package = installs(calls)
-    assert lock.endswith(f"-r {with_uv.root}/requirements.txt")
+    assert lock.endswith(f"--require-hashes -r {with_uv.root}/requirements.txt")
     assert "--no-deps" in package and package.endswith(f"-e {with_uv.root}")
 
 
@@ -25,7 +25,9 @@ def test_python_and_pip_otherwise(with_python):
     calls = with_python.calls()
     assert f"python3.11 -m venv {with_python.root}/.venv" in calls
     lock, package = installs(calls)
-    assert lock == f"python -m pip install -r {with_python.root}/requirements.txt"
+    assert lock == (
+        f"python -m pip install --require-hashes -r {with_python.root}/requirements.txt"
+    )
     assert "--no-deps" in package and package.endswith(f"-e {with_python.root}")
 
 

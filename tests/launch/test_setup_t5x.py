@@ -70,7 +70,7 @@ def test_packages_come_without_their_dependencies(ready):
     ready.run("setup_t5x.sh")
     (install,) = [call for call in ready.calls() if "pip install" in call]
     assert "--no-deps" in install
-    assert install.endswith(f"-r {ready.root}/launch/t5x_requirements.txt")
+    assert install.endswith(f"--require-hashes -r {ready.root}/launch/t5x_requirements.txt")
 
 
 def test_uv_where_it_is(ready):

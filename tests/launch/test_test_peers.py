@@ -22,7 +22,7 @@ def test_an_environment_is_made_once_and_its_tests_run_there(prepared):
     made, path, install, tests = prepared.calls()
     assert made.startswith(".venv -m venv ") and made.endswith("/.venv/peers/plan")
     assert path.startswith(".venv -c ")
-    assert install == "plan -m pip install --quiet -e .[plan]"
+    assert install == ("plan -m pip install --quiet --require-hashes -r launch/locks/plan.txt")
     assert tests == "plan -m pytest -rs tests/plan"
     assert prepared.run("test.sh", "--peers", "plan").returncode == 0
     assert prepared.calls() == [tests]
