@@ -1,4 +1,4 @@
-"""The lock can be installed where the README says: a wheel of every line, its digest in the lock."""
+"""The lock can be installed where the README says: a wheel of every line, with its digest."""
 
 import json
 import pathlib
