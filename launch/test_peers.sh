@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests that need what the lock leaves out, each group in an environment of its own:
 #   bash launch/test.sh --peers [plan] [beam] [torch] [serve] [t5x]     all unless some are named
-# plan needs TPU's compiler (libtpu), beam Apache Beam, torch PyTorch and transformers, serve FastAPI
-# and uvicorn, and t5x T5X, by git or from the local copies in T5X_SOURCES (see setup_t5x.sh).
+# plan needs TPU's compiler (libtpu), beam Apache Beam, torch PyTorch and transformers, serve FastAPI,
+# uvicorn and schemathesis, and t5x T5X, by git or from the local copies in T5X_SOURCES (see setup_t5x.sh).
 # Environments are made once, under .venv/peers; the summary names those that could not be made and those whose tests failed.
 launcher=test_peers
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -33,7 +33,11 @@ make() {
 
 prepare() {
   case $1 in
-    plan | serve) make "$1" --require-hashes -r "launch/locks/$1.txt" ;;
+    plan) make plan --require-hashes -r launch/locks/plan.txt ;;
+    serve)
+      make serve --require-hashes -r launch/locks/serve.txt &&
+        .venv/peers/serve/bin/python -m pip install --quiet schemathesis==4.32.5
+      ;;
     beam) make beam -e ".[beam,test]" ;;
     torch) make torch torch==2.13.0 transformers==5.23.0 ;;
     t5x) bash launch/setup_t5x.sh ${T5X_SOURCES:+--from "$T5X_SOURCES"} ;;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import ipaddress
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from recalign.trainer.recommend import Recommender
 
 _COLUMNS = ("user", "item", "time", "event")
+_ITEM_COLUMNS = ("item", "title", "brand", "price", "categories", "description")
 # Flags of `recommend` that are for files of many users.
 _OF_MANY = ("out", "exclude", "shard", "format", "events", *(f"{role}_column" for role in _COLUMNS))
 
@@ -69,10 +71,10 @@ def recommend_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="of N hosts this is number I, from 0; the last one to end writes FILE",
     )
-    many.add_argument("--format", help="of the logs (default: told from the file's name)")
+    many.add_argument("--format", help="of the files (default: told from their names)")
     for role in _COLUMNS:
         many.add_argument(
-            f"--{role}_column", metavar="COLUMN", help=f"the logs' column of the {role}"
+            f"--{role}_column", metavar="COLUMN", help=f"the files' column of the {role}"
         )
     many.add_argument(
         "--events", type=flags.ids, metavar="KIND,…", help="the kinds of events that count"
@@ -114,6 +116,17 @@ def _run(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out the prior that the run was evaluated with (FUSION_PRIOR)",
     )
+    new = parser.add_argument_group("items that came after training")
+    new.add_argument(
+        "--new_items",
+        metavar="FILE",
+        help="a file of items as `prepare --items` takes it: those that are not in the catalogue"
+        " get semantic IDs by their texts, which the model was not trained on, and are answered"
+        ' with "untrained": true (the dataset has to have --item_ids semantic)',
+    )
+    for role in _ITEM_COLUMNS:
+        if role not in _COLUMNS:
+            new.add_argument(f"--{role}_column", metavar="COLUMN", help=f"its column of the {role}")
     flags.data_dir(parser)
 
 
@@ -124,8 +137,9 @@ def recommend(options: argparse.Namespace) -> None:
     many = options.all or options.histories is not None
     if many and options.out is None:
         raise UserError("--all and --histories need --out FILE, where the recommendations go")
+    also_of_items = () if options.new_items is None else ("format", "item_column")
     for name in () if many else _OF_MANY:
-        if getattr(options, name) is not None:
+        if getattr(options, name) is not None and name not in also_of_items:
             raise UserError(f"--{name} goes with --all or --histories")
     only = None if options.only is None else read_ids(options.only)
     recommender = _recommender(options)
@@ -147,25 +161,36 @@ def recommend(options: argparse.Namespace) -> None:
     width = max((len(item.id) for item in found), default=0)
     raw = max((len(item.raw_id) for item in found), default=0)
     for item in found:
-        print(f"{item.score:.4f}  {item.id:<{width}}  {item.raw_id:<{raw}}  {item.title}")
+        mark = "  (untrained)" if item.untrained else ""
+        print(f"{item.score:.4f}  {item.id:<{width}}  {item.raw_id:<{raw}}  {item.title}{mark}")
 
 
 def _recommender(options: argparse.Namespace) -> Recommender:
+    from recalign.data.new_items import ItemFile
     from recalign.trainer.recommend import Recommender
+    from recalign.trainer.writers import say
 
     given: dict[str, Any] = {
         name: value
         for name in ("most_items", "largest_batch")
         if (value := getattr(options, name)) is not None
     }
-    return Recommender(
+    new_items = None
+    if options.new_items is not None:
+        columns = {role: c for role in _ITEM_COLUMNS if (c := getattr(options, f"{role}_column"))}
+        new_items = ItemFile(options.new_items, options.format, columns)
+    recommender = Recommender(
         options.model_dir,
         repeats=options.repeats,
         data_dir=options.data_dir,
         modules=options.modules,
         model_alone=options.model_alone,
+        new_items=new_items,
         **given,
     )
+    for line in recommender.notices:
+        say(line)
+    return recommender
 
 
 def _export(options: argparse.Namespace, recommender: Recommender, only: list[str] | None) -> None:
@@ -226,10 +251,19 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         help='sets of IDs by the name that a request\'s "only" may say: {"in_stock": [ID, …], …}',
     )
     parser.add_argument(
+        "--posted_subsets",
+        type=flags.positive,
+        metavar="N",
+        help="let POST /subsets make up to N sets more, and replace or remove any (default: none);"
+        " needs --token_file unless --host is this machine alone",
+    )
+    parser.add_argument(
         "--token_file",
         metavar="FILE",
         help="holds what requests have to bring as `Authorization: Bearer …` (default: nothing)",
     )
+    parser.add_argument("--format", help="of --new_items (default: told from the file's name)")
+    parser.add_argument("--item_column", metavar="COLUMN", help="of --new_items: that of the IDs")
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--longest_wait_ms",
@@ -259,9 +293,10 @@ def serve(options: argparse.Namespace) -> None:
             f"recalign serve needs the package {error.name}: pip install 'recalign[serve]', or"
             " -e '.[serve]' in a clone"
         ) from error
+    from recalign.serve.subsets import read_subsets
     from recalign.trainer.writers import say
 
-    names = ("longest_wait_ms", "most_waiting", "most_bytes", "largest_batch")
+    names = ("longest_wait_ms", "most_waiting", "most_bytes", "largest_batch", "posted_subsets")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     limits = application.Limits(**given)
     options.largest_batch = limits.largest_batch
@@ -272,13 +307,32 @@ def serve(options: argparse.Namespace) -> None:
         token = _read(epath.Path(options.token_file)).strip()
         if not token:
             raise UserError(f"{options.token_file}: empty: it should hold a token")
+    if limits.posted_subsets and token is None and not _is_this_machine(options.host):
+        raise UserError(
+            f"--posted_subsets lets whoever reaches {options.host} change what is answered: give"
+            " --token_file FILE, or leave --host out"
+        )
     subsets = None
     if options.subsets is not None:
-        subsets = application.read_subsets(_read(epath.Path(options.subsets)), options.subsets)
-    app = application.make_app(
-        _recommender(options), k=options.k, subsets=subsets, token=token, limits=limits, say=say
-    )
-    server.run(app, options.host, options.port, say)
+        subsets = read_subsets(_read(epath.Path(options.subsets)), options.subsets)
+    # The model takes a while to load: a port that is taken is told before.
+    with server.reserve(options.host, options.port) as listening:
+        app = application.make_app(
+            _recommender(options), k=options.k, subsets=subsets, token=token, limits=limits, say=say
+        )
+        server.run(app, listening, say)
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether an address is reached from this machine alone.
+
+    >>> [_is_this_machine(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "web-1")]
+    [True, True, True, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read(path: epath.Path) -> str:

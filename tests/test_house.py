@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "quiet": set(),
     "flags": set(),
     "arguments": {"verbs", "flags"},
-    "asking": {"errors", "flags", "trainer", "serve"},
+    "asking": {"errors", "data", "flags", "trainer", "serve"},
     "cli": {"errors", "verbs", "arguments", "asking", "host_memory", "quiet"},
     "__main__": {"cli"},
 }

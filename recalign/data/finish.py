@@ -22,6 +22,7 @@ from recalign.data.own_vocabulary import own_vocabulary as train_own_vocabulary
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
 from recalign.data.records import VERSION, Shard, shard_digests, write_metadata
+from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
 from recalign.data.temporal import Cuts
 from recalign.data.ties import Ties
@@ -170,6 +171,9 @@ def finish(
         notes.append(_ambiguous(shared))
     if vocabulary is not None:
         (directory / SENTENCEPIECE_FILE).write_bytes(vocabulary)
+    encoder = None if semantic is None else semantic.encoder
+    if encoder is not None:
+        (directory / ENCODER_FILE).write_bytes(encoder.content())
     for file_name, content in extra_files.items():
         (directory / file_name).write_bytes(content)
     lengths = np.arange(len(findings.users_of_length))
@@ -206,7 +210,13 @@ def finish(
         "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files, seed),
         "shards": shard_digests(shards),
         "files": integrity.file_digests(
-            directory, [FILE_NAME, *([SENTENCEPIECE_FILE] if vocabulary else []), *extra_files]
+            directory,
+            [
+                FILE_NAME,
+                *([SENTENCEPIECE_FILE] if vocabulary else []),
+                *([ENCODER_FILE] if encoder else []),
+                *extra_files,
+            ],
         ),
     }
     (directory / INFO_FILE).write_text(integrity.sealed_json(info))

@@ -78,7 +78,7 @@ def add_item_tokens(
     if not has_sentinels(model):
         # SeqIO would number its sentinels after the items: pre-trained rows would not be theirs.
         model = with_sentinels(model, EXTRA_IDS)
-    pieces = list(dict.fromkeys(piece for id_ in catalogue.ids for piece in _pieces(id_)))
+    pieces = list(dict.fromkeys(piece for id_ in catalogue.ids for piece in pieces_of(id_)))
     proto = model_proto(model)
     tokens = ItemTokens(first=len(proto.pieces), count=len(pieces))
     if taken := {piece.piece for piece in proto.pieces} & set(pieces):
@@ -94,13 +94,13 @@ def add_item_tokens(
     number = {piece: tokens.first + place for place, piece in enumerate(pieces)}
     listed = tokenizer.EncodeAsIds([f"{id_}," for id_ in catalogue.ids])
     for id_, found in zip(catalogue.ids, listed, strict=True):
-        expected = [number[piece] for piece in _pieces(id_)]
+        expected = [number[piece] for piece in pieces_of(id_)]
         if found[: len(expected)] != expected:
             raise UserError(
                 f"the vocabulary reads {id_ + ','!r} as {tokenizer.EncodeAsPieces(id_ + ',')}:"
                 " --item_tokens needs a SentencePiece model of the type bpe or unigram"
             )
-    catalogue, rewritten = _without_ids_in_texts(catalogue, tokenizer, tokens.first)
+    catalogue, rewritten = without_ids_in_texts(catalogue, tokenizer, tokens.first)
     notes = []
     if rewritten:
         notes.append(
@@ -109,17 +109,17 @@ def add_item_tokens(
     return extended, catalogue, tokens, notes
 
 
-def _pieces(id_: str) -> list[str]:
+def pieces_of(id_: str) -> list[str]:
     """The pieces of an id.
 
-    >>> _pieces("I7"), _pieces("Ia12_b7_c63")
+    >>> pieces_of("I7"), pieces_of("Ia12_b7_c63")
     (['▁I7'], ['▁Ia12', '_b7', '_c63'])
     """
     first, *rest = re.split("(?=_)", id_)
     return [_SPACE + first, *rest]
 
 
-def _without_ids_in_texts(
+def without_ids_in_texts(
     catalogue: Catalogue, tokenizer: sentencepiece.SentencePieceProcessor, first: int
 ) -> tuple[Catalogue, int]:
     """The catalogue with texts such as "Core I5" as "Core i5", and how many of them there were."""

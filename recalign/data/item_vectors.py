@@ -11,7 +11,8 @@ import sentencepiece
 from jaxtyping import Float
 
 from recalign.data.prepared import PreparedDataset
-from recalign.data.semantic_ids import item_texts, tfidf_embeddings
+from recalign.data.semantic_ids import item_texts
+from recalign.data.text_embeddings import tfidf_embeddings
 from recalign.errors import UserError
 
 _SPAN = 3
@@ -19,12 +20,12 @@ _SPAN = 3
 
 
 def text_vectors(dataset: PreparedDataset, size: int, seed: int) -> Float[np.ndarray, "N S"]:
-    """Latent semantic analysis of the items' texts (`semantic_ids.tfidf_embeddings`).
+    """Latent semantic analysis of the items' texts (`text_embeddings.tfidf_embeddings`).
 
     Returns:
         float64 [N, at most `size`]; a row of zeros for an item without words.
     """
-    return tfidf_embeddings(item_texts(dataset.catalogue), seed, size=size)
+    return tfidf_embeddings(item_texts(dataset.catalogue), seed, size=size).vectors
 
 
 def transition_vectors(dataset: PreparedDataset, size: int, seed: int) -> Float[np.ndarray, "N S"]:

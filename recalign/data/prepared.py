@@ -22,6 +22,8 @@ from recalign.data.records import (
     read_records,
     read_reviews,
 )
+from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
+from recalign.data.semantic_encoder import SemanticEncoder
 from recalign.data.splits import SPLITS
 from recalign.errors import UserError
 
@@ -128,6 +130,25 @@ class PreparedDataset:
             return None
         self.content(SENTENCEPIECE_FILE)
         return self.directory / SENTENCEPIECE_FILE
+
+    @functools.cached_property
+    def semantic_encoder(self) -> SemanticEncoder | None:
+        """What gives texts codes as the items' ids have them; None where there is none.
+
+        Raises:
+            UserError: it is not what was written.
+        """
+        if ENCODER_FILE not in self.info["files"]:
+            return None
+        name = os.fspath(self.directory / ENCODER_FILE)
+        content = self.content(ENCODER_FILE)
+        return SemanticEncoder.of_content(content, self.info["semantic_ids"]["embed"], name)
+
+    def with_catalogue(self, catalogue: Catalogue) -> "PreparedDataset":
+        """The same sequences with further items, which none of them holds, after the own ones."""
+        other = dataclasses.replace(self)
+        vars(other)["catalogue"] = catalogue  # where `cached_property` keeps it
+        return other
 
     @property
     def fingerprint(self) -> str:

@@ -13,13 +13,21 @@ Only the catalogue's texts are read: no interaction, held out or not, has any sa
 import collections
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import gin
 import numpy as np
 from jaxtyping import Float, Int64
 
 from recalign.data.catalogue import Catalogue
-from recalign.data.text_embeddings import Embed, random_stream, tfidf_embeddings
+from recalign.data.semantic_encoder import SemanticEncoder
+from recalign.data.text_embeddings import (
+    EMBEDDINGS,
+    Embed,
+    Embedded,
+    random_stream,
+    tfidf_embeddings,
+)
 from recalign.errors import UserError
 
 _LETTERS = "abcdefgh"
@@ -39,6 +47,8 @@ class SemanticIds:
         prefix_purity: of each level but the last, the share of the items whose category is the most
             frequent one among the items with the same codes so far; None without categories.
         chance_purity: the same for groups of the same sizes, filled at random.
+        encoder: what gives other texts codes; None where `embed` is none of recalign's, or learned
+            nothing to embed others by.
     """
 
     ids: list[str]
@@ -48,10 +58,13 @@ class SemanticIds:
     codebook_use: list[float]
     prefix_purity: list[float] | None
     chance_purity: list[float] | None
+    encoder: SemanticEncoder | None = None
 
     def figures(self) -> dict:
-        """What `dataset.json` keeps: all but the ids."""
-        return {name: value for name, value in vars(self).items() if name != "ids"}
+        """What `dataset.json` keeps: all but the ids and the encoder."""
+        kept = {name: value for name, value in vars(self).items() if name != "encoder"}
+        del kept["ids"]
+        return kept
 
     def lines(self) -> list[str]:
         """What a person should know."""
@@ -104,24 +117,37 @@ def semantic_ids(
         codebook_size = min(256, 2 ** round(math.log2(max(2, math.sqrt(len(catalogue))))))
     if codebook_size < 1:
         raise UserError(f"semantic_ids.codebook_size = {codebook_size}: 1 or more")
-    vectors = np.asarray(embed(item_texts(catalogue), seed), np.float64)
+    found = embed(item_texts(catalogue), seed)
+    embedded = found if isinstance(found, Embedded) else Embedded(found, None)
+    vectors = np.asarray(embedded.vectors, np.float64)
     if vectors.ndim != 2 or len(vectors) != len(catalogue) or not np.isfinite(vectors).all():
         raise UserError(
             f"semantic_ids.embed gave an array of shape {list(vectors.shape)}: {len(catalogue)}"
             " finite vectors are needed, one an item"
         )
-    codes = residual_codes(vectors, levels, codebook_size, seed)
+    codes, centres = residual_codes(vectors, levels, codebook_size, seed)
+    name = getattr(embed, "__name__", type(embed).__name__)
     _, number, items = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     purity, chance = _purity(codes, catalogue, seed)
     return SemanticIds(
         ids=_written(codes, separator),
-        embed=getattr(embed, "__name__", type(embed).__name__),
+        embed=name,
         codebook_size=codebook_size,
         collision_rate=float((items[number.ravel()] > 1).mean()),
         codebook_use=[len(np.unique(level)) / codebook_size for level in codes.T],
         prefix_purity=purity,
         chance_purity=chance,
+        encoder=_encoder(name, embedded, centres),
     )
+
+
+def _encoder(
+    name: str, embedded: Embedded, centres: Sequence[Float[np.ndarray, "C D"]]
+) -> SemanticEncoder | None:
+    learns = name == tfidf_embeddings.__name__
+    if name not in EMBEDDINGS or (embedded.learned is None) is learns:
+        return None
+    return SemanticEncoder(name, embedded.learned, [it.astype(np.float32) for it in centres])
 
 
 def item_texts(catalogue: Catalogue) -> list[str]:
@@ -136,7 +162,7 @@ def item_texts(catalogue: Catalogue) -> list[str]:
 
 def residual_codes(
     vectors: Float[np.ndarray, "items size"], levels: int, codebook_size: int, seed: int
-) -> Int64[np.ndarray, "items levels"]:
+) -> tuple[Int64[np.ndarray, "items levels"], list[Float[np.ndarray, "C size"]]]:
     """Quantises each vector, then what is left of it, and so on.
 
     Args:
@@ -146,12 +172,13 @@ def residual_codes(
         seed: of the first centres.
 
     Returns:
-        int64 [N, levels], each 0..codebook_size-1.
+        int64 [N, levels], each 0..codebook_size-1; and the centres of each level.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     codes = np.zeros((len(vectors), levels), np.int64)
+    centres = []
     left = vectors.copy()
     for level in range(levels):
         # Rounded, so that vectors that differ by rounding alone count as one.
@@ -163,7 +190,8 @@ def residual_codes(
         with threadpool_limits(1):
             codes[:, level] = clusters.fit_predict(left)
         left -= clusters.cluster_centers_[codes[:, level]]
-    return codes
+        centres.append(clusters.cluster_centers_)
+    return codes, centres
 
 
 def _purity(
@@ -210,12 +238,21 @@ def _written(codes: Int64[np.ndarray, "items levels"], separator: str = "") -> l
     >>> _written(np.array([[3, 1], [0, 2], [3, 1]]))
     ['Ia3b1', 'Ia0b2', 'Ia3b1c1']
     """
-    seen: dict[str, int] = {}
+    seen: dict[tuple[int, ...], int] = {}
     ids = []
-    for row in codes.tolist():
-        parts = (f"{letter}{code}" for letter, code in zip(_LETTERS, row, strict=False))
-        id_ = "I" + separator.join(parts)
-        repeats = seen[id_] = seen.get(id_, -1) + 1
-        last = f"{separator}{_LETTERS[len(row)]}{repeats}" if repeats else ""
-        ids.append(id_ + last)
+    for row in map(tuple, codes.tolist()):
+        repeats = seen[row] = seen.get(row, -1) + 1
+        ids.append(id_of_codes(row, repeats, separator))
     return ids
+
+
+def id_of_codes(codes: Sequence[int], repeats: int, separator: str = "") -> str:
+    """The id of an item, and how many with the same codes came before it.
+
+    >>> id_of_codes([3, 1], 0), id_of_codes([3, 1], 2, "_")
+    ('Ia3b1', 'Ia3_b1_c2')
+    """
+    parts = [f"{letter}{code}" for letter, code in zip(_LETTERS, codes, strict=False)]
+    if repeats:
+        parts.append(f"{_LETTERS[len(codes)]}{repeats}")
+    return "I" + separator.join(parts)

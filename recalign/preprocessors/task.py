@@ -169,7 +169,11 @@ class RecommendationTask(seqio.Task):
             raise UserError(f"{self.name} has no split {split!r}; it has {', '.join(splits)}")
 
     def samples(
-        self, split: str, sequence_length: Mapping[str, int] | None, key: int = 0
+        self,
+        split: str,
+        sequence_length: Mapping[str, int] | None,
+        key: int = 0,
+        dataset: PreparedDataset | None = None,
     ) -> Samples:
         """The task's samples in a split, fitted to these lengths, with the settings bound now.
 
@@ -177,14 +181,16 @@ class RecommendationTask(seqio.Task):
             split: of the task.
             sequence_length: the most tokens of "inputs" and "targets"; None for any number.
             key: of all that is drawn.
+            dataset: the prepared one, or it with further items; None to open it.
         """
         self._check_split(split)
+        dataset = self.source.open() if dataset is None else dataset
         return Samples(
             self.recipe,
-            self.source.open(),
+            dataset,
             split,
             self.output_features["inputs"].vocabulary,
-            task_settings().of(self.source.open()),
+            task_settings().of(dataset),
             dict(sequence_length or {}),
             key,
         )

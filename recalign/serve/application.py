@@ -5,31 +5,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import json
+import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from recalign import __version__
 from recalign.errors import UserError
 from recalign.serve.batching import Batcher, Full
 from recalign.serve.bodies import BoundedBodies
-from recalign.serve.messages import Answer, AnswerMany, Asked, AskedMany, Failure, Item, State
+from recalign.serve.messages import (
+    Answer,
+    AnswerMany,
+    Asked,
+    AskedMany,
+    Failure,
+    Item,
+    Named,
+    Sizes,
+    State,
+)
 from recalign.serve.monitoring import Monitoring
+from recalign.serve.subsets import Subsets
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from recalign.trainer.item_index import Query
     from recalign.trainer.recommend import Recommendation, Recommender
 
 _RETRY_WHILE_STARTING_S = 5
 _OPEN_PATHS = ("/health", "/ready")
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Failure} for status in (400, 401, 408, 413, 500, 503)
+}
+_FAILURES["4XX"] = {"model": Failure, "description": "No such path, method or type of content"}
 
 
 class Limits(NamedTuple):
@@ -41,6 +57,7 @@ class Limits(NamedTuple):
       most_waiting: histories that wait; beyond them a request gets 503.
       most_bytes: of a body.
       longest_body_s: until a body has to be there.
+      posted_subsets: sets of items that POST /subsets may add; 0 for no such endpoint.
     """
 
     longest_wait_ms: float = 5.0
@@ -48,6 +65,7 @@ class Limits(NamedTuple):
     most_waiting: int = 1_024
     most_bytes: int = 2**20
     longest_body_s: float = 30.0
+    posted_subsets: int = 0
 
 
 def make_app(
@@ -72,7 +90,7 @@ def make_app(
     Raises:
       UserError: an ID of a subset that no item has.
     """
-    masks = {name: _subset(recommender, name, ids) for name, ids in (subsets or {}).items()}
+    named = Subsets(recommender.items, subsets or {}, limits.posted_subsets)
     batcher: Batcher[Query, list[Recommendation]] = Batcher(
         recommender.answer,
         largest_batch=limits.largest_batch,
@@ -81,12 +99,14 @@ def make_app(
         answered=lambda size, seconds: monitoring.batch_answered(size, seconds),
     )
     monitoring = Monitoring(lambda: batcher.waiting)
-    is_ready = asyncio.Event()
+    is_ready, is_ending = asyncio.Event(), threading.Event()
 
     async def start() -> None:
         begun = time.perf_counter()
         try:
-            lengths = await asyncio.to_thread(recommender.warm_up, k, together=True)
+            lengths = await asyncio.to_thread(
+                recommender.warm_up, k, together=True, until=is_ending.is_set
+            )
         except Exception as error:
             say(f"never ready: {''.join(traceback.format_exception(error)).strip()}")
             raise
@@ -100,6 +120,7 @@ def make_app(
         try:
             yield
         finally:
+            is_ending.set()  # a warm-up ends after the program that it compiles now
             working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await working
@@ -109,26 +130,24 @@ def make_app(
         version=__version__,
         description="The items that a user is most likely to want next.",
         lifespan=lifespan,
-        responses={status: {"model": Failure} for status in (400, 401, 408, 413, 500, 503)},
+        responses=_FAILURES,
     )
 
     def understood(asked: Asked, where: str) -> Query:
         only: list[str] | np.ndarray | None = None
-        if isinstance(asked.only, str):
-            if asked.only not in masks:
-                known = ", ".join(masks) or "none: --subsets FILE names some"
-                raise UserError(f"{where}only: no subset {asked.only!r}; there are {known}")
-            only = masks[asked.only]
-        elif asked.only is not None:
-            only = [str(item) for item in asked.only]
         user = str(asked.user) if isinstance(asked.user, str | int) else None
         try:
+            if isinstance(asked.only, str):
+                only = named.mask(asked.only)
+            elif asked.only is not None:
+                only = [str(item) for item in asked.only]
             return recommender.query(
                 [str(item) for item in asked.history],
                 k if asked.k is None else asked.k,
                 only,
                 exclude=[str(item) for item in asked.exclude],
                 user=user,
+                untrained=asked.untrained,
             )
         except UserError as error:
             raise UserError(f"{where}{error}") from error
@@ -148,6 +167,17 @@ def make_app(
         ]
         return answers[0] if isinstance(asked, Asked) else AnswerMany(answers=answers)
 
+    if limits.posted_subsets:
+
+        @app.post("/subsets", summary="Makes, replaces or (null) removes sets of items")
+        async def change(asked: Named) -> Sizes:
+            changes = {
+                name: None if ids is None else [str(it) for it in ids]
+                for name, ids in asked.subsets.items()
+            }
+            # A list of all items takes a while, in which other requests are answered.
+            return Sizes(subsets=await asyncio.to_thread(named.change, changes))
+
     @app.get("/health", summary="Whether the process is alive")
     async def health() -> State:
         return State(status="alive")
@@ -158,7 +188,7 @@ def make_app(
             raise Full(_RETRY_WHILE_STARTING_S)
         return State(status="ready")
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(monitoring.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -168,13 +198,6 @@ def make_app(
         _ask_for_token(app, token)
     app.add_middleware(BoundedBodies, most_bytes=limits.most_bytes, longest_s=limits.longest_body_s)
     return app
-
-
-def _subset(recommender: Recommender, name: str, ids: Sequence[str]) -> np.ndarray:
-    try:
-        return recommender.items.subset(ids)
-    except UserError as error:
-        raise UserError(f"subset {name!r}: {error}") from error
 
 
 def _failure(status: int, error: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -212,7 +235,7 @@ def _first(errors: Sequence[Any]) -> str:
     """What is wrong with a body, of the reading of it that got furthest."""
     no_such_fields = ("missing", "extra_forbidden")
     error = max(errors, key=lambda error: (error["type"] not in no_such_fields, len(error["loc"])))
-    fields = {*Asked.model_fields, *AskedMany.model_fields}
+    fields = {*Asked.model_fields, *AskedMany.model_fields, *Named.model_fields}
     place = [str(part) for part in error["loc"] if isinstance(part, int) or part in fields]
     return f"{'.'.join(place)}: {error['msg']}" if place else str(error["msg"])
 
@@ -244,27 +267,3 @@ def _ask_for_token(app: FastAPI, token: str) -> None:
         if request.url.path in _OPEN_PATHS or hmac.compare_digest(given, expected):
             return await call(request)
         return _failure(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
-
-
-def read_subsets(text: str, where: str) -> dict[str, list[str]]:
-    """Named sets of IDs: {"in_stock": ["I3", "I17"], …}.
-
-    Args:
-      text: JSON.
-      where: it stands, for messages.
-
-    Raises:
-      UserError: it is something else.
-    """
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{where}: not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f'{where}: an object of names and lists of IDs is needed: {{"new": [3]}}')
-    for name, ids in found.items():
-        if not isinstance(ids, list) or not all(
-            isinstance(it, str | int) and not isinstance(it, bool) for it in ids
-        ):
-            raise UserError(f"{where}: {name!r} is to be a list of IDs")
-    return {name: [str(it) for it in ids] for name, ids in found.items()}

@@ -37,9 +37,10 @@ SCHEMA = pa.schema(
         ("raw_id", pa.string()),
         ("title", pa.string()),
         ("probability", pa.float64()),
+        ("untrained", pa.bool_()),
     ]
 )
-"""A row an item: `user` is the raw ID, `rank` begins with 1."""
+"""A row an item: `user` is the raw ID, `rank` begins with 1; `untrained`: it is of --new_items."""
 
 USERS_OF_A_PART = 1_024
 # The prompts' lengths are looked at of so many users, the same ones in every process.
@@ -98,6 +99,7 @@ class Exporter:
         return {
             "prior": None if weights is None else dataclasses.asdict(weights),
             "checkpoint step": self._recommender.step,
+            "new items": self._recommender.new_items,
             "run": integrity.digest_of_json(self._recommender.made_from),
             "histories": self._histories.digest,
             "k": self._k,
@@ -217,7 +219,7 @@ def _read(path: epath.Path) -> pa.Table:
 
 def _table(users: Sequence[str], answers: Sequence[Sequence[Recommendation]]) -> pa.Table:
     rows = [
-        (user, rank, item.id, item.raw_id, item.title, item.score)
+        (user, rank, item.id, item.raw_id, item.title, item.score, item.untrained)
         for user, items in zip(users, answers, strict=True)
         for rank, item in enumerate(items, start=1)
     ]

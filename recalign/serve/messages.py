@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 MOST_REQUESTS = 1_000
 """Histories of one call."""
@@ -28,6 +28,10 @@ class Asked(BaseModel):
         Field(description="the items to choose from: the name of a subset, or IDs"),
     ] = None
     exclude: Annotated[list[ID], Field(description="IDs that are not to be answered")] = []
+    untrained: Annotated[
+        StrictBool,
+        Field(description="false leaves out items that came after training (--new_items)"),
+    ] = True
     user: Annotated[
         Any,
         Field(
@@ -45,14 +49,38 @@ class AskedMany(BaseModel):
     requests: Annotated[list[Asked], Field(min_length=1, max_length=MOST_REQUESTS)]
 
 
+class Named(BaseModel):
+    """Sets of items by name; null removes one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subsets: Annotated[
+        dict[
+            Annotated[StrictStr, Field(min_length=1, max_length=100)],
+            Annotated[list[ID], Field(min_length=1)] | None,
+        ],
+        Field(min_length=1),
+    ]
+
+
+class Sizes(BaseModel):
+    """The number of items of every set that there is now."""
+
+    subsets: dict[str, int]
+
+
 class Item(BaseModel):
-    """A recommended item; `score` is the probability that it is the next."""
+    """A recommended item; `score` is the probability that it is the next.
+
+    `untrained`: it came after training, and its probability is that of what its text is like.
+    """
 
     id: str
     raw_id: str
     title: str
     score: float
     log_prob: float
+    untrained: bool
 
 
 class Answer(BaseModel):

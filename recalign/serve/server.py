@@ -15,17 +15,35 @@ _MOST_CONNECTIONS = 4_096
 _LONGEST_END_S = 25
 
 
-def run(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> None:
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket with an address, which refuses connections until the server listens.
+
+    Args:
+      host: the address.
+      port: 0 for any that is free.
+
+    Raises:
+      UserError: the address is in use, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reserved.close()
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--host {host} --port {port}: {reason}") from error
+    return reserved
+
+
+def run(app: FastAPI, listening: socket.socket, say: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C; requests that came before are answered first.
 
     Args:
       app: the application.
-      host: the address to listen at.
-      port: 0 for any that is free.
+      listening: where; it is closed at the end.
       say: gets a line with the address.
-
-    Raises:
-      UserError: the address is in use, or not this machine's.
     """
     config = uvicorn.Config(
         app,
@@ -36,17 +54,10 @@ def run(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> None:
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_LONGEST_END_S,
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise UserError(f"--host {host} --port {port}: {error.strerror or error}") from error
     with listening:
+        host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        say(f"listening at http://{shown}:{listening.getsockname()[1]} (docs at /docs)")
+        say(f"listening at http://{shown}:{port} (docs at /docs)")
         if threading.current_thread() is threading.main_thread():
             # uvicorn ends in order and raises the signal again: SIGTERM has had its effect then.
             signal.signal(signal.SIGTERM, lambda number, frame: None)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from recalign.model.config import T5Config
 from recalign.model.decode import Beams, beam_decode
@@ -72,6 +72,7 @@ def _decode(
     max_decode_len: int,
     alpha: float,
     scored_BxC: Int[Array, "B C"] | None = None,
+    allowed_BxN: Bool[Array, "B N"] | None = None,
 ) -> dict[str, Beams | Float[Array, "B C"]]:
     """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
     search = functools.partial(
@@ -90,8 +91,11 @@ def _decode(
     if ITEMS in ways:
         found[ITEMS] = search(trie=trie)
     if POOL in ways:
-        assert trie is not None and pool_BxC is not None
-        found[POOL] = search(trie=trie, allowed_BxN=trie.node_mask(pool_BxC))
+        assert trie is not None
+        if allowed_BxN is None:
+            assert pool_BxC is not None
+            allowed_BxN = trie.node_mask(pool_BxC)
+        found[POOL] = search(trie=trie, allowed_BxN=allowed_BxN)
     if EXACT in ways:
         scored_BxC = pool_BxC if scored_BxC is None else scored_BxC
         assert trie is not None and scored_BxC is not None
@@ -136,6 +140,7 @@ class BeamDecoder:
         trie: Trie | None = None,
         pool_BxC: Int[np.ndarray, "B C"] | None = None,
         scored_BxC: Int[np.ndarray, "B C"] | None = None,
+        allowed_BxN: Bool[np.ndarray, "B N"] | None = None,
     ) -> dict[str, Any]:
         """Sets the device to work and does not wait for it: `fetch` does.
 
@@ -147,6 +152,7 @@ class BeamDecoder:
           trie: the sequences of all ways but FREE.
           pool_BxC: for POOL and EXACT, indices into the trie's sequences, filled up with -1.
           scored_BxC: for EXACT instead of the pool.
+          allowed_BxN: for POOL instead of the pool, the trie's nodes that are searched.
         """
         return self._decode(
             params,
@@ -156,6 +162,7 @@ class BeamDecoder:
             ways=ways,
             max_decode_len=max_decode_len,
             scored_BxC=None if scored_BxC is None else self._shard(scored_BxC),
+            allowed_BxN=None if allowed_BxN is None else self._shard(allowed_BxN),
         )
 
 

@@ -239,10 +239,14 @@ def _ways(kind: str, experiment: Experiment) -> tuple[str, ...]:
     return (FREE, *pool, *exact)
 
 
-def answer_trie(task: RecommendationTask) -> Trie:
-    """What may answer a task, by number, as token sequences: its catalogue's IDs, or two words."""
+def answer_trie(task: RecommendationTask, answers: Sequence[str] | None = None) -> Trie:
+    """What may answer a task, by number, as token sequences.
+
+    `answers`: None for the task's own, its catalogue's IDs or two words.
+    """
     vocabulary = task.output_features["targets"].vocabulary
-    return Trie.from_sequences([vocabulary.encode(a) for a in task.answers], vocabulary.eos_id)
+    answers = task.answers if answers is None else answers
+    return Trie.from_sequences([vocabulary.encode(a) for a in answers], vocabulary.eos_id)
 
 
 def predict(

@@ -250,19 +250,18 @@ class Joining:
             for it in self.choices(examples, split, records, [weights.temperature])
         ]
 
-    def scores(self, history: Sequence[int]) -> Row:
-        """What the prior makes of one history."""
-        (row,) = rows_of(self.prior.scores([np.asarray(history)]))
-        return row
+    def scores(self, histories: Sequence[Sequence[int]]) -> list[Row]:
+        """What the prior makes of each history."""
+        return rows_of(self.prior.scores([np.asarray(items, np.int64) for items in histories]))
 
     def best_allowed(
-        self, scores: Row, pool_N: Int[np.ndarray, " N"], count: int
+        self, scores: Row, allowed_N: Bool[np.ndarray, " N"], count: int
     ) -> Int[np.ndarray, " C"]:
-        """The prior's best items among those of a pool that holds -1 for what is not allowed.
+        """The prior's best items among those that are allowed.
 
         `count`: C at least; more where the weights were found with more.
         """
-        allowed = pool_N[scores[0]] >= 0
+        allowed = allowed_N[scores[0]]
         return best_items((scores[0][allowed], scores[1][allowed]), max(count, self.candidates))
 
     def joined(

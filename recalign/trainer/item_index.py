@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from etils import epath
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from recalign.errors import UserError
 
@@ -31,7 +31,7 @@ class Query(NamedTuple):
     """
 
     history: Sequence[int]
-    left_out: Sequence[int]
+    left_out: Int[np.ndarray, " m"]
     allowed: Bool[np.ndarray, " N"] | None
     wanted: int
     row: int = NOBODY

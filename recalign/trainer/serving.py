@@ -11,7 +11,7 @@ import numpy as np
 from recalign.errors import UserError
 from recalign.trainer.recommend import Recommender
 
-_FIELDS = ("history", "k", "only", "exclude", "user")
+_FIELDS = ("history", "k", "only", "exclude", "user", "untrained")
 MOST_CHARACTERS = 2**24
 """Of a line: a list of a million allowed IDs fits."""
 
@@ -24,6 +24,7 @@ class Request(NamedTuple):
     only: list[str] | None
     user: Any
     exclude: Sequence[str] = ()
+    untrained: bool = True
 
 
 def serve(
@@ -68,6 +69,7 @@ def serve(
                     request.only,
                     exclude=request.exclude,
                     user=str(request.user) if isinstance(request.user, str | int) else None,
+                    untrained=request.untrained,
                 )
             except Exception as error:  # one request must not end those after it
                 errors += 1
@@ -117,6 +119,9 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
     wanted = given.get("k", k)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
         raise UserError(f'"k" is to be a whole number of at least 1, not {wanted!r}')
+    untrained = given.get("untrained", True)
+    if not isinstance(untrained, bool):
+        raise UserError(f'"untrained" is to be true or false, not {untrained!r}')
     allowed = given.get("only")
     return Request(
         history=_ids(given["history"], "history"),
@@ -124,6 +129,7 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
         only=(None if only is None else list(only)) if allowed is None else _ids(allowed, "only"),
         user=given.get("user"),
         exclude=_ids(given.get("exclude", []), "exclude"),
+        untrained=untrained,
     )
 
 

@@ -1,22 +1,27 @@
-"""Many histories at once beside one by one, in memory and over HTTP on loopback.
+"""Many histories at once beside one by one: into a file, as JSON lines, and over HTTP on loopback.
 
-    PYTHONPATH=. python tests/benchmarks/serving.py [--model_dir RUN] [--users 256] [--seconds 60]
+    python tests/benchmarks/serving.py [--model_dir RUN] [--data_dir DATA]
 
 Without a run: a planted corpus (`prepare planted --format synthetic`) and `gin/ut_at_demo.gin` with
 two steps of training, in a temporary folder. HTTP needs the extra `serve`. Prints one JSON line:
 
-- `batch`: users a second by `recommend_many` and by one `recommend` after the other (what
-  `recommend --jsonl` does), and their ratio; `…_processor` counts processor seconds instead of
-  elapsed ones, which counts where the machine does other work too.
+- `batch`: users a second into a Parquet file (what `recommend --all` does; the first `--users` of
+  the dataset, compiling not counted) and by JSON lines one after the other (`recommend --jsonl`; as
+  many of the same users as `--one_by_one_seconds` allow), and their ratio. `…_processor_second`
+  counts processor seconds instead of elapsed ones, which counts where the machine does other work.
 - `http`, with batches of up to 16 (`batched`) and of one (`single`): 32 clients that ask again as
-  soon as they have an answer: requests a second and their ratio, p50 and p95 in milliseconds,
-  responses by status, requests by processor second of the server, its memory before and after.
+  soon as they have an answer, for `--seconds`: requests a second and their ratio, p50 and p95 in
+  milliseconds, responses by status, requests that failed, requests by processor second of the
+  server, its memory before and after in megabytes.
 """
 
 import argparse
 import collections
 import contextlib
+import dataclasses
 import http.client
+import io
+import itertools
 import json
 import os
 import pathlib
@@ -33,8 +38,14 @@ from typing import Any
 import numpy as np
 
 CLIENTS, K = 32, 10
+_IDS: list[str] = []  # of all items, once the run is loaded
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 CORPUS = ["--format", "synthetic", "--users", "2000", "--themes", "20", "--products", "50"]
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def recalign(*words: str, folder: str) -> None:
@@ -43,7 +54,7 @@ def recalign(*words: str, folder: str) -> None:
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=sys.stderr)
 
 
-def planted_run(folder: str) -> str:
+def planted_run(folder: str) -> list[str]:
     """A run on a corpus of 2,000 users and 1,000 items; how good it is does not matter here."""
     recalign("prepare", "planted", *CORPUS, folder=folder)
     settings = {"MIXTURE_OR_TASK_NAME": "'retrieval_planted'", "TRAIN_STEPS": 2, "EVAL_PERIOD": 0}
@@ -51,42 +62,85 @@ def planted_run(folder: str) -> str:
     bindings = [f"--gin.{name}={value}" for name, value in settings.items()]
     file = f"--gin_file={ROOT}/gin/ut_at_demo.gin"
     recalign("train", file, *bindings, f"--data_dir={folder}/data", folder=folder)
-    return f"{folder}/run"
+    return ["--model_dir", f"{folder}/run"]
 
 
-def in_memory(run: str, users: int) -> dict[str, float]:
-    """The first users' whole histories, in one process, both ways after a warm-up."""
+class Stopwatch:
+    """Elapsed and processor seconds of this process."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter(), time.process_time()
+
+    def rates(self, count: int) -> dict[str, float]:
+        now = time.perf_counter(), time.process_time()
+        elapsed, processor = (end - begun for end, begun in zip(now, self._begun, strict=True))
+        return {
+            "users": count,
+            "users_per_second": count / elapsed,
+            "users_per_processor_second": count / processor,
+        }
+
+
+def first_users(histories: Any, count: int) -> Any:
+    ends = histories.row_splits[: count + 1]
+    return dataclasses.replace(
+        histories,
+        users=list(histories.users[:count]),
+        rows=histories.rows[:count],
+        items=histories.items[: ends[-1]],
+        row_splits=ends,
+    )
+
+
+def in_memory(options: argparse.Namespace, model: dict[str, str], folder: str) -> dict[str, Any]:
+    """The first users' whole histories, in one process, both ways."""
+    from recalign.serve.export import Exporter, Shard
     from recalign.serve.histories import histories_of_dataset
+    from recalign.trainer import serving
     from recalign.trainer.recommend import Recommender
 
-    recommender = Recommender(run)
-    histories = histories_of_dataset(recommender.dataset)
-    ids = recommender.dataset.catalogue.ids
-    asked = [[ids[item] for item in histories.of(n)] for n in range(min(users, len(histories)))]
-    recommender.recommend_many(asked, K)
-    for history in asked:
-        recommender.recommend(history, K)
-    figures = {}
-    for name, answer in (
-        ("many", lambda: recommender.recommend_many(asked, K)),
-        ("one_by_one", lambda: [recommender.recommend(history, K) for history in asked]),
-    ):
-        elapsed, processor = time.perf_counter(), time.process_time()
-        answer()
-        figures[f"{name}_users_per_second"] = len(asked) / (time.perf_counter() - elapsed)
-        figures[f"{name}_users_per_processor_second"] = len(asked) / (
-            time.process_time() - processor
-        )
-    for unit in ("second", "processor_second"):
-        many, single = (f"{name}_users_per_{unit}" for name in ("many", "one_by_one"))
-        figures[f"ratio_by_{unit}"] = figures[many] / figures[single]
-    return figures
+    recommender = Recommender(**model)
+    histories = first_users(histories_of_dataset(recommender.dataset), options.users)
+    tell(f"{len(histories):,} users into a file, twice: the first time compiles")
+    for name in ("compiling", "file"):
+        exporter = Exporter(recommender, histories, f"{folder}/{name}.parquet", k=K)
+        watch = Stopwatch()
+        exporter.run(Shard(), tell)
+    figures: dict[str, Any] = {"file": watch.rates(len(histories))}
+    _IDS.extend(f"id:{it}" for it in recommender.dataset.catalogue.ids)
+
+    def lines(seconds: float) -> Iterator[str]:
+        end = time.perf_counter() + seconds
+        for number in range(len(histories)):
+            if time.perf_counter() > end:
+                return
+            yield json.dumps({"history": [_IDS[item] for item in histories.of(number)]})
+
+    tell(f"one by one for at most {options.one_by_one_seconds:g} s")
+    serving.serve(recommender, itertools.islice(lines(60.0), 8), io.StringIO(), tell, k=K)
+    answers = io.StringIO()
+    watch = Stopwatch()
+    # Not `serve`, which warms up first.
+    for line in lines(options.one_by_one_seconds):
+        request = serving.parse(line, K, None)
+        answer = recommender.recommend(request.history, request.k)
+        answers.write(json.dumps({"items": [item._asdict() for item in answer]}) + "\n")
+    figures["one_by_one"] = watch.rates(answers.getvalue().count("\n"))
+    return figures | ratios(figures, "file", "one_by_one", "users")
+
+
+def ratios(figures: dict[str, Any], better: str, worse: str, what: str) -> dict[str, float]:
+    return {
+        f"ratio_by_{unit}": figures[better][name] / figures[worse][name]
+        for unit in ("second", "processor_second")
+        if (name := f"{what}_per_{unit}")
+    }
 
 
 @contextlib.contextmanager
-def served(run: str, largest_batch: int) -> Iterator[tuple[int, int]]:
+def served(words: list[str], largest_batch: int) -> Iterator[tuple[int, int]]:
     """(port, process) of a server that is ready."""
-    words = ["serve", "--model_dir", run, "--port", "0", "--largest_batch", str(largest_batch)]
+    words = ["serve", *words, "--port", "0", "--largest_batch", str(largest_batch)]
     process = subprocess.Popen(
         [sys.executable, "-m", "recalign", *words],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
@@ -99,6 +153,7 @@ def served(run: str, largest_batch: int) -> Iterator[tuple[int, int]]:
         if match := re.search(r"http://127\.0\.0\.1:(\d+)", line):
             port = int(match[1])
         if line.startswith("ready: "):
+            tell(line.strip())
             break
     threading.Thread(target=process.stderr.read, daemon=True).start()
     try:
@@ -123,25 +178,30 @@ def asked_until(end: float, port: int, seed: int, items: int, into: list[Any]) -
     draw = np.random.default_rng(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     while time.perf_counter() < end:
-        history = [f"I{n}" for n in draw.integers(1, items + 1, draw.integers(1, 21))]
+        # By place, whatever the items are called.
+        history = [int(n) for n in draw.integers(0, items, draw.integers(1, 21))]
+        body = json.dumps({"history": [_IDS[n] for n in history], "k": K})
         begun = time.perf_counter()
-        body = json.dumps({"history": history, "k": K})
-        connection.request("POST", "/recommend", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        response.read()
-        into.append((response.status, (time.perf_counter() - begun) * 1e3))
+        try:
+            connection.request("POST", "/recommend", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            into.append((str(response.status), (time.perf_counter() - begun) * 1e3))
+        except OSError as error:
+            into.append((type(error).__name__, (time.perf_counter() - begun) * 1e3))
+            connection.close()
     connection.close()
 
 
-def loaded(run: str, largest_batch: int, seconds: float, items: int) -> dict[str, Any]:
-    with served(run, largest_batch) as (port, process):
+def loaded(words: list[str], largest_batch: int, seconds: float) -> dict[str, Any]:
+    with served(words, largest_batch) as (port, process):
         for warm in (True, False):
             found: list[Any] = []
             memory, used = megabytes(process), processor_seconds(process)
             begun = time.perf_counter()
             end = begun + (2.0 if warm else seconds)
             clients = [
-                threading.Thread(target=asked_until, args=(end, port, n, items, found))
+                threading.Thread(target=asked_until, args=(end, port, n, len(_IDS), found))
                 for n in range(CLIENTS)
             ]
             for client in clients:
@@ -149,13 +209,15 @@ def loaded(run: str, largest_batch: int, seconds: float, items: int) -> dict[str
             for client in clients:
                 client.join()
         elapsed = time.perf_counter() - begun
+        answered = sum(status == "200" for status, _ in found)
         p50, p95 = np.percentile([ms for _, ms in found], [50, 95])
         return {
-            "requests_per_second": len(found) / elapsed,
-            "requests_per_processor_second": len(found) / (processor_seconds(process) - used),
+            "requests_per_second": answered / elapsed,
+            "requests_per_processor_second": answered / (processor_seconds(process) - used),
             "p50_ms": float(p50),
             "p95_ms": float(p95),
             "statuses": dict(collections.Counter(status for status, _ in found)),
+            "failed": len(found) - answered,
             "megabytes": [memory, megabytes(process)],
         }
 
@@ -163,24 +225,31 @@ def loaded(run: str, largest_batch: int, seconds: float, items: int) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--model_dir")
-    parser.add_argument("--users", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--data_dir")
+    parser.add_argument("--users", type=int, default=3_000)
+    parser.add_argument("--one_by_one_seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="0: no HTTP")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run = options.model_dir or planted_run(folder)
-        figures: dict[str, Any] = {"batch": in_memory(run, options.users)}
-        from recalign.trainer.recommend import Recommender
-
-        items = len(Recommender(run).dataset.catalogue.ids)
+        # What one process compiles the next ones read.
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/compiled")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        names = {"model_dir": options.model_dir, "data_dir": options.data_dir}
+        words = [word for name, value in names.items() if value for word in (f"--{name}", value)]
+        if not options.model_dir:
+            words = planted_run(folder)
+        model = {
+            word.removeprefix("--"): value
+            for word, value in zip(words[::2], words[1::2], strict=True)
+        }
+        figures: dict[str, Any] = {"batch": in_memory(options, model, folder)}
+        tell(json.dumps(figures))
         if options.seconds:
-            http = {
-                name: loaded(run, size, options.seconds, items)
+            load = {
+                name: loaded(words, size, options.seconds)
                 for name, size in (("batched", 16), ("single", 1))
             }
-            for unit in ("second", "processor_second"):
-                batched, single = (http[n][f"requests_per_{unit}"] for n in ("batched", "single"))
-                http[f"ratio_by_{unit}"] = batched / single
-            figures["http"] = http
+            figures["http"] = load | ratios(load, "batched", "single", "requests")
     print(json.dumps(figures))
 
 

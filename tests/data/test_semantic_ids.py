@@ -56,16 +56,18 @@ def test_the_seed_decides(themed):
 def test_residual_codes_by_hand():
     # Two far groups, each with the same two offsets: the second level sees the offsets alone.
     vectors = np.array([[0.0, 0.0], [0.0, 1.0], [10.0, 0.0], [10.0, 1.0]])
-    codes = residual_codes(vectors, levels=2, codebook_size=2, seed=0)
+    codes, centres = residual_codes(vectors, levels=2, codebook_size=2, seed=0)
     assert codes[0, 0] == codes[1, 0] != codes[2, 0] == codes[3, 0]
     assert codes[0, 1] == codes[2, 1] != codes[1, 1] == codes[3, 1]
+    assert sorted(map(tuple, centres[0].tolist())) == [(0.0, 0.5), (10.0, 0.5)]
+    assert sorted(map(tuple, centres[1].tolist())) == [(0.0, -0.5), (0.0, 0.5)]
 
 
 def test_a_level_leaves_less_than_the_one_before():
     vectors = np.random.default_rng(0).normal(size=(200, 5))
 
     def left(levels: int) -> float:
-        codes = residual_codes(vectors, levels, codebook_size=8, seed=3)
+        codes, _ = residual_codes(vectors, levels, codebook_size=8, seed=3)
         _, group = np.unique(codes, axis=0, return_inverse=True)
         means = np.stack([vectors[group == g].mean(axis=0) for g in range(group.max() + 1)])
         return float(((vectors - means[group]) ** 2).sum())
@@ -74,10 +76,10 @@ def test_a_level_leaves_less_than_the_one_before():
 
 
 def test_embeddings_of_alike_texts_are_near():
-    vectors = tfidf_embeddings(["red toy car", "blue toy car", "wooden flute", "x"], seed=0)
+    vectors = tfidf_embeddings(["red toy car", "blue toy car", "wooden flute", "x"], seed=0).vectors
     near = vectors @ vectors.T
     assert near[0, 1] > 0.4 > abs(near[0, 2])
-    assert tfidf_embeddings(["!", "?"], seed=0).shape == (2, 1)
+    assert tfidf_embeddings(["!", "?"], seed=0).vectors.shape == (2, 1)
 
 
 def test_ones_own_embedding(themed):

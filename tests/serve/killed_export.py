@@ -17,6 +17,7 @@ from recalign.serve.export import Exporter, Shard
 from recalign.serve.histories import Histories
 
 USERS, ITEMS, PART = 20, 40, 3
+TRAINED = 5
 MOMENTS = (
     "before the first part",
     "in a part",
@@ -30,7 +31,7 @@ class StandIn:
     """Answers with the items after the last one of the history."""
 
     step, repeats, largest_batch, longest_prompt = 7, False, 4, 64
-    weights = None
+    weights = new_items = None
     made_from = {"mixture": "x"}  # noqa: RUF012
 
     def query_of(self, history, k, allowed, exclude, row):
@@ -50,7 +51,13 @@ class StandIn:
         fit = [n for n in order if query.allowed is None or query.allowed[n]]
         chosen = [n for n in fit if n not in query.left_out][: query.k]
         return [
-            SimpleNamespace(id=f"I{n}", raw_id=f"raw{n}", title=f"title {n}", score=1 / (2 + rank))
+            SimpleNamespace(
+                id=f"I{n}",
+                raw_id=f"raw{n}",
+                title=f"title {n}",
+                score=1 / (2 + rank),
+                untrained=n >= TRAINED,
+            )
             for rank, n in enumerate(chosen)
         ]
 

@@ -13,13 +13,15 @@ import uvicorn
 
 from recalign.errors import UserError
 
-ITEMS = 30
+ITEMS, TRAINED = 30, 28
 
 
 class Items:
-    """Items 0 … 29, by their numbers as text."""
+    """Items 0 … 29, by their numbers as text; the last two were not trained on."""
 
     def subset(self, ids):
+        if not ids:
+            raise UserError("no items")
         allowed = np.zeros(ITEMS, bool)
         allowed[[self.index(item) for item in ids]] = True
         return allowed
@@ -36,14 +38,16 @@ class StandIn:
     def __init__(self, seconds=0.0):
         self.items, self.seconds, self.batches, self.fails = Items(), seconds, [], False
 
-    def warm_up(self, k, *, together):
+    def warm_up(self, k, *, together, until):
         return 4
 
-    def query(self, history, k, only, *, exclude, user):
+    def query(self, history, k, only, *, exclude, user, untrained):
         if k > 20:
             raise UserError(f"k = {k}: at most 20")
         allowed = self.items.subset(only) if isinstance(only, list) else only
         left_out = {self.items.index(item) for item in [*history, *exclude]}
+        if not untrained:
+            left_out |= set(range(TRAINED, ITEMS))
         return SimpleNamespace(
             last=self.items.index(history[-1]), k=k, allowed=allowed, left_out=left_out
         )
@@ -59,12 +63,14 @@ class StandIn:
         order = [(query.last + step) % ITEMS for step in range(1, ITEMS + 1)]
         fit = [n for n in order if query.allowed is None or query.allowed[n]]
         chosen = [n for n in fit if n not in query.left_out][: query.k]
-        return [_Item(str(n), f"raw{n}", f"title {n}", 0.5, -0.7) for n in chosen]
+        return [_Item(str(n), f"raw{n}", f"title {n}", 0.5, -0.7, n >= TRAINED) for n in chosen]
 
 
 class _Item(SimpleNamespace):
-    def __init__(self, id, raw_id, title, score, log_prob):
-        super().__init__(id=id, raw_id=raw_id, title=title, score=score, log_prob=log_prob)
+    def __init__(self, id, raw_id, title, score, log_prob, untrained):
+        super().__init__(
+            id=id, raw_id=raw_id, title=title, score=score, log_prob=log_prob, untrained=untrained
+        )
 
     def _asdict(self):
         return vars(self)

@@ -12,7 +12,8 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 from recalign.errors import UserError
-from recalign.serve.application import Limits, make_app, read_subsets
+from recalign.serve.application import Limits, make_app
+from recalign.serve.subsets import read_subsets
 from tests.serve.running import StandIn, ask, running
 
 MALFORMED = 10_000
@@ -39,7 +40,8 @@ def ids(answer):
 def test_one_history(port):
     status, answer, _ = ask(port, "/recommend", {"history": ["1", 4]})
     assert status == 200
-    item = {"id": "5", "raw_id": "raw5", "title": "title 5", "score": 0.5, "log_prob": -0.7}
+    item = {"id": "5", "raw_id": "raw5", "title": "title 5", "score": 0.5, "log_prob": -0.7,
+            "untrained": False}  # fmt: skip
     assert answer == {"items": [item, item | {"id": "6", "raw_id": "raw6", "title": "title 6"}],
                       "user": None}  # fmt: skip
 
@@ -52,6 +54,12 @@ def test_what_a_request_may_say(port):
     assert ids(answer) == ["9", "12", "3"]
     _, answer, _ = ask(port, "/recommend", {"history": [4], "only": [2, "4"]})
     assert ids(answer) == ["2"]
+    _, answer, _ = ask(port, "/recommend", {"history": [26], "k": 3})
+    assert [(it["id"], it["untrained"]) for it in answer["items"]] == [
+        ("27", False), ("28", True), ("29", True),
+    ]  # fmt: skip
+    _, answer, _ = ask(port, "/recommend", {"history": [26], "k": 3, "untrained": False})
+    assert ids(answer) == ["27", "0", "1"]
 
 
 def test_several_histories(port):
@@ -81,6 +89,7 @@ def test_several_histories(port):
         ({"history": [4], "onyl": [3]}, "onyl"),
         ({"requests": [{"history": [4]}, {"history": ["x"]}]}, "requests[1]: no item 'x'"),
         ({"requests": []}, "requests: "),
+        ({"history": [4], "untrained": 1}, "untrained: "),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(port, body, told):
@@ -212,6 +221,51 @@ def test_a_token():
             headers = [("Authorization", given)]
             assert ask(port, "/recommend", {"history": [4]}, headers=headers)[0] == expected
         assert ask(port, "/health", method="GET")[0] == 200
+
+
+def test_subsets_by_http():
+    """Made, replaced and removed, all of a body or nothing of it, and only where it is allowed."""
+    limits = Limits(posted_subsets=2)
+    with running(make_app(StandIn(), k=2, subsets=SUBSETS, limits=limits)) as (port, _):
+
+        def post(**subsets):
+            return ask(port, "/subsets", {"subsets": subsets})[:2]
+
+        def found(name):
+            status, answer, _ = ask(port, "/recommend", {"history": [4], "only": name})
+            return ids(answer) if status == 200 else answer["error"]
+
+        assert post(new=[7, "8", "8"]) == (200, {"subsets": {"in_stock": 3, "new": 2}})
+        assert found("new") == ["7", "8"]
+        status, answer = post(in_stock=["20"], old=["x"])
+        assert (status, answer) == (400, {"error": "subset 'old': no item 'x'"})
+        assert found("in_stock") == ["9", "12"]
+        status, answer = post(one=["1"], two=["2"])
+        assert (status, answer) == (400, {"error": "4 subsets: this server keeps 3"})
+        assert found("one") == "only: no subset 'one'; there are in_stock, new"
+        assert post(in_stock=[20], new=None, one=[1]) == (
+            200, {"subsets": {"in_stock": 1, "one": 1}},
+        )  # fmt: skip
+        assert found("in_stock") == ["20"]
+        for body in ({}, {"subsets": {}}, {"subsets": {"": [1]}}, {"subsets": {"a": []}}):
+            assert ask(port, "/subsets", body)[0] == 400
+        # A page in a browser may send other types of content to any address, and this one not.
+        body = b'{"subsets": {"in_stock": ["1"]}}'
+        headers = [("Content-Type", "text/plain")]
+        assert ask(port, "/subsets", body, headers=headers)[0] == 400
+        assert found("in_stock") == ["20"]
+
+
+def test_no_subsets_by_http_unless_it_is_allowed(port):
+    assert ask(port, "/subsets", {"subsets": {"new": [1]}})[0] == 404
+
+
+def test_subsets_by_http_want_the_token():
+    app = make_app(StandIn(), token="secret", limits=Limits(posted_subsets=1))
+    with running(app) as (port, _):
+        assert ask(port, "/subsets", {"subsets": {"new": [1]}})[0] == 401
+        headers = [("Authorization", "Bearer secret")]
+        assert ask(port, "/subsets", {"subsets": {"new": [1]}}, headers=headers)[0] == 200
 
 
 def test_subsets_are_checked_before_anything_is_served():

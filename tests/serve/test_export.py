@@ -47,6 +47,7 @@ def test_a_row_an_item(undisturbed, tmp_path):
             "raw_id": f"raw{item}",
             "title": f"title {item}",
             "probability": 1 / (1 + rank),
+            "untrained": item == 5,
         }
         for rank, item in ((1, 3), (2, 4), (3, 5))
     ]

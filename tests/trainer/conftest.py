@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from recalign.data.prepared import PreparedDataset
 from recalign.trainer import setup
 from recalign.trainer.experiment import Experiment, load_experiment
 from recalign.trainer.loop import train
 from tests.conftest import compiled_quickly, made_once
+from tests.corpus import make_corpus
 
 TINY = {
     "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
@@ -104,6 +106,20 @@ def trained(
     setup.prepare(experiment)
     with experiment.surroundings.entered():
         yield experiment, results
+
+
+@pytest.fixture(scope="session")
+def semantic_run(
+    data_dir: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, PreparedDataset]:
+    """MODEL_DIR of a run of two steps on semantic IDs, a token a code, and the dataset."""
+    dataset = make_corpus("codes", data_dir, item_ids="semantic", item_tokens=True)
+    folder = str(tmp_path_factory.mktemp("codes") / "run")
+    macros = {"MIXTURE_OR_TASK_NAME": "retrieval_codes", "VOCAB_SIZE": 768, "TRAIN_STEPS": 2}
+    made = bindings(**macros, MODEL_DIR=folder, DATA_DIR=data_dir)
+    with compiled_quickly():
+        train(load_experiment(FILES, made))
+    return folder, dataset
 
 
 @pytest.fixture

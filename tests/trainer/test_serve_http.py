@@ -25,15 +25,17 @@ def script(port):
     """The page's commands, with a port that is free."""
     page = (ROOT / "docs" / "serving.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     text = "\n".join(blocks).replace("8000", str(port))
     return f"set -euo pipefail\n{text}"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_every_command_of_the_page(trained, tmp_path):
+def test_every_command_of_the_page(trained, semantic_run, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "shop").symlink_to(trained[0].model_dir)
+    (tmp_path / "runs" / "codes").symlink_to(semantic_run[0])
+    (tmp_path / "new_items.csv").write_text("item,title\nnew1,wooden dragon\nnew2,red kite\n")
     recommender = Recommender(trained[0].model_dir)
     raw = recommender.dataset.catalogue.raw_ids
     (tmp_path / "visits.csv").write_text(f"user,item,time\neve,{raw[2]},1\neve,{raw[8]},2\n")
@@ -70,7 +72,7 @@ def test_every_command_of_the_page(trained, tmp_path):
         answer, end = decoder.raw_decode(rest)
         answers.append(answer)
         rest = rest[end:]
-    ready, one, several = answers
+    ready, one, several, changed = answers
     assert ready == {"status": "ready"}
     assert one["user"] == 7
     expected = recommender.recommend(["I3", "I17"], 5, in_stock, exclude=["I9"])
@@ -78,8 +80,12 @@ def test_every_command_of_the_page(trained, tmp_path):
     for found, history, k in zip(several["answers"], (["I3"], ["I17", "I4"]), (10, 2), strict=True):
         expected = recommender.recommend(history, k)
         assert_alike([_Item(item) for item in found["items"]], expected)
+    assert changed == {"subsets": {"weekend": 2, "in_stock": 2}}
     assert 'recalign_responses_total{path="/recommend",status="200"} 2.0' in rest
     assert '"openapi"' in rest
+    # Five items of the other run; what its file has is told.
+    assert re.search(r"(\n|})(\d\.\d{4}  I.*\n){5}$", rest)
+    assert "2 new items, which the model was not trained on, beside 50" in outcome.stderr
 
 
 class _Item:

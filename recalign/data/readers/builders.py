@@ -245,12 +245,12 @@ class ItemBuilder:
     """Collects what is known of the items of a log; of an item's records the first with a title
     counts."""
 
-    def __init__(self, tally: Tally, wanted: Mapping[str, int], join: str = "") -> None:
+    def __init__(self, tally: Tally, wanted: Mapping[str, int] | None, join: str = "") -> None:
         """Items that are not wanted are read past.
 
         Args:
             tally: of the items' file.
-            wanted: the log's items, and the number of interactions of each.
+            wanted: the log's items, and the number of interactions of each; None for all items.
             join: as `Joining` takes it.
         """
         self._tally = tally

@@ -48,22 +48,24 @@ REPAIRS: Mapping[str, tuple[str, Callable[[str], str]]] = {
 class Joining:
     """Finds the log's ID of a catalogue's, and what kept the two apart."""
 
-    def __init__(self, wanted: Mapping[str, int], repair: str = "") -> None:
+    def __init__(self, wanted: Mapping[str, int] | None, repair: str = "") -> None:
         """
         Args:
-            wanted: the log's items, and the number of interactions of each.
+            wanted: the log's items, and the number of interactions of each; None for whatever
+                there is.
             repair: one of `REPAIRS`; "" where IDs have to be the same.
 
         Raises:
             UserError: an unknown repair, or one that makes two of the log's items one.
         """
         check_repair(repair)
-        self._wanted = wanted
+        self._wanted = {} if wanted is None else wanted
+        self._takes_all = wanted is None
         self._repair = REPAIRS[repair][1] if repair else None
         self._others: dict[str, None] = {}
         self._log_id: dict[str, str] = {}
         if self._repair:
-            for id_ in wanted:
+            for id_ in self._wanted:
                 first = self._log_id.setdefault(self._repair(id_), id_)
                 if first != id_:
                     raise UserError(
@@ -72,7 +74,7 @@ class Joining:
 
     def of_log(self, id_: str) -> str | None:
         """The log's ID of an item of the catalogue; None where the log has none."""
-        if id_ in self._wanted:
+        if self._takes_all or id_ in self._wanted:
             return id_
         if self._repair and (found := self._log_id.get(self._repair(id_))):
             return found

@@ -18,6 +18,7 @@ from recalign.data.readers.sources import (
     ReadOptions,
     Source,
     find_log,
+    format_of,
     item_source,
     log_reader,
     rows_of,
@@ -31,7 +32,14 @@ from recalign.data.readers.tally import (
 )
 from recalign.errors import UserError
 
-__all__ = ["FORMATS", "check_fraction", "read_interactions", "read_items", "read_log"]
+__all__ = [
+    "FORMATS",
+    "check_fraction",
+    "read_all_items",
+    "read_interactions",
+    "read_items",
+    "read_log",
+]
 
 _UNTITLED = "no items file: items are named by their raw ids; give --items"
 
@@ -117,6 +125,42 @@ def read_items(
     if source is None and files.item_path is None:
         report = dataclasses.replace(log_report, notes=(*log_report.notes, _UNTITLED))
         return ItemTable([], [], [], [], [], []), ReadReport(report, None)
+    items, item_report = _item_table(files, source, wanted, max_bad_fraction)
+    return items, ReadReport(log_report, item_report if files.item_path is not None else None)
+
+
+def read_all_items(
+    path: str | os.PathLike,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
+) -> tuple[ItemTable, list[str]]:
+    """Every item of a file by itself, and what a person should know of how it was read.
+
+    Args:
+        path, format, columns, max_bad_fraction: as `read_log` takes them of a log's items; the
+            format is told from the file's name where it is None.
+
+    Raises:
+        UserError: as `read_log`.
+    """
+    check_fraction(max_bad_fraction)
+    path = os.fspath(path)
+    format = format or format_of(path)
+    if format is None:
+        raise UserError(f"{path}: say its format: {', '.join(FORMATS)}")
+    files = find_log(format, path, path, columns or {}, ReadOptions())
+    source = item_source(files, {"item": ""})
+    items, report = _item_table(files, source, None, max_bad_fraction)
+    return items, report.lines()
+
+
+def _item_table(
+    files: LogFiles,
+    source: Source | None,
+    wanted: Mapping[str, int] | None,
+    max_bad_fraction: float,
+) -> tuple[ItemTable, FileReport]:
     path = source.path if source else str(files.item_path)
     tally = Tally(path, source.table.unit if source else "line")
     builder = ItemBuilder(tally, wanted, files.options.join_ids)
@@ -138,8 +182,7 @@ def read_items(
     items, notes = builder.build()
     if unused:
         notes = (*notes, f"not used: {', '.join(name[:40] for name in unused[:20])}")
-    report = file_report(tally, columns=found, guessed=guessed, notes=notes)
-    return items, ReadReport(log_report, report if files.item_path is not None else None)
+    return items, file_report(tally, columns=found, guessed=guessed, notes=notes)
 
 
 def _item_columns(source: Source) -> tuple[Source, dict[str, str], bool]:

@@ -1,0 +1,197 @@
+"""Beam search over a catalogue's IDs, each request among its own items: tokens in, items out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Int
+
+from recalign.model.config import T5Config
+from recalign.model.trie import Trie
+from recalign.trainer import partitioning
+from recalign.trainer.decoding import EXACT, POOL, BeamDecoder, fetch, filled_up
+
+# Fewer beams than this would miss good items.
+_LEAST_BEAMS = 20
+
+
+def beams_for(k: int) -> int:
+    """20, 40, 80, …: few numbers of beams are compiled, whatever is asked for."""
+    beams = _LEAST_BEAMS
+    while beams < k:
+        beams *= 2
+    return beams
+
+
+class Found(NamedTuple):
+    """{item: natural logarithm of its probability}: the beams, best first, and what was scored."""
+
+    beams: dict[int, float]
+    scored: dict[int, float]
+
+
+class Choice(NamedTuple):
+    """The items that may be answered to one request.
+
+    Attributes:
+      allowed: bool [N]; None for the whole catalogue.
+      left_out: those of them that may not, each once.
+    """
+
+    allowed: Bool[np.ndarray, " N"] | None
+    left_out: Int[np.ndarray, " m"]
+
+    def mask(self, items: int) -> Bool[np.ndarray, " N"]:
+        """bool [N]: the items."""
+        mask = np.ones(items, bool) if self.allowed is None else self.allowed.copy()
+        mask[self.left_out] = False
+        return mask
+
+
+class Nodes:
+    """The nodes of a trie that lead to some of its sequences.
+
+    Counted in host memory: a request leaves out a handful of a catalogue, and takes a few steps
+    upwards for each, where `Trie.node_mask` marks all the others.
+    """
+
+    def __init__(self, trie: Trie):
+        self._parent_N = np.asarray(trie.parent_N)
+        self._leaf_S = np.asarray(trie.leaf_S)
+        self._all_N = self._counts(self._leaf_S)
+
+    def of(self, choices: Sequence[Choice]) -> Bool[np.ndarray, "B N"]:
+        """bool [B, N]: the nodes with an allowed sequence below them."""
+        # Requests of one subset have the same array.
+        counts = {id(it.allowed): it.allowed for it in choices}
+        counts_N = {
+            key: self._all_N if allowed is None else self._counts(self._leaf_S[allowed])
+            for key, allowed in counts.items()
+        }
+        return np.stack([self._without(counts_N[id(it.allowed)], it) for it in choices])
+
+    def _counts(self, leaf: Int[np.ndarray, " m"]) -> Int[np.ndarray, " N"]:
+        """How many of some leaves are below each node, itself included; 0 for the root."""
+        counts_N = np.zeros(len(self._parent_N), np.int32)
+        while len(leaf):
+            counts_N += np.bincount(leaf, minlength=len(counts_N)).astype(np.int32)
+            leaf = self._parent_N[leaf]
+            leaf = leaf[leaf > 0]
+        return counts_N
+
+    def _without(self, counts_N: Int[np.ndarray, " N"], choice: Choice) -> Bool[np.ndarray, " N"]:
+        left_out, touched = choice.left_out, []
+        if choice.allowed is not None:
+            left_out = left_out[choice.allowed[left_out]]
+        node = self._leaf_S[left_out]
+        while len(node):
+            touched.append(node)
+            node = self._parent_N[node]
+            node = node[node > 0]
+        nodes_N = counts_N > 0
+        if touched:
+            node, lost = np.unique(np.concatenate(touched), return_counts=True)
+            nodes_N[node] = counts_N[node] > lost
+        return nodes_N
+
+
+class Started(NamedTuple):
+    """A search that the device works on."""
+
+    device: dict[str, Any]
+    prompts: int
+    scored: Sequence[Int[np.ndarray, " C"]] | None
+
+
+class ItemSearch:
+    """A model and the IDs that may answer.
+
+    Attributes:
+      params: of the model.
+      mesh: where it lies.
+      batch_sizes: 1, 4, 16, … and the largest: few numbers of prompts are compiled.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        config: T5Config,
+        mesh: jax.sharding.Mesh,
+        trie: Trie,
+        largest_batch: int,
+    ):
+        """
+        Args:
+          params: of the model.
+          config: of the model.
+          mesh: where it lies.
+          trie: of the IDs, in the catalogue's order.
+          largest_batch: prompts that a device searches for together, at most.
+        """
+        self.params, self.mesh, self._config, self._trie = params, mesh, config, trie
+        self._nodes = Nodes(trie)
+        self.batch_sizes = [1]
+        while self.batch_sizes[-1] < largest_batch:
+            self.batch_sizes.append(min(self.batch_sizes[-1] * 4, largest_batch))
+        every_item_1xN = jnp.arange(len(trie.leaf_S))[jnp.newaxis]
+        self._index_of_tokens = {
+            tokens.tobytes(): index
+            for index, tokens in enumerate(np.asarray(trie.tokens(every_item_1xN)[0]))
+        }
+
+    def start(
+        self,
+        prompts: Sequence[Int[np.ndarray, " n"]],
+        choices: Sequence[Choice],
+        scored: Sequence[Int[np.ndarray, " C"]] | None,
+        length: int,
+        beam_size: int,
+    ) -> Started:
+        """Sets the device to work and does not wait for it.
+
+        Args:
+          prompts: tokens, of at most the last of `batch_sizes`.
+          choices: of each prompt the items that may be answered.
+          scored: items whose probabilities are wanted beside; -1 is a filler.
+          length: that prompts are padded to.
+          beam_size: beams a prompt.
+        """
+        size = next(size for size in self.batch_sizes if size >= len(prompts))
+        # Each device decodes as many.
+        size *= self.mesh.shape[partitioning.DATA]
+        padded = [np.pad(tokens, (0, length - len(tokens))).astype(np.int32) for tokens in prompts]
+        # Without the length penalty, which would favour items whose IDs have more tokens.
+        decoder = BeamDecoder(self._config, self.mesh, beam_size, alpha=0.0)
+        device = decoder.start(
+            self.params,
+            filled_up(padded, size),
+            (POOL,) if scored is None else (POOL, EXACT),
+            max_decode_len=self._trie.depth,
+            trie=self._trie,
+            allowed_BxN=filled_up(list(self._nodes.of(choices)), size),
+            scored_BxC=None if scored is None else filled_up(scored, size),
+        )
+        return Started(device, len(prompts), scored)
+
+    def wait(self, started: Started) -> Iterator[Found]:
+        """What was found for each prompt."""
+        decoded = fetch(started.device)
+        beams = decoded.beams[POOL]
+        for number in range(started.prompts):
+            best_first = zip(
+                beams.tokens_BxKxT[number][::-1], beams.log_probs_BxK[number][::-1], strict=True
+            )
+            found = {
+                self._index_of_tokens[tokens.tobytes()]: float(log_prob)
+                for tokens, log_prob in best_first
+                if tokens.any()  # the last ones are fillers where there are fewer items than beams
+            }
+            if started.scored is None or decoded.exact_BxC is None:
+                yield Found(found, {})
+            else:
+                exact = decoded.exact_BxC[number].tolist()
+                yield Found(found, dict(zip(started.scored[number].tolist(), exact, strict=True)))
