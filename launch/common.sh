@@ -48,11 +48,16 @@ check_name() {
 }
 
 # The module that an engine starts: `python -m MODULE ARGUMENTS` becomes the array `program`. The
-# folder of the data has another name with T5X.
+# folder of the data has another name with T5X, which does not look for experiments in gin/ either.
 set_program() {
+  local n file
   case $1 in
     recalign) program=(recalign train "${@:2}") ;;
-    t5x) program=(t5x.train "${@:2}"); program=("${program[@]/#--data_dir/--tfds_data_dir}") ;;
+    t5x) program=(t5x.train "${@:2}"); program=("${program[@]/#--data_dir/--tfds_data_dir}")
+      for n in "${!program[@]}"; do
+        file=${program[n]#--gin_file=}
+        if [[ ! -f $file && -f gin/$file ]]; then program[n]=${program[n]%"$file"}gin/$file; fi
+      done ;;
     *) refuse "--engine '$1' is neither recalign nor t5x" ;;
   esac
 }
@@ -66,7 +71,8 @@ check_run_arguments() {
     case $option$argument in
       --gin_file | --data_dir | --tfds_data_dir) option=$argument=; continue ;;
       --gin_file=*) gin_file=${option:-}$argument; gin_file=${gin_file#*=}
-        [[ -f $gin_file ]] || refuse "--gin_file '$gin_file': no such file in $PWD" ;;
+        [[ -f $gin_file || -f gin/$gin_file ]] \
+          || refuse "--gin_file '$gin_file': no such file in $PWD, nor in its gin/" ;;
       --gin.MODEL_DIR=*) model_dir=${argument#*=} ;;
       --data_dir=* | --tfds_data_dir=*) data_dir=$option$argument; data_dir=${data_dir#*=} ;;
       --*) ;;

@@ -89,6 +89,16 @@ def test_t5x_is_started_as_its_module(cluster):
     assert any(" launch/worker.sh t5x.train --gin_file" in call for call in cluster.calls())
 
 
+@pytest.mark.parametrize("bare", [("--gin_file=a.gin",), ("--gin_file", "a.gin")])
+def test_an_experiment_is_found_by_its_bare_name(cluster, bare):
+    assert cluster.run("slurm.sbatch", *bare, *RUN[1:]).returncode == 0
+    assert any(f" train {' '.join(bare)} " in call for call in cluster.calls())
+    # T5X looks in the working directory alone.
+    assert cluster.run("slurm.sbatch", "--engine=t5x", *bare, *RUN[1:]).returncode == 0
+    found = " ".join(bare).replace("a.gin", "gin/a.gin")
+    assert any(f" t5x.train {found} " in call for call in cluster.calls())
+
+
 def test_a_job_whose_time_is_up_is_requeued(cluster):
     cluster.environment |= {"TASKS_END": "75"}
     outcome = cluster.run("slurm.sbatch", *RUN)
