@@ -100,14 +100,15 @@ def measure(experiment: Experiment) -> Filling:
     Raises:
       UserError: the dataset is not prepared here.
     """
-    setup.prepare(experiment)
     lengths = experiment.task_feature_lengths
-    stream = Stream.of(experiment.mixture_or_task_name, experiment.seed)
-    batches = stream.batches(0, lengths, WINDOW, slice(0, WINDOW)).take(_WINDOWS)
-    sizes = tuple(
-        {name: np.count_nonzero(batch[name], axis=1) for name in TOKENS}
-        for batch in batches.as_numpy_iterator()
-    )
+    with experiment.surroundings.entered():
+        setup.prepare(experiment)
+        stream = Stream.of(experiment.mixture_or_task_name, experiment.seed)
+        batches = stream.batches(0, lengths, WINDOW, slice(0, WINDOW)).take(_WINDOWS)
+        sizes = tuple(
+            {name: np.count_nonzero(batch[name], axis=1) for name in TOKENS}
+            for batch in batches.as_numpy_iterator()
+        )
     return Filling(sizes, lengths)
 
 

@@ -269,7 +269,9 @@ class Side:
         if budget is not None:
             for turn in sorted({column.turn for row in self._rows for column in row} - {0}):
                 length_BxL = self._shortened(length_BxL, budget, turn, phrase_BxL, fields)
-        return join(tokens, start_BxL, length_BxL)
+        if self._texts:
+            return join(tokens, start_BxL, length_BxL)
+        return self.table.join(phrase_BxL, length_BxL)
 
     def _columns(self, fields: Fields) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """int32 [B, L] phrases, their lengths and starts, and the tokens that these are in."""

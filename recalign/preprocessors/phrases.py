@@ -165,6 +165,25 @@ class PhraseTable:
         bare = self.bare.numpy()[self._numbers[block]]
         return np.minimum(self.lengths_of(block), bare + end)
 
+    def join(self, phrase_BxP: tf.Tensor, length_BxP: tf.Tensor) -> tf.RaggedTensor:
+        """int32 [B, (tokens)]: the first tokens of phrases, one after the other."""
+        shown_BxP = tf.where(length_BxP > 0, phrase_BxP, EMPTY)
+        is_cut = tf.reduce_any(length_BxP < tf.gather(self.lengths, shown_BxP))
+
+        # Whole phrases are copied by the block, which takes a quarter of the time.
+        def whole() -> tf.Tensor:
+            table = tf.RaggedTensor.from_row_lengths(self.tokens, self.lengths, validate=False)
+            return tf.gather(table, tf.reshape(shown_BxP, [-1])).flat_values
+
+        def cut() -> tf.Tensor:
+            return join(self.tokens, tf.gather(self.starts, shown_BxP), length_BxP).flat_values
+
+        return tf.RaggedTensor.from_row_lengths(
+            tf.cond(is_cut, cut, whole),
+            tf.cast(tf.reduce_sum(length_BxP, axis=1), tf.int64),
+            validate=False,
+        )
+
     def cut_to(self, phrase: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
         """int32, where each phrase is cut when `limit` tokens of it fit (less than it has)."""
         place = tf.gather(self.starts, phrase) + limit

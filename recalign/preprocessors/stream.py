@@ -202,6 +202,14 @@ class Stream:
     ) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
         """What makes a chunk: tasks and numbers in their streams, int64 [B] -> features."""
         makers = [self._maker(task, lengths) for task in self.tasks]
+        if len(makers) == 1:  # nothing to put in order
+
+            @tf.autograph.experimental.do_not_convert
+            def features_of_one(task_B: tf.Tensor, number_B: tf.Tensor) -> Batch:
+                made = makers[0](number_B)
+                return {name: made[name] for name in names} | {"task": task_B}
+
+            return features_of_one
 
         @tf.autograph.experimental.do_not_convert
         def features_of(task_B: tf.Tensor, number_B: tf.Tensor) -> Batch:

@@ -67,7 +67,9 @@ def _as_text(results: Results) -> str:
         table = [_head(systems)]
         table += [
             _line(metric, value, [results.references[s].get(task, {}) for s in systems], systems)
-            for metric, value in metrics.items()
+            # A pool's own figures first: they say how well it is ranked, the plain ones also how
+            # often the model answers with what is not in it.
+            for metric, value in sorted(metrics.items(), key=lambda m: "_candidates" not in m[0])
             if metric != "num_examples"
         ]
         blocks.append(f"{task}{examples}\n{aligned(table)}")
