@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from recalign.trainer.recommend import Recommendation, Recommender
 
 _RETRY_WHILE_STARTING_S = 5
+_STARTING = "the server is starting: it compiles what requests need"
 _OPEN_PATHS = ("/health", "/ready")
 _FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure} for status in (400, 401, 408, 413, 500, 503)
@@ -155,7 +156,7 @@ def make_app(
     @app.post("/recommend", summary="The next items after a history, or after each of several")
     async def recommend(asked: Asked | AskedMany) -> Answer | AnswerMany:
         if not is_ready.is_set():
-            raise Full(_RETRY_WHILE_STARTING_S)
+            raise Full(_RETRY_WHILE_STARTING_S, _STARTING)
         requests = [asked] if isinstance(asked, Asked) else asked.requests
         queries = [
             understood(request, "" if isinstance(asked, Asked) else f"requests[{number}]: ")
@@ -185,7 +186,7 @@ def make_app(
     @app.get("/ready", summary="Whether all is compiled, so that requests are answered")
     async def ready() -> State:
         if not is_ready.is_set():
-            raise Full(_RETRY_WHILE_STARTING_S)
+            raise Full(_RETRY_WHILE_STARTING_S, _STARTING)
         return State(status="ready")
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)

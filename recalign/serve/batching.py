@@ -12,10 +12,10 @@ A = TypeVar("A")
 
 
 class Full(Exception):
-    """As many requests wait as may; `retry_after_s` is when there may be room."""
+    """Nothing can be answered now; `retry_after_s` is when something may be."""
 
-    def __init__(self, retry_after_s: int):
-        super().__init__("too many requests are waiting")
+    def __init__(self, retry_after_s: int, reason: str = "too many requests are waiting"):
+        super().__init__(reason)
         self.retry_after_s = retry_after_s
 
 

@@ -77,15 +77,18 @@ class _Item(SimpleNamespace):
 
 
 @contextlib.contextmanager
-def running(app):
-    """Runs an application until the end of the block; yields the port and the server."""
+def running(app, until="/ready"):
+    """Runs an application until the end of the block; yields the port and the server.
+
+    `until`: the path that answers 200 before the block begins.
+    """
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
             port = listening.getsockname()[1]
-            while ask(port, "/ready", method="GET")[0] != 200:
+            while ask(port, until, method="GET")[0] != 200:
                 time.sleep(0.01)
             yield port, server
         finally:

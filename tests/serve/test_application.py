@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import random
 import socket
+import threading
 import time
 
 import pytest
@@ -208,6 +209,43 @@ def test_an_end_answers_what_is_there():
             time.sleep(0.1)
             server.should_exit = True  # what SIGTERM sets
         assert [it.result()[0] for it in asked] == [200] * 3
+
+
+def test_until_all_is_compiled_it_is_alive_and_says_that_it_is_starting():
+    compiled = threading.Event()
+
+    class Slow(StandIn):
+        def warm_up(self, k, *, together, until):
+            compiled.wait()
+            return 4
+
+    with running(make_app(Slow()), until="/health") as (port, _):
+        for path, body, method in (
+            ("/ready", None, "GET"),
+            ("/recommend", {"history": [4]}, "POST"),
+        ):
+            status, answer, headers = ask(port, path, body, method=method)
+            assert (status, headers["Retry-After"]) == (503, "5")
+            assert answer["error"].startswith("the server is starting")
+        compiled.set()
+        while ask(port, "/ready", method="GET")[0] != 200:
+            time.sleep(0.01)
+        assert ask(port, "/recommend", {"history": [4]})[0] == 200
+
+
+def test_an_end_while_it_compiles_waits_for_one_program():
+    asked = []
+
+    class Slow(StandIn):
+        def warm_up(self, k, *, together, until):
+            while not until():
+                asked.append(1)
+                time.sleep(0.02)
+            return 0
+
+    with running(make_app(Slow()), until="/health") as (port, _):
+        assert ask(port, "/ready", method="GET")[0] == 503
+    assert asked
 
 
 def test_a_token():
