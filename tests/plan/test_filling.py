@@ -1,9 +1,12 @@
 """What packed rows hold, and which hold as many examples as a plain batch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from recalign.plan.filling import Filling
+from recalign.plan.filling import Filling, measured_or_why_not
+from recalign.trainer.experiment import load_experiment
 
 LENGTHS = {"inputs": 256, "targets": 64}
 
@@ -51,3 +54,23 @@ def test_room_for_windows_that_need_more():
     )
     # 1,024 and 512 rows: a window gets 1,024 + 512.
     assert Filling(sizes, LENGTHS).packed(3, LENGTHS).examples == pytest.approx(4.0)
+
+
+def test_the_examples_are_those_of_the_experiments_data_folder(data_dir):
+    experiment = load_experiment(
+        ["gin/models/tiny.gin", "gin/runs/finetune.gin"],
+        [
+            "MIXTURE_OR_TASK_NAME = 'ranking_tiny'",
+            "TASK_FEATURE_LENGTHS = {'inputs': 256, 'targets': 16}",
+            "CANDIDATE_POOL = 6",
+            "TRAIN_STEPS = 1",
+            "MODEL_DIR = 'unused'",
+            f"DATA_DIR = {data_dir!r}",
+        ],
+    )
+    found, unread = measured_or_why_not(experiment)
+    assert not unread and found is not None
+    assert 0 < found.tokens["targets"] < found.tokens["inputs"] <= 256
+    elsewhere = dataclasses.replace(experiment, data_dir="nowhere")
+    found, unread = measured_or_why_not(elsewhere)
+    assert found is None and "nowhere" in unread
