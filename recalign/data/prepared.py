@@ -47,7 +47,7 @@ class PreparedDataset:
 
     Attributes:
         directory: `<data_dir>/<name>/<version>`.
-        info: what `dataset.json` holds (WORKSPACE.md), and "notes", lines for a person.
+        info: what `dataset.json` holds (`recalign.data`), and "notes", lines for a person.
     """
 
     directory: epath.Path

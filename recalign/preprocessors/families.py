@@ -1,4 +1,11 @@
-"""P5's families: each train position draws one of their templates, a held-out split has one."""
+"""P5's families: each train position draws one of their templates, a held-out split has one.
+
+`p5_sequential` is evaluated by template 2-1 as retrieval (the paper's Table 1), `p5_2_7` by 2-7 and
+`p5_direct` by 5-5 as ranking (Tables 2 and 8), `p5_rating` by 1-4, like or dislike (Table 3). An
+epoch has a sample a window (sequential), a user with an item drawn anew (direct), an interaction
+(rating) or a review (explanation, review). A log without ratings or texts loses the templates that
+show them. Pools are those of `ranking`, user by user.
+"""
 
 import dataclasses
 import functools
