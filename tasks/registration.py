@@ -46,12 +46,13 @@ RATES: Mapping[str, Mapping[str, float]] = {
 """The rates of mixtures where they are not 1, unless gin gives others."""
 
 
-def register_dataset(name: str, *, products: str = "products", verb: Sequence[str] = ()) -> None:
+def register_dataset(name: str, *, products: str | None = None, verb: Sequence[str] = ()) -> None:
     """Registers all tasks and mixtures of a dataset; it need not be prepared yet.
 
     Args:
         name: of the prepared dataset.
-        products: the noun for what users buy: "A user has purchased the following {products}".
+        products: the noun for what users buy: "A user has purchased the following {products}"; None
+            for the noun and verb that the prepared dataset at hand says of itself.
         verb: what they did, where they bought nothing: ("listened to", "listen to").
     """
     if f"retrieval_{name}" in seqio.TaskRegistry.names():
@@ -147,12 +148,7 @@ def ensure_registered(name: str, data_dir: str | None = None) -> None:
         if dataset == name or f"retrieval_{dataset}" in seqio.TaskRegistry.names():
             continue
         if (dataset_path(dataset, directory) / INFO_FILE).exists():
-            wording = open_dataset(dataset, directory).info.get("wording") or {}
-            register_dataset(
-                dataset,
-                products=wording.get("noun") or "products",
-                verb=wording.get("verb") or (),
-            )
+            register_dataset(dataset)
             return
     raise UserError(_unknown(name, directory))
 

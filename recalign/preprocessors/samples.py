@@ -20,7 +20,8 @@ from recalign.preprocessors.preprocessor import (
     Preprocessor,
 )
 from recalign.preprocessors.settings import TaskSettings
-from recalign.wording import Template
+from recalign.prompts import with_verb
+from recalign.wording import Prompt, Template
 
 SPLITS = ("train", "validation", "test")
 
@@ -47,6 +48,15 @@ class Recipe:
     prompt: Wording
     preprocessors: Sequence[Preprocessor]
     products: str = "products"
+
+    def worded(self, dataset: PreparedDataset) -> "Recipe":
+        """In the words that a dataset says of itself (`prepare --noun --verb`)."""
+        wording = dataset.info.get("wording") or {}
+        prompt, verb = self.prompt, wording.get("verb") or ()
+        if verb and isinstance(prompt, Prompt):
+            prompt = with_verb(prompt, *verb)
+        products = wording.get("noun") or self.products
+        return dataclasses.replace(self, prompt=prompt, products=products)
 
     @property
     def types(self) -> Mapping[str, FieldType]:

@@ -75,7 +75,7 @@ class RecommendationTask(seqio.Task):
         prompt: Wording,
         preprocessors: Sequence[Callable],
         vocabulary: seqio.SentencePieceVocabulary,
-        products: str = "products",
+        products: str | None = None,
         metric_objs: Sequence[seqio.metrics.Metric] = (),
         evaluated_as: str = "",
         splits: Sequence[str] | None = None,
@@ -89,7 +89,7 @@ class RecommendationTask(seqio.Task):
             prompt: the wording, or a family of them.
             preprocessors: ours, from positions to examples; any of SeqIO's may follow.
             vocabulary: of inputs and targets.
-            products: the noun for what users buy.
+            products: the noun for what users buy; None: the dataset's own words, noun and verb.
             metric_objs: SeqIO metrics for evaluation.
             evaluated_as: "retrieval", "ranking" or "rating": what may answer it, how it is decoded
                 and which tables it is in; "" for a task that answers with anything.
@@ -101,13 +101,13 @@ class RecommendationTask(seqio.Task):
         ours = [step for step in preprocessors if isinstance(step, Preprocessor)]
         if not ours or list(preprocessors[: len(ours)]) != ours:
             raise UserError(f"{name}: recalign's preprocessors come first, SeqIO's after them")
-        self.recipe = Recipe(name, prompt, ours, products)
-        check(self.recipe, evaluated_as)
+        self._recipe = Recipe(name, prompt, ours, products or "products")
+        check(self._recipe, evaluated_as)
         its_splits = splits or (SPLITS if metric_objs else SPLITS[:1])
         feature = seqio.Feature(vocabulary=vocabulary, add_eos=True)
         super().__init__(
             name,
-            source=PreparedSource(dataset, self.recipe, its_splits),
+            source=PreparedSource(dataset, self._recipe, its_splits),
             output_features={"inputs": feature, "targets": feature},
             preprocessors=list(preprocessors),
             metric_objs=list(metric_objs),
@@ -129,13 +129,20 @@ class RecommendationTask(seqio.Task):
         self._evaluated_as = evaluated_as
 
     @property
+    def recipe(self) -> Recipe:
+        """What makes its samples, in the words of the dataset that is in its surroundings."""
+        if self._arguments["products"] is not None:
+            return self._recipe
+        return self._recipe.worded(self.source.open())
+
+    @property
     def splits(self) -> Sequence[str]:
         return self.source.splits
 
     @property
     def lacking(self) -> str | None:
         """Why the log has no samples of this task; None where it has."""
-        return self.recipe.lacking(self.source.open())
+        return self._recipe.lacking(self.source.open())
 
     @property
     def evaluated_as(self) -> str:
@@ -146,23 +153,23 @@ class RecommendationTask(seqio.Task):
     def answers(self) -> tuple[str, ...]:
         """What may answer its examples, by number: the catalogue's IDs, or two words, no first."""
         if self.evaluated_as == "rating":
-            answer = self.recipe.templates("test")[0].answer
+            answer = self._recipe.templates("test")[0].answer
             assert answer is not None, "checks.check sees to it"
-            return form_of(answer, self.recipe.types).words
+            return form_of(answer, self._recipe.types).words
         return tuple(self.source.open().catalogue.ids)
 
     @property
     def is_addressed(self) -> bool:
         """Whether each example is made by itself: nothing follows our own preprocessors."""
-        return len(self.preprocessors) == len(self.recipe.preprocessors)
+        return len(self.preprocessors) == len(self._recipe.preprocessors)
 
     def num_input_examples(self, split: str) -> int:
         """The number of samples of an epoch."""
         self._check_split(split)
-        return self.recipe.count(self.source.open(), split, task_settings())
+        return self._recipe.count(self.source.open(), split, task_settings())
 
     def _check_split(self, split: str) -> None:
-        if reason := self.recipe.lacking(self.source.open(), split):
+        if reason := self._recipe.lacking(self.source.open(), split):
             raise UserError(f"{self.name}: {reason}")
         splits = self.source.splits
         if split not in splits:
@@ -234,7 +241,7 @@ class RecommendationTask(seqio.Task):
         dataset = one_by_one(positions.batch(BATCH), make)
         if not self.is_addressed:
             with seqio.utils.map_seed_manager(seed):
-                after = self.preprocessors[len(self.recipe.preprocessors) :]
+                after = self.preprocessors[len(self._recipe.preprocessors) :]
                 dataset = self._preprocess_dataset(dataset, after, sequence_length)
             dataset = self._trim_output_features(dataset, sequence_length)
             # What follows ours may drop examples or make more of them: it is replayed.

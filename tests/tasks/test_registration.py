@@ -16,6 +16,7 @@ from recalign.data.prepare import prepare
 from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.stream import Stream
+from recalign.preprocessors.surroundings import Surroundings
 from tasks.blocks import TASKS
 from tasks.vocabulary import DatasetVocabulary, plain_vocabulary
 from tests.corpus import log_of, make_corpus, shared_data, vocabulary_file
@@ -288,3 +289,26 @@ def test_a_dataset_may_say_what_its_users_did(tmp_path, monkeypatch):
     words = text.replace(" ", "")
     assert words.startswith("Auserhaslistenedtothefollowingsongs(arrangedin")
     assert words.endswith("Whatwouldtheuserlistentonext?")
+
+
+def test_two_folders_of_one_name_each_have_their_own_words(tmp_path):
+    """A dataset is registered once in a process; its words are those of the folder at hand."""
+    log = log_of(["abcde", "bcdef", "cdefa"])
+    titles = ItemTable.of_titles(list("abcdef"), list("uvwxyz"))
+    wordings = {"bought": {}, "heard": {"noun": "songs", "verb": ("listened to", "listen to")}}
+    for place, wording in wordings.items():
+        prepare(
+            log, titles, name="twice", data_dir=tmp_path / place, k_core=0,
+            sentencepiece_model=vocabulary_file(), **wording,
+        )  # fmt: skip
+    texts = {}
+    for place in ("bought", "heard", "bought"):
+        with Surroundings(str(tmp_path / place)).entered():
+            tasks.ensure_registered("retrieval_twice")
+            task = seqio.get_mixture_or_task("retrieval_twice")
+            (example,) = task.get_dataset(None, "test", shuffle=False).take(1).as_numpy_iterator()
+            vocabulary = task.output_features["inputs"].vocabulary
+            text = vocabulary.decode(example["inputs"].tolist())
+        assert texts.setdefault(place, text) == text
+    assert texts["bought"].startswith("A user has purchased the following products")
+    assert texts["heard"].startswith("A user has listened to the following songs")
