@@ -10,8 +10,7 @@ import contextvars
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-import seqio
-
+from recalign import internals
 from recalign.preprocessors.settings import TaskSettings
 
 DEFAULT_DATA_DIR = "data"
@@ -59,8 +58,7 @@ def data_directory() -> str:
     """Where prepared datasets are."""
     if (surroundings := entered()) is not None:
         return surroundings.data_dir
-    # SeqIO has no public way to ask for what T5X's --tfds_data_dir set.
-    return seqio.utils._TFDS_DATA_DIR_OVERRIDE or DEFAULT_DATA_DIR
+    return internals.tfds_data_dir() or DEFAULT_DATA_DIR
 
 
 def task_settings() -> TaskSettings:

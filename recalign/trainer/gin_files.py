@@ -17,9 +17,9 @@ from typing import Any
 
 import gin
 from etils import epath
-from gin import config as gin_config
 from gin import config_parser
 
+from recalign import internals
 from recalign.errors import UserError
 
 # gin looks up `importlib.util` as an attribute of `importlib` when an include is missing, and
@@ -83,7 +83,7 @@ def parse(
             finalize_config=False,
         )
         for name in unread_macros:  # They may refer to the other engine's configurables.
-            gin_config._CONFIG.pop((name, "gin.macro"), None)
+            internals.remove_macro(name)
         gin.finalize()
     _refuse_unread(provenance, unread_macros)
     return provenance
@@ -202,22 +202,15 @@ def _is_attribute(statement: config_parser.ImportStatement) -> bool:
 
 @contextlib.contextmanager
 def _gin_looking_in(search_paths: Sequence[str]) -> Iterator[None]:
-    """gin with these search paths and plain files only, quietly.
-
-    gin would also look in installed packages, before its later search paths: where T5X is
-    installed, T5X's files would win over ours of the same name. And search paths can only be
-    added to, so that a second experiment in one process would see the first one's.
-    """
-    prefixes, readers = list(gin_config._LOCATION_PREFIXES), list(gin_config._FILE_READERS)
+    """gin with these search paths and plain files only, quietly."""
     quiet = logging.root.manager.disable
-    gin_config._LOCATION_PREFIXES[:] = search_paths
-    gin_config._FILE_READERS[:] = [(_open_text, lambda name: epath.Path(name).is_file())]
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with internals.files_of_gin(
+            search_paths, _open_text, lambda name: epath.Path(name).is_file()
+        ):
+            yield
     finally:
-        gin_config._LOCATION_PREFIXES[:] = prefixes
-        gin_config._FILE_READERS[:] = readers
         logging.disable(quiet)
 
 
