@@ -1,12 +1,12 @@
-"""A run on packed rows, stopped and gone on with, ends as the undisturbed one."""
+"""A run on packed rows that goes on from a checkpoint ends as the undisturbed one."""
 
-import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
 
-from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.loop import train
 from recalign.trainer.optimization import optimizer_of
 from recalign.trainer.partitioning import make_mesh
@@ -30,17 +30,19 @@ def test_goes_on_to_the_same_end(experiment, tmp_path, capsys):
         "PACK": True,
         "TASK_FEATURE_LENGTHS": {"inputs": 192, "targets": 48},
         "EVAL_PERIOD": 0,
+        "CHECKPOINT_PERIOD": FIRST,
         "TEST_SPLIT": None,
         "LOG_PERIOD": 2,
     }
     whole = experiment(TRAIN_STEPS=STEPS, MODEL_DIR=str(tmp_path / "whole"), **macros)
     train(whole)
-    said = capsys.readouterr().err
-    assert "packed: a step's 8 rows hold " in said
-    parts = experiment(TRAIN_STEPS=FIRST, MODEL_DIR=str(tmp_path / "parts"), **macros)
+    assert "packed: a step's 8 rows hold " in capsys.readouterr().err
+    parts = experiment(TRAIN_STEPS=STEPS, MODEL_DIR=str(tmp_path / "parts"), **macros)
+    shutil.copytree(whole.directory, parts.directory)
+    (parts.directory / FOLDER / str(STEPS)).rmtree()
+    assert Checkpoints(parts.directory, read_only=True).steps() == [FIRST]
     train(parts)
-    parts = dataclasses.replace(parts, train_steps=STEPS)
-    train(parts)
+    assert f"going on from the checkpoint of step {FIRST}\n" in capsys.readouterr().err
     (state, lines), (expected_state, expected_lines) = end_of(parts), end_of(whole)
     jax.tree.map(np.testing.assert_array_equal, state, expected_state)
     assert lines == expected_lines
