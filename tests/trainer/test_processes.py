@@ -10,8 +10,9 @@ import pytest
 from recalign.trainer import partitioning
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.experiment import load_experiment
+from recalign.trainer.loop import train as train_here
 from recalign.trainer.state import sharded_params_shape
-from tests.trainer import processes
+from tests.trainer import processes, reading_run
 from tests.trainer.conftest import FILES, TWO_TASKS, bindings, without_times
 
 # Sums over devices come in another order: float32 rounds them another way.
@@ -28,10 +29,14 @@ def trained(data_dir, tmp_path_factory):
         if key not in made:
             folder = tmp_path_factory.mktemp("processes")
             given = {"MODEL_DIR": str(folder / "run"), "DATA_DIR": data_dir, **TWO_TASKS, **macros}
-            reading = ["tests.trainer.reading_run", str(folder)]
-            processes.run(bindings(**given), folder, count, reading)
-            read = [np.load(folder / f"read_{number}.npy") for number in range(count)]
-            made[key] = load_experiment(FILES, bindings(**given)), read
+            experiment = load_experiment(FILES, bindings(**given))
+            if count == 1:
+                read = [reading_run.noted(lambda: train_here(experiment))]
+            else:
+                reading = ["tests.trainer.reading_run", str(folder)]
+                processes.run(bindings(**given), folder, count, reading)
+                read = [np.load(folder / f"read_{number}.npy") for number in range(count)]
+            made[key] = experiment, read
         return made[key]
 
     return train
