@@ -235,10 +235,12 @@ def plan(options: argparse.Namespace) -> None:
 def convert(options: argparse.Namespace) -> None:
     """Weights from one format to another; says what became of them."""
     from recalign import weights
+    from recalign.data import origins
 
+    made_from = origins.of_weights(options.source)
     new_rows = None
     if options.item_tokens:
-        new_rows = _item_rows(options.item_tokens, _data_dir(options))
+        new_rows = _item_rows(options.item_tokens, _data_dir(options), made_from)
     done = weights.convert(
         options.source,
         options.destination,
@@ -247,6 +249,7 @@ def convert(options: argparse.Namespace) -> None:
         weights_only=options.weights_only,
         first_step=options.first_step,
         new_rows=new_rows,
+        sizes=made_from.get("model"),
     )
     print(
         f"{done.source_format} -> {done.destination_format}: {done.parameters:,} parameters"
@@ -255,8 +258,13 @@ def convert(options: argparse.Namespace) -> None:
     )
 
 
-def _item_rows(name: str, data_dir: str) -> NewRows:
-    """The rows that a checkpoint gets for the item tokens of a dataset."""
+def _item_rows(name: str, data_dir: str, made_from: Mapping[str, Any]) -> NewRows:
+    """The rows that a checkpoint gets for the item tokens of a dataset.
+
+    Args:
+      name: the dataset's.
+      made_from: what is known of the run that the checkpoint is of.
+    """
     import sentencepiece
 
     from recalign.data import item_tokens, prepared
@@ -266,6 +274,17 @@ def _item_rows(name: str, data_dir: str) -> NewRows:
     tokens, model = dataset.item_tokens, dataset.sentencepiece_model
     if tokens is None or model is None:
         raise UserError(f"dataset {name!r} has no item tokens: prepare it with --item_tokens")
+    trained_on = made_from.get("vocabulary", {})
+    for was, added_to in (
+        (trained_on.get("sha256"), dataset.info.get("base_vocabulary")),
+        (trained_on.get("pieces"), tokens.first),
+    ):
+        if was is not None and added_to is not None and was != added_to:
+            raise UserError(
+                f"the run's vocabulary is {str(was)[:12]}, and the one that the items of {name!r} "
+                f"were added to is {str(added_to)[:12]}: prepare {name} with --item_tokens and "
+                "--sentencepiece_model FILE, the run's vocabulary"
+            )
     tokenizer = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
     texts = item_tokens.stands_for(dataset.catalogue, tokenizer, tokens)
     return NewRows(tokens.first, tokens.vocab_size, texts)

@@ -303,6 +303,7 @@ def test_convert_passes_everything_on_and_says_what_was_written(monkeypatch, cap
         "weights_only": False,
         "first_step": None,
         "new_rows": None,
+        "sizes": None,
     }
     assert capsys.readouterr().out == (
         "own -> t5x: 12,345 parameters and the optimizer of step 30 in out/checkpoint_30\n"

@@ -142,7 +142,9 @@ def run(tmp_path_factory):
     }  # fmt: skip
     (folder / "results.json").write_text(integrity.sealed_json(results))
     lines = [{"step": n, "time": 1.5, "kind": "train", "loss": 2.0 / n} for n in range(1, 6)]
-    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(it)}\n" for it in lines))
+    (folder / "metrics.jsonl").write_text(
+        "".join(f"{json.dumps(integrity.sealed(it, 16))}\n" for it in lines)
+    )
     file = PredictionFile(epath.Path(folder), "retrieval_tiny-test", {"a": 1})
     file.append(
         [

@@ -9,7 +9,6 @@ A system that is there already is not measured again, so that systems can be add
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 import time
@@ -35,7 +34,8 @@ from recalign.baselines.drivers.exchange import Answer, Question
 from recalign.baselines.outcomes import Example, Outcome, outcome_of
 from recalign.baselines.question import question_of
 from recalign.baselines.systems import REFERENCES, SYSTEMS
-from recalign.data.atomic import write_whole
+from recalign.data import integrity
+from recalign.data.atomic import whole_file, write_whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
@@ -87,7 +87,11 @@ def measure(
         system = SYSTEMS[model]
         kinds = [kind for kind in system.kinds if kind in tasks]
         files = {kind: _ranks_file(out, model, tasks[kind].name) for kind in kinds}
-        there = model in results["systems"] and all(path.exists() for path in files.values())
+        digests = results.get("ranks", {})
+        there = model in results["systems"] and all(
+            path.exists() and digests.get(path.name) in (None, _digest(path))
+            for path in files.values()
+        )
         if there and not force:
             say(f"{model}: measured already, {out} has it (--force measures again)")
             continue
@@ -111,8 +115,9 @@ def measure(
             outcomes = {k: outcome_of(k, found, given[k]) for k, found in of_kinds.items()}
             about = {"seed": seed, "most_epochs": question.epochs, **answer.about}
         seconds = time.monotonic() - started
-        for kind, outcome in outcomes.items():
-            _write_ranks(files[kind], outcome)
+        digests = {
+            files[k].name: _write_ranks(files[k], outcome) for k, outcome in outcomes.items()
+        }
         # Read again: another command may have added its systems meanwhile.
         results = _read(out, dataset, leave_out_seen)
         results["references"][model] = {
@@ -127,8 +132,9 @@ def measure(
             "settings": {"model": system.model, **settings, **system.settings, **about},
             "seconds": round(seconds, 1),
         }
-        text = json.dumps(_without_nan(results), indent=2)
-        write_whole(epath.Path(out), f"{text}\n")
+        results.setdefault("ranks", {}).update(digests)
+        results = integrity.sealed(_without_nan(results))
+        write_whole(epath.Path(out), integrity.sealed_json(results))
         say(f"{model}: {seconds:.0f} s")
     return results
 
@@ -180,7 +186,7 @@ def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> 
             "systems": {},
         }
     try:
-        results = json.loads(out.read_text())
+        results = integrity.read_json(epath.Path(out))
         results["references"]
         of_dataset, settings = (
             results["dataset"],
@@ -188,8 +194,10 @@ def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> 
         )
         conventions = {of_system["seen_items"] for of_system in settings}
         preparations = {of_system.get("dataset_fingerprint") for of_system in settings}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{out}: no results of `recalign baselines`: {error!r}") from error
+    if integrity.DIGEST in results and not integrity.is_sealed(results):
+        raise UserError(f"{out}: damaged: not as it was written: remove it, and measure again")
     if of_dataset != dataset.name:
         raise UserError(f"{out} holds {of_dataset}'s systems, not {dataset.name}'s: another --out")
     if preparations - {dataset.info.get("fingerprint")}:
@@ -205,11 +213,16 @@ def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> 
     return results
 
 
-def _write_ranks(path: pathlib.Path, outcome: Outcome) -> None:
+def _write_ranks(path: pathlib.Path, outcome: Outcome) -> str:
+    """Returns the file's digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    pq.write_table(outcome.table(), part)
-    part.replace(path)
+    with whole_file(epath.Path(path)) as file:
+        pq.write_table(outcome.table(), file)
+    return _digest(path)
+
+
+def _digest(path: pathlib.Path) -> str:
+    return integrity.digest_of(path.read_bytes())
 
 
 def _without_nan(value: Any) -> Any:

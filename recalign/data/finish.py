@@ -155,6 +155,7 @@ def finish(
         vocabulary, note = train_own_vocabulary(catalogue, item_tokens=item_tokens)
         notes.append(note)
     tokens: ItemTokens | None = None
+    base = None if vocabulary is None else integrity.digest_of(vocabulary)
     if item_tokens:
         assert vocabulary is not None, "read_vocabulary gives one"
         vocabulary, catalogue, tokens, more_notes = add_item_tokens(vocabulary, catalogue)
@@ -188,6 +189,7 @@ def finish(
         "item_ids": item_ids,
         "semantic_ids": None if semantic is None else semantic.figures(),
         "item_tokens": None if tokens is None else dataclasses.asdict(tokens),
+        "base_vocabulary": base,
         "has_ratings": findings.has_ratings,
         "has_reviews": findings.has_reviews,
         "users": users,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -11,6 +11,8 @@ from etils import epath
 from recalign.errors import UserError
 
 DIGEST = "sha256"
+DIGITS_OF_A_LINE = 16
+"""Of the digest of an object that is one of many in a file."""
 _LIKE_A_SEAL = re.compile(r"# sha|256 of|lines above|[0-9a-f]{20}")
 _SEAL = re.compile(r"# sha256 of the lines above: ([0-9a-f]{64})\n?\Z")
 
@@ -40,6 +42,22 @@ def is_sealed(value: Any) -> bool:
         return len(found) >= 16 and sealed(value, len(found))[DIGEST] == found
     except (ValueError, RecursionError):
         return False
+
+
+def has_digests(lines: Sequence[bytes]) -> bool:
+    """Whether the objects of a file of lines hold digests, as its first few say."""
+    return any(f'"{DIGEST}": '.encode() in line for line in lines[:3])
+
+
+def record_of(line: bytes, need_digest: bool) -> dict[str, Any] | None:
+    """The object of a line; None where it is damaged."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or (need_digest and not is_sealed(value)):
+        return None
+    return value
 
 
 def read_text(path: epath.Path) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.report.outcomes import Outcomes, Ranks, Scores
 from recalign.report.run import Metrics, metrics_of_systems, object_of, read_json
@@ -72,13 +73,14 @@ def read_baselines(directory: epath.PathLike, name: str | None = None) -> Baseli
     source = path / "results.json"
     raw = read_json(source)
     found = metrics_of_systems(raw.get("references") or {}, str(source))
+    digests = object_of(raw, "ranks", str(source))
     gaps: list[str] = []
     outcomes: dict[str, dict[str, Outcomes]] = {}
     for model, tasks in found.items():
         for task in tasks:
             ranks = path / "ranks" / f"{model}-{task}.parquet"
             if ranks.exists():
-                outcomes.setdefault(model, {})[task] = read_outcomes(ranks)
+                outcomes.setdefault(model, {})[task] = read_outcomes(ranks, digests.get(ranks.name))
             else:
                 gaps.append(f"No ranks/{ranks.name}: {model} has no intervals on {task}.")
     evaluated = object_of(raw, "evaluated", str(source))
@@ -109,15 +111,23 @@ def _systems(raw: Mapping[str, Any], source: str) -> dict[str, Mapping[str, Any]
     return dict(systems)
 
 
-def read_outcomes(path: epath.Path) -> Outcomes:
+def read_outcomes(path: epath.Path, digest: str | None = None) -> Outcomes:
     """A file of `row` and either `rank` (from 0; below 0: not ranked) or `score` and `label`.
 
+    Args:
+      path: the file.
+      digest: of its content as it was written; None where nothing says it.
+
     Raises:
-      UserError: it is no such file.
+      UserError: it is no such file, or not as it was written.
     """
     try:
-        with path.open("rb") as file:
-            table = pq.read_table(file).sort_by("row")
+        content = path.read_bytes()
+        if digest not in (None, integrity.digest_of(content)):
+            raise UserError(
+                f"{path}: damaged: not as it was written: measure again (recalign baselines)"
+            )
+        table = pq.read_table(pa.BufferReader(content)).sort_by("row")
         columns = {name: table[name].to_numpy() for name in table.column_names}
         rows = columns["row"].astype(np.int64)
         if not len(rows):

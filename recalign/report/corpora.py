@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
+from recalign.data import origins
 from recalign.data.prepared import INFO_FILE, PreparedDataset, dataset_path, open_dataset
 from recalign.report.baselines import Baselines
 from recalign.report.entries import Entry, entries_of_baselines, entries_of_system, over_draws
@@ -67,6 +68,7 @@ class _Users:
     split: str
     prepared: PreparedDataset | None
     runs: list[Run]
+    other: str = ""  # how the dataset at hand is not the runs', a sentence
 
     @property
     def law(self) -> str:
@@ -130,7 +132,8 @@ def _users_of(
             alike = [users for users in sets if (users.name, users.split) == (name, split)]
             same = next((users for users in alike if _same(users, run, prepared)), None)
             if same is None:
-                sets.append(_Users(name, split, prepared, [run]))
+                other = "" if prepared else _other(name, run, data_dir)
+                sets.append(_Users(name, split, prepared, [run], other))
             else:
                 same.runs.append(run)
                 same.prepared = same.prepared or prepared
@@ -172,6 +175,7 @@ def _corpus(
             f"The prepared dataset {first.name} is not at hand, or is not the one that was"
             " evaluated (--data_dir): there are no figures by history length or popularity, no"
             " check of the beams against the catalogue, and no Tables 7 and 10."
+            + "".join(f" {users.other}" for users in draws.values() if users.other)
         )
     for folder in baselines:
         strange = [
@@ -264,19 +268,34 @@ def _prepared(
     name: str, split: str, run: Run | None, data_dir: epath.PathLike | None
 ) -> PreparedDataset | None:
     """The dataset that a run was evaluated on, where it is at hand."""
+    dataset = _at_hand(name, run, data_dir)
+    if run is None or dataset is None:
+        return dataset
+    known = run.results.fingerprints.get(name) if run.results else None
+    if known is not None:
+        return dataset if known == dataset.fingerprint else None
+    return dataset if _answers_agree(dataset, split, run) else None
+
+
+def _at_hand(name: str, run: Run | None, data_dir: epath.PathLike | None) -> PreparedDataset | None:
+    """The dataset of that name."""
     of_run = run.configuration.data_dir if run and run.configuration else None
     if data_dir is None and of_run and "://" in of_run:
         return None  # nothing is fetched because a run's folder says so
     place = data_dir or of_run or _DEFAULT_DATA_DIR
     if not (dataset_path(name, place) / INFO_FILE).exists():
         return None
-    dataset = open_dataset(name, place)
-    if run is None:
-        return dataset
+    return open_dataset(name, place)
+
+
+def _other(name: str, run: Run, data_dir: epath.PathLike | None) -> str:
+    """How the dataset at hand is another than a run's, a sentence; empty where nothing is known."""
+    dataset = _at_hand(name, run, data_dir)
     known = run.results.fingerprints.get(name) if run.results else None
-    if known is not None:
-        return dataset if known == dataset.fingerprint else None
-    return dataset if _answers_agree(dataset, split, run) else None
+    if dataset is None or known is None:
+        return ""
+    found = origins.Difference(f"datasets/{name}", known, dataset.fingerprint)
+    return f"In {dataset.directory}, {found}."
 
 
 def _answers_agree(dataset: PreparedDataset, split: str, run: Run) -> bool:

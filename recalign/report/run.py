@@ -5,15 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
-from recalign.data import integrity
+from recalign.data import integrity, origins
 from recalign.errors import UserError
+from recalign.report import agreement
 from recalign.report.configuration import Configuration, read_configuration
 from recalign.report.predictions import Predictions, read_predictions
 
@@ -26,8 +26,8 @@ class Results:
 
     `evaluated` says of each task its "kind", what it is "evaluated_as" and its "answers"; `model`
     the model's "size", "parameters" and whether it was "pretrained"; `versions` and `device` what
-    evaluated it, `fingerprints` what its datasets held; `fusion` names the prior that a task's
-    model was joined with. All are empty where the file says nothing.
+    evaluated it, `made_from` what the figures are made from, as in run.json; `fusion` names the
+    prior that a task's model was joined with. All are empty where the file says nothing.
     """
 
     dataset: str
@@ -39,7 +39,7 @@ class Results:
     references: Mapping[str, Mapping[str, Metrics]]
     versions: Mapping[str, str]
     device: Mapping[str, Any]
-    fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    made_from: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     evaluated: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fusion: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -47,6 +47,12 @@ class Results:
     def evaluated_as(self, task: str) -> str:
         """ "retrieval", "ranking" or "rating"; "" for other tasks."""
         return str(self.evaluated.get(task, {}).get("evaluated_as") or "")
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """What its datasets held."""
+        found = self.made_from.get("datasets")
+        return found if isinstance(found, dict) else {}
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -96,7 +102,8 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
       name: how the report calls it; the directory's own name by default.
 
     Raises:
-      UserError: there is no such directory, nothing of a run in it, or results.json is damaged.
+      UserError: there is no such directory, nothing of a run in it, or results.json is damaged, or
+        of another run.
     """
     path = epath.Path(directory)
     if not path.is_dir():
@@ -104,12 +111,21 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
     gaps: list[str] = []
     results = _read_results(path / "results.json", gaps)
     model = results.model if results else {}
+    configuration = _read_configuration(path / "config.gin", model, gaps)
+    before = _read_origin(path, gaps)
+    if results:
+        agreement.check_results(path, results.made_from, results.checkpoint_step, before, gaps)
+    if configuration and (other := agreement.other_settings(configuration.settings, before)):
+        gaps.append(
+            f"config.gin is not this run's: {other}: its model, seed and settings are not known."
+        )
+        configuration = None
     run = Run(
         name=name or path.name,
         results=results,
         records=_read_records(path / "metrics.jsonl", gaps),
         predictions=_read_predictions(path / "predictions", results, gaps) if results else {},
-        configuration=_read_configuration(path / "config.gin", model, gaps),
+        configuration=configuration,
         gaps=tuple(gaps),
     )
     if not (run.results or run.records or run.configuration):
@@ -134,7 +150,7 @@ def parse_results(raw: object, source: str = "results") -> Results:
         references=metrics_of_systems(raw.get("references") or {}, source),
         versions=object_of(raw, "versions", source),
         device=object_of(raw, "device", source),
-        fingerprints=object_of(object_of(raw, "made_from", source), "datasets", source),
+        made_from=object_of(raw, "made_from", source),
         evaluated=object_of(raw, "evaluated", source),
         model=object_of(raw, "model", source),
         fusion={
@@ -207,6 +223,7 @@ def _read_results(path: epath.Path, gaps: list[str]) -> Results | None:
     raw = read_json(path)
     try:
         results = parse_results(raw, str(path))
+        dict(origins.flat(results.made_from))  # whether its nesting can be read
     except (UserError, RecursionError) as error:
         said = str(error).removeprefix(f"{path}: ")
         raise UserError(f"{path}: {said}; evaluate again") from error
@@ -261,6 +278,12 @@ def _read_predictions(
         if not path.exists():
             gaps.append(f"No predictions/{path.name}: {task} has no intervals and no samples.")
             continue
+        if other := agreement.other_evaluation(path, results.made_from):
+            gaps.append(
+                f"predictions/{path.name} are of another evaluation than results.json ({other}):"
+                f" {task} has no intervals and no samples. Evaluate again (recalign eval)."
+            )
+            continue
         try:
             answers = results.evaluated.get(task, {}).get("answers")
             words = answers if isinstance(answers, list) else ()
@@ -274,6 +297,19 @@ def _read_predictions(
         if predictions is not None:
             found[task] = predictions
     return found
+
+
+def _read_origin(directory: epath.Path, gaps: list[str]) -> Mapping[str, Any]:
+    """What run.json says; empty where there is none, or it is damaged."""
+    try:
+        found = origins.read(directory) or {}
+        return found if dict(origins.flat(found)) else {}
+    except RecursionError:
+        gaps.append(f"{directory / origins.FILE}: nested too deep to be read.")
+        return {}
+    except UserError as error:
+        gaps.append(f"{error}: nothing here can be compared with what the run was made from.")
+        return {}
 
 
 def _read_configuration(
@@ -295,17 +331,13 @@ def _read_configuration(
 def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
     """The file's objects; a damaged line (a run that was killed leaves one) becomes a gap."""
     with path.open("rb") as lines:
-        first = b"".join(itertools.islice(lines, 3))
-        need_digests = f'"{integrity.DIGEST}": '.encode() in first
+        need_digests = integrity.has_digests(list(itertools.islice(lines, 3)))
         lines.seek(0)
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                value = None
-            if isinstance(value, dict) and (not need_digests or integrity.is_sealed(value)):
+            value = integrity.record_of(line, need_digests)
+            if value is not None:
                 yield value
             else:
                 gaps.append(f"{path.name}, line {number} is damaged and was left out.")

@@ -2,9 +2,9 @@
 
 A checkpoint of step n is the folder `checkpoints/n` with three items: `params`, `rest` (optimizer
 and running sums) and `info` (JSON). It is written beside its place and renamed, so that a killed
-run leaves whole checkpoints only. `info` holds a fingerprint of every array, so that a file that
-was damaged later is recognised even where the file format itself notices nothing. A stack of
-layers lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
+run leaves whole checkpoints only. `info` holds a fingerprint of every array and a digest of itself,
+so that a file that was damaged later is recognised even where its format notices nothing. A stack
+of layers lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
 """
 
 import contextlib
@@ -20,15 +20,16 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.trainer.partitioning import is_stacked, path_names
 from recalign.trainer.state import TrainState
 from recalign.trainer.writers import say
-from recalign.weights import fingerprints
+from recalign.weights import fingerprints, own
+from recalign.weights.own import SELECTION
 
 FOLDER = "checkpoints"
 DAMAGED_FOLDER = "damaged_checkpoints"
-_METRIC = "selection"
 # What a reader of a part of an array reads at least: little memory, few requests to a bucket.
 _CHUNK_BYTES = 64 * 2**20
 _Restored = TypeVar("_Restored")
@@ -42,8 +43,8 @@ _OF_DAMAGE = (
 )  # fmt: skip
 
 
-# How TensorStore tells what the system said.
-_OF_THE_SYSTEM = re.compile(r"OS error \d+: ([^\]\n]+)")
+# How TensorStore tells what the system said: by its number.
+_OF_THE_SYSTEM = re.compile(r"os_error_code='(\d+)'")
 
 
 class Damaged(Exception):
@@ -69,7 +70,7 @@ class Checkpoints:
         if read_only and not self._folder.exists():
             raise UserError(f"{model_dir} holds no checkpoints: train first, or check MODEL_DIR")
         keep_best = checkpoint_managers.BestN(
-            get_metric_fn=lambda metrics: metrics[_METRIC],
+            get_metric_fn=lambda metrics: metrics[SELECTION],
             n=1,
             keep_checkpoints_without_metrics=False,
         )
@@ -80,7 +81,7 @@ class Checkpoints:
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 # Without it Orbax writes no metrics; what is kept is the policy's affair.
-                best_fn=lambda metrics: metrics[_METRIC],
+                best_fn=lambda metrics: metrics[SELECTION],
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [checkpoint_managers.LatestN(keep), keep_best]
                 ),
@@ -119,19 +120,21 @@ class Checkpoints:
         if jax.process_index() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
         items = {"params": state.params, "rest": state._replace(params={})}
-        info = {
+        info: dict[str, Any] = {
             "first_step": first_step,
             "fingerprints": {name: fingerprints.of_arrays(item) for name, item in items.items()},
         }
+        if metric is not None:
+            info[SELECTION] = metric
         with self._of_the_place():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(items["params"], _in_chunks(items["params"])),
                     rest=ocp.args.StandardSave(items["rest"], _in_chunks(items["rest"])),
-                    info=ocp.args.JsonSave(info),
+                    info=ocp.args.JsonSave(integrity.sealed(info)),
                 ),
-                metrics=None if metric is None else {_METRIC: metric},
+                metrics=None if metric is None else {SELECTION: metric},
             )
 
     def restore_latest(self, shape: TrainState) -> Saved | None:
@@ -185,7 +188,7 @@ class Checkpoints:
             if isinstance(error, OSError) and error.errno:
                 reason = error.strerror
             elif found := _OF_THE_SYSTEM.search(str(error)):
-                reason = found[1]
+                reason = os.strerror(int(found[1]))
             else:
                 raise
             raise UserError(
@@ -212,8 +215,15 @@ class Checkpoints:
 
     def _metric(self, step: int) -> float | None:
         try:
+            info = own.read_info(self._folder / str(step))
+        except UserError as error:
+            say(f"checkpoint {step} does not say how good it is ({error})")
+            return None
+        if SELECTION in info:
+            return info[SELECTION]
+        try:
             metrics = _or_damaged(lambda: self._manager.metrics(step))
-            return _or_damaged(lambda: float(metrics[_METRIC])) if metrics else None
+            return _or_damaged(lambda: float(metrics[SELECTION])) if metrics else None
         except Damaged as error:
             say(f"checkpoint {step} does not say how good it is ({error})")
             return None
@@ -230,6 +240,8 @@ class Checkpoints:
             )
         )
         expected = _or_damaged(lambda: dict(restored["info"]["fingerprints"]))
+        if integrity.DIGEST in restored["info"] and not integrity.is_sealed(restored["info"]):
+            raise Damaged("its info is not what was written")
         for name in shapes:
             fingerprints.check_version(expected.get(name), str(self._folder / str(step)))
             if fingerprints.of_arrays(restored[name]) != expected.get(name):

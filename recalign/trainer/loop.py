@@ -105,6 +105,7 @@ def _train(experiment: Experiment, force: bool) -> None:
     changes = provenance.check_resumed(directory, origin, force) if checkpoints.steps() else []
     saved = checkpoints.restore_latest(shape)
     if saved is None:
+        provenance.check_start(experiment.initial_checkpoint_path, origin, force)
         params, first_step = start_weights(experiment, _dataset(stream), mesh)
         start: dict[str, Any] | None = {
             "step": first_step,

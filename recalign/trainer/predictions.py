@@ -24,7 +24,6 @@ from recalign.trainer.decoding import HostBeams
 from recalign.trainer.writers import say
 
 FOLDER = "predictions"
-_DIGITS = 16  # of a line's digest
 
 
 class PredictionFile:
@@ -67,7 +66,7 @@ class PredictionFile:
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes a line a record, unless its example has one."""
         new = [
-            integrity.sealed(record, _DIGITS)
+            integrity.sealed(record, integrity.DIGITS_OF_A_LINE)
             for record in records
             if record["index"] not in self.records
         ]
@@ -85,7 +84,7 @@ class PredictionFile:
         ordered = [self.records[index] for index in sorted(self.records)]
         for name, values in more.items():
             ordered = [
-                integrity.sealed({**record, name: value}, _DIGITS)
+                integrity.sealed({**record, name: value}, integrity.DIGITS_OF_A_LINE)
                 for record, value in zip(ordered, values, strict=True)
             ]
         if self._writes:

@@ -1,8 +1,6 @@
 """What a run was made from, in MODEL_DIR/run.json, and what of it differs from what is there now.
 
-Every verb that opens a run compares. `_RULES` says what a difference means: the weights mean
-nothing with it (REFUSED), they were trained otherwise, but a new run may start from them (ANEW),
-the user may go on by saying so (FORCED), or it is only told (TOLD).
+Every verb that opens a run compares; `recalign.data.origins` says what a difference means.
 """
 
 import dataclasses
@@ -10,7 +8,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -19,27 +17,25 @@ from etils import epath
 from recalign import __version__
 from recalign.data import integrity
 from recalign.data.atomic import write_whole
+from recalign.data.origins import (
+    ANEW,
+    FILE,
+    FORCED,
+    REFUSED,
+    Difference,
+    differences,
+    in_words,
+    of_weights,
+    plain,
+    read,
+    read_file,
+)
 from recalign.data.records import VERSION as DATA_VERSION
 from recalign.errors import UserError
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.writers import say
 
-FILE = "run.json"
-REFUSED, ANEW, FORCED, TOLD = "refused", "anew", "forced", "told"
-# The first that matches a name counts; settings that are new are in nobody's way unseen.
-_RULES = (
-    (r"datasets/.*", REFUSED),
-    (r"vocabulary/.*", REFUSED),
-    (r"data_format", REFUSED),
-    (r"model/(remat|unroll_layers)", TOLD),
-    (r"model/(dtype|attention|float32_attention_logits)", FORCED),
-    (r"model/.*|training/optimizer_name", REFUSED),
-    (r"mixture|settings/.*|training/(batch_size|pack|seed|task_feature_lengths/.*)", ANEW),
-    (r"training/(learning_rate.*|train_steps|warmup_steps|decay_factor|steps_per_cycle)", TOLD),
-    (r"versions/.*", TOLD),
-    (r".*", FORCED),
-)
 # Of an experiment: how it is carried out, watched and evaluated changes nothing of what it is.
 _OF_THE_JOURNEY = {
     "mixture_or_task_name", "mixture_or_task_module", "model", "model_dir", "data_dir",
@@ -49,26 +45,6 @@ _OF_THE_JOURNEY = {
     "keep_checkpoints", "log_period",
     *Experiment.OUTSIDE,
 }  # fmt: skip
-_MOST_NAMED = 3
-# What run.json holds in place of words where a recalign of 26 November 2026 began the run.
-_UNKNOWN_WORDS = integrity.digest_of(b"None ")
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """A value that is another now than when the run was made; None where there is none."""
-
-    name: str
-    before: Any
-    now: Any
-
-    @property
-    def rule(self) -> str:
-        """What it means."""
-        return next(rule for pattern, rule in _RULES if re.fullmatch(pattern, self.name))
-
-    def __str__(self) -> str:
-        return f"{self.name} was {_short(self.before)} and is {_short(self.now)}"
 
 
 def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any]:
@@ -86,7 +62,7 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
     }
     model = dataclasses.asdict(experiment.model)
     del model["dropout_rate"]  # the experiment's is what counts
-    return _plain(
+    return plain(
         {
             "mixture": experiment.mixture_or_task_name,
             "datasets": {task.dataset_name: task.source.open().fingerprint for task in own},
@@ -119,7 +95,7 @@ def write(
       start: its start weights' step and fingerprint; None where it goes on, and they stay.
       changes: what is otherwise from now on, a sentence each.
     """
-    before = _read(directory) if start is None else {}
+    before = read_file(directory) if start is None else {}
     told = [*before.get("changes", []), *changes]
     run = {
         "recalign": __version__,
@@ -128,25 +104,6 @@ def write(
         "changes": told,
     }
     write_whole(directory / FILE, integrity.sealed_json(run))
-
-
-def read(directory: epath.Path) -> Mapping[str, Any] | None:
-    """What a run was made from; None where an earlier recalign, or another tool, made it.
-
-    Raises:
-      UserError: the file is damaged.
-    """
-    return _read(directory).get("made_from")
-
-
-def _read(directory: epath.Path) -> Mapping[str, Any]:
-    path = directory / FILE
-    if not path.exists():
-        return {}
-    found = integrity.read_sealed(path)
-    if not isinstance(found.get("made_from"), dict) or not isinstance(found.get("changes"), list):
-        raise UserError(f'{path}: damaged: it lacks "made_from" or "changes"')
-    return found
 
 
 def check_resumed(directory: epath.Path, now: Mapping[str, Any], force: bool) -> list[Difference]:
@@ -171,10 +128,37 @@ def check_resumed(directory: epath.Path, now: Mapping[str, Any], force: bool) ->
     ):
         own = [difference for difference in found if difference.rule == rule]
         if own and not (rule == FORCED and force):
-            raise UserError(f"{directory} was made otherwise: {_named(own)}: {way}")
+            raise UserError(f"{directory} was made otherwise: {in_words(own)}: {way}")
     if found:
-        say(f"going on otherwise than before: {_named(found)}")
+        say(f"going on otherwise than before: {in_words(found)}")
     return found
+
+
+def check_start(path: Any, now: Mapping[str, Any], force: bool) -> None:
+    """Before a run starts from another's weights.
+
+    Args:
+      path: INITIAL_CHECKPOINT_PATH.
+      now: what the new run is made from.
+      force: start from them all the same.
+
+    Raises:
+      UserError: the other run's tokens were others, so that its embedding means nothing here.
+    """
+    if not path or not isinstance(path, str):
+        return
+    before = of_weights(path).get("vocabulary")
+    if before is None:
+        return
+    found = differences({"vocabulary": before}, {"vocabulary": now["vocabulary"]})
+    if found and not force:
+        raise UserError(
+            f"INITIAL_CHECKPOINT_PATH = {path!r}: its tokens are others: {in_words(found)}: prepare"
+            " the dataset with --sentencepiece_model FILE, that run's vocabulary, or --force to"
+            " start from it all the same"
+        )
+    if found:
+        say(f"starting from weights of other tokens: {in_words(found)}")
 
 
 def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
@@ -191,12 +175,12 @@ def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
     changed = [it for it in found if it.before is not None and it.now is not None]
     if refused := [it for it in changed if it.rule == REFUSED]:
         raise UserError(
-            f"{directory} was made otherwise: {_named(refused)}: give the --data_dir that holds "
+            f"{directory} was made otherwise: {in_words(refused)}: give the --data_dir that holds "
             "what it was made from, prepare that again, or train anew"
         )
     unseen = [it for it in found if it.before is None and it.name.startswith("datasets/")]
     if told := [*unseen, *changed]:
-        say(f"otherwise than the run was trained: {_named(told)}")
+        say(f"otherwise than the run was trained: {in_words(told)}")
 
 
 def of_results(origin: Mapping[str, Any], params: str) -> dict[str, Any]:
@@ -205,46 +189,6 @@ def of_results(origin: Mapping[str, Any], params: str) -> dict[str, Any]:
         **{name: part for name, part in origin.items() if name not in ("training", "versions")},
         "params": params,
     }
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """What is another, by name, nested names joined by a slash."""
-    one, other = dict(_flat(before)), dict(_flat(now))
-    return [
-        Difference(name, one.get(name), other.get(name))
-        for name in (*one, *(name for name in other if name not in one))
-        if one.get(name) not in (other.get(name), _UNKNOWN_WORDS)
-    ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _named(found: Sequence[Difference]) -> str:
-    more = len(found) - _MOST_NAMED
-    shown = "; ".join(map(str, found[:_MOST_NAMED]))
-    return f"{shown}; and {more} more" if more > 0 else shown
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = value if isinstance(value, str) and value else repr(value)
-    return f"{text[:12]}…" if re.fullmatch(r"[0-9a-f]{40,}", text) else text[:80]
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back: tuples are lists."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
 
 
 def _vocabulary(tasks: Sequence[seqio.Task]) -> dict[str, Any]:

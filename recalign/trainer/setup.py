@@ -23,8 +23,9 @@ def prepare(experiment: Experiment) -> None:
     """
     if tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")  # its memory is JAX's
-    # Orbax and SeqIO log every checkpoint and every dataset; a run says what it does itself.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax and SeqIO log every checkpoint and every dataset, and errors that they raise as well; a
+    # run says what it does itself.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     if module := experiment.mixture_or_task_module:
         try:
             importlib.import_module(module)

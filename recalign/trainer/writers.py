@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from recalign.data import integrity
 from recalign.data.atomic import write_whole
 
 METRICS_FILE = "metrics.jsonl"
@@ -22,7 +23,8 @@ class MetricsWriter:
     """Appends to MODEL_DIR/metrics.jsonl and to TensorBoard's event files.
 
     Lines past the step that a run goes on from are taken away first, so that a resumed run leaves
-    neither gaps nor repeats: what it trains again it also writes again.
+    neither gaps nor repeats: what it trains again it also writes again. A line's last field is the
+    digest of its others; a damaged line is told and taken away.
     """
 
     def __init__(self, directory: epath.Path, first_step: int, enabled: bool = True):
@@ -35,12 +37,12 @@ class MetricsWriter:
         self._board = tf.summary.create_file_writer(os.fspath(directory))
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-        """Writes a line {"step", "time", "kind", **values}; nested dictionaries are allowed."""
+        """Writes {"step", "time", "kind", **values, "sha256"}; dictionaries may be nested."""
         if not self._enabled:
             return
         record = {"step": step, "time": round(time.time(), 3), "kind": kind, **values}
         with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(integrity.sealed(record, integrity.DIGITS_OF_A_LINE)) + "\n")
         with self._board.as_default():
             for name, value in _flat(values):
                 tf.summary.scalar(f"{kind}/{name}", value, step=step)
@@ -50,14 +52,17 @@ class MetricsWriter:
 def _keep_lines_until(path: epath.Path, step: int) -> None:
     if not path.exists():
         return
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    need_digests = integrity.has_digests(lines)
     kept = []
-    for line in path.read_text().splitlines(keepends=True):
-        try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
-        except ValueError:
-            continue  # half a line: the run was killed while it wrote it
-    write_whole(path, "".join(kept))
+    for number, line in enumerate(lines, start=1):
+        record = integrity.record_of(line, need_digests)
+        if record is not None and line.endswith(b"\n"):
+            kept += [line] if record["step"] <= step else []
+        elif number < len(lines):  # the last one is cut where a run was killed
+            say(f"{path}, line {number} is damaged and is taken away")
+    write_whole(path, b"".join(kept).decode())
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

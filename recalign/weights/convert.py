@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tqdm
 
@@ -46,6 +47,7 @@ def convert(
     weights_only: bool = False,
     first_step: int | None = None,
     new_rows: NewRows | None = None,
+    sizes: Mapping[str, Any] | None = None,
 ) -> Conversion:
     """Writes the weights of `source`, in another format, to `destination`.
 
@@ -65,6 +67,7 @@ def convert(
       first_step: the step at which fine-tuning began, which T5X's checkpoints do not hold: T5X's
         `step_offset`. By default 0 where there is an optimizer's state, else the checkpoint's step.
       new_rows: tokens that the vocabulary gets besides; the optimizer's state then stays behind.
+      sizes: what the source says of its model, by names of T5Config; None where it says nothing.
 
     Raises:
       UserError: the source is not a whole T5 1.1 checkpoint, or the destination cannot be written.
@@ -73,6 +76,7 @@ def convert(
     weights = formats.open_weights(name, folder)
     config = inspection.infer_config(weights.where, weights.params)
     inspection.check_params(weights.where, weights.params, config)
+    inspection.check_sizes(weights.where, config, sizes or {})
     if new_rows is not None:
         weights = grow(weights, new_rows)
         config = dataclasses.replace(config, vocab_size=new_rows.vocab_size)

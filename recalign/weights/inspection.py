@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +98,18 @@ def check_params(where: str, params: Mapping[str, Tensor], config: T5Config) -> 
     for name, tensor in params.items():
         if tensor.dtype.name not in _READABLE:
             raise UserError(f"{where}: {name} is of type {tensor.dtype.name}, not float32")
+
+
+def check_sizes(where: str, config: T5Config, stated: Mapping[str, Any]) -> None:
+    """UserError where a model is not of the sizes that its run states; others are not compared."""
+    sizes = ("vocab_size", "emb_dim", "num_heads", "num_encoder_layers", "num_decoder_layers")
+    for name in (*sizes, "head_dim", "mlp_dim", "logits_via_embedding"):
+        found = getattr(config, name)
+        if stated.get(name, found) != found:
+            raise UserError(
+                f"{where}: not the run's own checkpoint: {name} is {found} there, and "
+                f"{stated[name]!r} in the run's run.json"
+            )
 
 
 def check_moments(where: str, moments: Mapping[str, Tensor], config: T5Config) -> None:

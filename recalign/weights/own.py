@@ -2,17 +2,20 @@
 
 MODEL_DIR/checkpoints/STEP/params   a tree of the parameters
 MODEL_DIR/checkpoints/STEP/rest     a tree of the optimizer's state and the log's running sums
-MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, and fingerprints
+MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, fingerprints, what the best is
+                                    chosen by, and a digest of these
 """
 
 import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from etils import epath
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.model.config import T5Config
 from recalign.weights import fingerprints, inspection, orbax_tree
@@ -29,7 +32,8 @@ from recalign.weights.tensors import (
 
 FOLDER = "checkpoints"
 _PARAMS, _REST, _INFO, _METRICS = "params", "rest", "info", "metrics"
-_SELECTION = "selection"
+SELECTION = "selection"
+"""What the best checkpoint of a run is chosen by, among its metrics and in its info."""
 # The trainer's sums over a window of steps, which a conversion begins anew.
 _WINDOW = ("loss", "z_loss", "correct", "tokens")
 
@@ -62,7 +66,7 @@ def open_weights(folder: epath.Path) -> Weights:
         for name, tensor in rest.items()
         if name.startswith(prefix := f"optimizer/{moment}/")
     }
-    info = _info(folder)
+    info = read_info(folder)
     return Weights(
         str(folder),
         params,
@@ -74,7 +78,7 @@ def open_weights(folder: epath.Path) -> Weights:
 
 def expected_fingerprint(folder: epath.Path) -> str | None:
     """The fingerprint of the parameters as they were written, where there is one."""
-    return _info(folder).get("fingerprints", {}).get(_PARAMS)
+    return read_info(folder).get("fingerprints", {}).get(_PARAMS)
 
 
 def verify(folder: epath.Path) -> None:
@@ -142,7 +146,7 @@ def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callab
         first_step = 0 if weights.moments else step
     (target / _INFO).mkdir()
     (target / _INFO / "metadata").write_text(
-        json.dumps({"first_step": first_step, "fingerprints": sums})
+        json.dumps(integrity.sealed({"first_step": first_step, "fingerprints": sums}))
     )
     orbax_tree.commit(epath.Path(target / _INFO))
     handlers = dict.fromkeys((_PARAMS, _REST), orbax_tree.STANDARD_HANDLER)
@@ -184,21 +188,31 @@ def _read_layer(tensor: Tensor, layer: int, index: Index) -> np.ndarray:
     return tensor.read((slice(layer, layer + 1), *index))[0]
 
 
-def _info(folder: epath.Path) -> dict:
+def read_info(folder: epath.Path) -> Mapping[str, Any]:
+    """What a checkpoint says of itself; empty where it says nothing.
+
+    Raises:
+      UserError: it is damaged.
+    """
     path = folder / _INFO / "metadata"
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: damaged: {error}") from error
+    found = integrity.read_json(path)
+    is_whole = isinstance(found, dict) and isinstance(found.get("fingerprints", {}), dict)
+    if not is_whole or (integrity.DIGEST in found and not integrity.is_sealed(found)):
+        raise UserError(f"{path}: damaged: not as it was written")
+    return found
 
 
 def _score(folder: epath.Path) -> float | None:
+    """How good a checkpoint is; None where nothing was validated."""
+    info = read_info(folder)
+    if SELECTION in info:
+        return info[SELECTION]
     path = folder / _METRICS / _METRICS
     if not path.exists():
         return None
     try:
-        return float(json.loads(path.read_text())[_SELECTION])
+        return float(json.loads(path.read_text())[SELECTION])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged: {error!r}") from error

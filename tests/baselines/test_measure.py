@@ -22,6 +22,7 @@ from recalign.baselines.text import format_systems
 from recalign.data.catalogue import SCHEMA, Catalogue
 from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import UserError
+from recalign.report.baselines import read_baselines
 
 NAME = "measured_corpus"
 KINDS = ("retrieval", "ranking", "rating")
@@ -90,6 +91,28 @@ def test_the_file_grows_and_what_is_there_stays(corpus, tmp_path):
     assert [line.split(":")[0] for line in said if "measured already" in line] == ["popularity"]
     _, said = run(corpus, ["history"], out, force=True)
     assert not any("measured already" in line for line in said)
+
+
+def test_damaged_files_are_told_or_measured_again(corpus, tmp_path):
+    """A bit of ranks may make other ranks; of results.json another figure."""
+    out, name = tmp_path / "results.json", f"popularity-retrieval_{NAME}.parquet"
+    run(corpus, ["popularity"], out)
+    whole = (tmp_path / "ranks" / name).read_bytes()
+    damaged = whole[:40] + bytes([whole[40] ^ 4]) + whole[41:]
+    (tmp_path / "ranks" / name).write_bytes(damaged)
+    with pytest.raises(UserError, match=rf"{name}: damaged: .* measure again"):
+        read_baselines(tmp_path)
+    _, said = run(corpus, ["popularity"], out)
+    assert not any("measured already" in line for line in said)
+    assert (tmp_path / "ranks" / name).read_bytes() == whole
+    assert read_baselines(tmp_path).gaps == ()
+    out.write_text(out.read_text().replace('"hr@5": 0.', '"hr@5": 0.1'))
+    with pytest.raises(
+        UserError, match=r"results\.json: damaged: not as it was written: remove it"
+    ):
+        run(corpus, ["popularity"], out)
+    with pytest.raises(UserError, match=r"results\.json: damaged"):
+        read_baselines(tmp_path)
 
 
 def test_figures_can_be_had_from_the_ranks(corpus, tmp_path):

@@ -82,6 +82,7 @@ def test_what_the_dataset_says_of_itself(prepared):
         "item_ids": "random",
         "semantic_ids": None,
         "item_tokens": None,
+        "base_vocabulary": None,
         "has_ratings": True,
         "has_reviews": False,
         "users": 3,

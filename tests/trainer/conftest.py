@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from recalign.data import integrity
 from recalign.data.prepared import PreparedDataset
 from recalign.trainer import setup
 from recalign.trainer.experiment import Experiment, load_experiment
@@ -41,7 +42,7 @@ TINY = {
 FILES = ["gin/models/tiny.gin", "gin/runs/finetune.gin"]
 # Two tasks: all five are trained and evaluated in test_evaluation.py.
 TWO_TASKS = {"MIXTURE_OR_TASK_NAME": "retrieval_mlm_tiny"}
-_TIMES = ("time", "seconds", "steps_per_second", "tokens_per_second")
+_TIMES = ("time", "seconds", "steps_per_second", "tokens_per_second", integrity.DIGEST)
 
 
 def bindings(**macros: Any) -> list[str]:

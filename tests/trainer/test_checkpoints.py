@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import resource
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorstore as ts
 from etils import epath
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.model.config import T5Config
 from recalign.trainer import partitioning
@@ -15,7 +17,7 @@ from recalign.trainer.adamw import Adam, adamw
 from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints
 from recalign.trainer.schedule import make_schedule
 from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
-from recalign.weights import stores
+from recalign.weights import own, stores
 from recalign.weights.fingerprints import of_arrays
 
 CONFIG = T5Config(
@@ -87,6 +89,20 @@ def test_the_best_is_kept_beside_the_newest(tmp_path, states, shape):
         checkpoints.restore_params(2, shape.params)
 
 
+def test_the_best_is_not_another_for_a_damaged_figure(tmp_path, states, shape, capfd):
+    """Orbax's own file of metrics has no digest; what a checkpoint says of itself has one."""
+    save(epath.Path(tmp_path), states, metrics=(0.5, 0.2, 0.1)).close()
+    damaged = tmp_path / FOLDER / "2" / "metrics" / "metrics"
+    damaged.write_text(damaged.read_text().replace("0.2", "0.9"))
+    checkpoints = Checkpoints(epath.Path(tmp_path), read_only=True)
+    assert checkpoints.restore_params("best", shape.params)[0] == 1
+    assert own.locate(epath.Path(tmp_path)).name == "1"
+    info = tmp_path / FOLDER / "3" / "info" / "metadata"
+    info.write_text(info.read_text().replace("0.1", "0.9"))
+    assert checkpoints.restore_params("best", shape.params)[0] == 1
+    assert "checkpoint 3 does not say how good it is" in capfd.readouterr().err
+
+
 def data_files(step: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in (step / "params").rglob("d/*") if path.is_file()]
 
@@ -98,13 +114,19 @@ def flip_a_bit(step: pathlib.Path) -> None:
         path.write_bytes(bytes(content))
 
 
+def change_what_began(step: pathlib.Path) -> None:
+    """Where fine-tuning began: learning rates and batches hang on it."""
+    (path,) = (step / "info").rglob("metadata")
+    path.write_text(path.read_text().replace('"first_step": 0', '"first_step": 2'))
+
+
 def change_a_fingerprint(step: pathlib.Path) -> None:
     """As if a bit of the parameters had changed that no checksum of the format covers."""
     (path,) = (step / "info").rglob("metadata")
     info = json.loads(path.read_text())
     print_ = info["fingerprints"]["params"]
     info["fingerprints"]["params"] = print_[:-1] + ("1" if print_[-1] == "0" else "0")
-    path.write_text(json.dumps(info))
+    path.write_text(json.dumps(integrity.sealed(info)))
 
 
 def truncate(step: pathlib.Path) -> None:
@@ -123,7 +145,7 @@ def lose_the_info(step: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [flip_a_bit, change_a_fingerprint, truncate, empty, lose_the_info]
+    "damage", [flip_a_bit, change_a_fingerprint, change_what_began, truncate, empty, lose_the_info]
 )
 def test_a_damaged_newest_one_is_told_of_and_passed_over(tmp_path, states, shape, damage, capfd):
     save(epath.Path(tmp_path), states).close()
@@ -136,6 +158,28 @@ def test_a_damaged_newest_one_is_told_of_and_passed_over(tmp_path, states, shape
     checkpoints.save(states[2], first_step=0)
     checkpoints.wait()
     assert_equal(checkpoints.restore_latest(shape).state, states[2])
+
+
+@pytest.mark.parametrize("most_bytes", [2000, 5000])
+def test_a_full_disk_is_told_in_one_line_and_whole_ones_stay(tmp_path, states, shape, most_bytes):
+    """Orbax raises an OSError of its own files, a ValueError of TensorStore's: the larger ones."""
+    save(epath.Path(tmp_path), states[:1], metrics=(None,)).close()
+    checkpoints = Checkpoints(epath.Path(tmp_path), keep=3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        with pytest.raises(UserError) as error:
+            checkpoints.save(states[1], first_step=0)
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(error.value) == (
+        f"{tmp_path / FOLDER}: cannot be written: File too large; whole checkpoints are kept, and "
+        "the same command goes on from the newest"
+    )
+    again = Checkpoints(epath.Path(tmp_path), read_only=True)
+    assert again.steps() == [1]
+    assert_equal(again.restore_latest(shape).state, states[0])
 
 
 def test_one_that_was_being_written_is_not_taken_for_a_whole_one(tmp_path, states, shape):

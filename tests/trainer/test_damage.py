@@ -11,7 +11,7 @@
 |  | report | leaves it out and says so |
 | predictions' settings | eval | makes all again |
 | results.json | report | refuses: evaluate again |
-| metrics.jsonl | train, report | a line that is none is left out |
+| metrics.jsonl | train, report | a damaged line is left out, and told |
 """
 
 import json
@@ -234,11 +234,42 @@ def test_a_damaged_prediction_is_made_again_and_left_out_of_the_report(run, capf
     assert half == {n: whole[n] for n in half} and 20 < len(half) < 40
 
 
+def test_files_of_two_runs_in_one_folder_are_told(run):
+    """As a copied results.json is: nothing of it is damaged in itself."""
+    results = json.loads((run / "results.json").read_text())
+    written = (run / "results.json").read_text()
+    results["made_from"]["params"] = "2:" + "0" * (len(results["made_from"]["params"]) - 2)
+    (run / "results.json").write_text(integrity.sealed_json(results))
+    with pytest.raises(UserError, match=r"of other weights than checkpoints/\d: .* evaluate again"):
+        read_run(epath.Path(run))
+    (run / "results.json").write_text(written)
+    config = (run / "config.gin").read_text().replace("BATCH_SIZE = 8", "BATCH_SIZE = 4")
+    (run / "config.gin").write_text("".join(config.splitlines(keepends=True)[:-1]))  # by hand
+    found = read_run(epath.Path(run))
+    assert found.configuration is None
+    assert found.gaps[0].startswith("config.gin is not this run's: BATCH_SIZE is 4 there, 8 in run")
+
+
 def test_damaged_settings_of_predictions_count_as_none(run):
     path = run / "predictions" / "retrieval_tiny-test.settings.json"
     settings = json.loads(path.read_text())
     path.write_bytes(flipped(path.read_bytes(), 30))
     assert PredictionFile(epath.Path(run), "retrieval_tiny-test", settings).records == {}
+
+
+def test_a_flipped_bit_of_the_log_is_a_gap(run):
+    """No number of it is taken for the run's: the line is left out, and the others stay."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = read_run(epath.Path(run))
+    assert whole.gaps == () and len(lines) == len(whole.records) == 4
+    for number, place in enumerate(places(lines[1][:-1])):
+        damaged = flipped(lines[1], place, number % 8)
+        path.write_bytes(b"".join([lines[0], damaged, *lines[2:]]))
+        found = read_run(epath.Path(run))
+        left = tuple(it for it in whole.records if (it.step, it.kind) != (2, "eval"))
+        assert found.records == left and len(left) == 3
+        assert found.gaps == ("metrics.jsonl, line 2 is damaged and was left out.",)
 
 
 @pytest.mark.parametrize(

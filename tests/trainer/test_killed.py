@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import signal
 import time
 
@@ -136,4 +137,24 @@ def test_told_to_stop(run_of, tmp_path, count):
         assert "is saved; the same command goes on from there" in processes.said(tmp_path)
     processes.run(run, tmp_path, count)
     processes.run(run_of("undisturbed", **short), tmp_path, count)
+    assert_ended_alike(run, run_of("undisturbed", **short))
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_goes_on(run_of, tmp_path):
+    """No file of the run may grow beyond 20,000 bytes, as Orbax's description of a state does."""
+    short = {"TRAIN_STEPS": 60, "CHECKPOINT_PERIOD": 20, "EVAL_PERIOD": 0}
+    run = run_of("full", **short)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with processes.started(run, tmp_path) as (process,):
+            assert process.wait(timeout=600) == 2, processes.said(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = processes.said(tmp_path)
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("recalign: error: ")]
+    assert "checkpoints: cannot be written: File too large; whole checkpoints are kept" in line
+    processes.run(run, tmp_path)
+    processes.run(run_of("undisturbed", **short), tmp_path)
     assert_ended_alike(run, run_of("undisturbed", **short))

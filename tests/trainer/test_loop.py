@@ -192,3 +192,16 @@ def test_metrics_log_loses_half_a_line_and_what_is_trained_again(tmp_path):
     found = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in found] == [2, 4, 6]
     assert found[-1]["tasks"] == {"a": {"b": 2.0}}
+
+
+def test_a_damaged_line_of_the_metrics_log_is_told_and_taken_away(tmp_path, capfd):
+    path = tmp_path / "metrics.jsonl"
+    writer = MetricsWriter(epath.Path(tmp_path), first_step=0)
+    for step in (2, 4, 6, 8):
+        writer.write(step, "train", {"loss": step / 10})
+    whole = path.read_bytes().splitlines(keepends=True)
+    damaged = whole[1].replace(b"0.4", b"0.3")  # another number, and JSON as before
+    path.write_bytes(b"".join([whole[0], damaged, *whole[2:]]))
+    MetricsWriter(epath.Path(tmp_path), first_step=6)
+    assert path.read_bytes().splitlines(keepends=True) == [whole[0], whole[2]]
+    assert "metrics.jsonl, line 2 is damaged and is taken away" in capfd.readouterr().err

@@ -1,5 +1,6 @@
 """A run says when what it was made from has changed, with both values and the way on."""
 
+import concurrent.futures
 import json
 import pathlib
 import shutil
@@ -9,11 +10,12 @@ import seqio
 
 import tasks
 from recalign.data import integrity
+from recalign.data.origins import differences
 from recalign.errors import UserError
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.loop import train
-from recalign.trainer.provenance import Difference, differences, origin
+from recalign.trainer.provenance import origin
 from recalign.trainer.recommend import Recommender
 from recalign.wording import Prompt
 from tests.corpus import make_corpus
@@ -168,7 +170,13 @@ def test_two_runs_and_two_data_folders_in_one_process(again, another_data_dir, b
         for answer in found:
             place = recommender._catalogue.ids.index(answer.id)
             assert answer.title == recommender._catalogue.titles[place]
-    assert [Recommender(again.run).recommend(["I1"], 3), other.recommend(["I1"], 3)] == answers
+    # Opened and asked by several threads at once, each is as it is alone.
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(Recommender, [again.run, other_run, again.run]))
+        asked = [opened[number % 2] for number in range(20)]
+        found = list(threads.map(lambda recommender: recommender.recommend(["I1"], 3), asked))
+    assert found == [answers[number % 2] for number in range(20)]
+    assert opened[2].recommend(["I1"], 3) == answers[0]
 
 
 def test_a_run_of_before_is_told(again, capfd):
@@ -176,15 +184,6 @@ def test_a_run_of_before_is_told(again, capfd):
     again(TRAIN_STEPS=5)
     assert "holds no run.json: what it was made from is not known" in capfd.readouterr().err
     assert (again.run / "run.json").exists()
-
-
-def test_differences_name_what_only_one_has():
-    before, now = (
-        {"a": {"x": 1, "y": [2]}, "b": "s"},
-        {"a": {"x": 1, "z": None, "y": [3]}, "b": "s"},
-    )
-    assert differences(before, now) == [Difference("a/y", [2], [3])]
-    assert str(Difference("a/y", "f" * 64, None)) == f"a/y was {'f' * 12}… and is nothing"
 
 
 def test_other_words_of_a_task_are_a_difference(data_dir, tmp_path):
@@ -203,3 +202,39 @@ def test_other_words_of_a_task_are_a_difference(data_dir, tmp_path):
     # Runs begun on 26 November 2026 hold the digest of no words at all: nothing is known of them.
     unknown = {"retrieval_tiny": {"wording": integrity.digest_of(b"None ")}}
     assert not differences({**before, "tasks": unknown}, now)
+
+
+@pytest.fixture
+def start_from(begun, tmp_path):
+    """A new run that starts from another's weights, whose vocabulary was this."""
+
+    def begin(vocabulary: dict, force: bool = False):
+        weights, run = tmp_path / "weights", tmp_path / "new"
+        shutil.copytree(begun["MODEL_DIR"], weights)
+        made_from = json.loads((weights / "run.json").read_text())["made_from"]
+        made_from["vocabulary"] |= vocabulary
+        changed = integrity.sealed_json({"made_from": made_from, "changes": []})
+        (weights / "run.json").write_text(changed)
+        given = {**begun, "MODEL_DIR": str(run), "INITIAL_CHECKPOINT_PATH": str(weights)}
+        train(load_experiment(FILES, bindings(**{**given, "TRAIN_STEPS": 5})), force=force)
+        return run
+
+    return begin
+
+
+def test_a_run_starts_from_weights_of_its_own_tokens(start_from):
+    assert json.loads((start_from({}) / "run.json").read_text())["start"]["step"] == 4
+
+
+def test_weights_of_other_tokens_are_refused_as_a_start(start_from, tmp_path):
+    message = r"its tokens are others: vocabulary/sha256 was 000000000000… and is \w{12}…: prepare"
+    with pytest.raises(UserError, match=message):
+        start_from({"sha256": "0" * 64})
+    assert not (tmp_path / "new").exists()
+
+
+def test_force_starts_from_weights_of_other_tokens(start_from, capfd):
+    assert (start_from({"pieces": 7}, force=True) / "checkpoints" / "5").exists()
+    assert (
+        "starting from weights of other tokens: vocabulary/pieces was 7" in capfd.readouterr().err
+    )

@@ -1,5 +1,6 @@
 """From the own format to every other and back."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.model.names import to_t5x
 from recalign.trainer.checkpoints import Checkpoints
@@ -131,10 +133,26 @@ def test_a_damaged_own_checkpoint_is_not_converted(copied_run, tmp_path):
     digits = stated["fingerprints"]["params"]
     stated["fingerprints"]["params"] = digits[:-1] + ("0" if digits[-1] != "0" else "1")
     info.write_text(json.dumps(stated))
+    with pytest.raises(UserError, match="info/metadata: damaged: not as it was written"):
+        convert(str(copied_run), str(tmp_path / "x"), destination_format="hugging_face")
+    info.write_text(json.dumps(integrity.sealed(stated)))
     with pytest.raises(UserError, match="damaged: its parameters are not what was written"):
         convert(str(copied_run), str(tmp_path / "x"), destination_format="hugging_face")
     with pytest.raises(UserError, match="damaged: its parameters are not what was written"):
         load_params(str(copied_run), CONFIG)
+
+
+def test_a_checkpoint_that_is_not_the_runs_is_not_converted(own_run, tmp_path):
+    """As one that was copied in from another run."""
+    for folder in (own_run, own_run / "checkpoints" / str(STEP)):
+        with pytest.raises(
+            UserError, match=r"not the run's own checkpoint: emb_dim is .* and 24 in"
+        ):
+            convert(
+                str(folder), str(tmp_path / "x"), destination_format="t5x", sizes={"emb_dim": 24}
+            )
+    own_sizes = dataclasses.asdict(CONFIG)
+    convert(str(own_run), str(tmp_path / "x"), destination_format="t5x", sizes=own_sizes)
 
 
 @pytest.mark.parametrize(

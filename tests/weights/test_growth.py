@@ -1,11 +1,13 @@
 """Rows for item tokens: by hand, in every format, and from the command line."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from recalign import cli
+from recalign.data import integrity
 from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
 from recalign.weights import NewRows, convert, load_params
@@ -81,6 +83,25 @@ def test_a_datasets_item_tokens_by_the_command_line(own_run, tmp_path, capsys):
     first = open_dataset("mine", tmp_path).item_tokens.first
     assert f"has 160 rows, the vocabulary {first} tokens" in capsys.readouterr().err
     assert spelled.item_tokens is None
+
+
+def test_a_run_of_another_vocabulary_gets_no_rows(copied_run, tmp_path, capsys):
+    """By the run's own words, before its table is looked at."""
+    dataset = make_corpus("mine", tmp_path, item_tokens=True)
+    first, base = dataset.item_tokens.first, dataset.info["base_vocabulary"]
+    for vocabulary, message in (
+        ({"pieces": first, "sha256": base}, "has 160 rows"),
+        (
+            {"pieces": first, "sha256": "0" * 64},
+            f"vocabulary is 000000000000, and .* is {base[:12]}",
+        ),
+        ({"pieces": 160}, f"vocabulary is 160, and the one that the items of 'mine' .* is {first}"),
+    ):
+        made_from = {"vocabulary": vocabulary}
+        content = integrity.sealed_json({"made_from": made_from, "changes": []})
+        (copied_run / "run.json").write_text(content)
+        assert grown_by_cli(copied_run, tmp_path, "mine") == 2
+        assert re.search(message, capsys.readouterr().err)
 
 
 def grown_by_cli(own_run, data_dir, name) -> int:
