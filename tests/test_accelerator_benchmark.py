@@ -53,6 +53,7 @@ def batches():
     }
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_lines_of_json(benchmark, batches, tmp_path, monkeypatch, capsys):
     file = tmp_path / "batches.npz"
     np.savez(file, **batches)

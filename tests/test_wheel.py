@@ -10,6 +10,8 @@ import zipfile
 import jax
 import pytest
 
+from tests.commands import run_all
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 
@@ -30,31 +32,42 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory):
-    """Runs `recalign` from a new environment with the wheel in it, away from the clone; the
-    packages that it needs are those of this environment."""
+    """A folder with a new environment, `venv`, that has the wheel in it, and `elsewhere`, away from
+    the clone. The packages that it needs are those of this environment."""
     folder = tmp_path_factory.mktemp("installed")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    python = folder / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    # This environment's pip installs into it: one of its own takes seconds to unpack.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "venv"]
+    install = [*pip, "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(install, check=True)
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (packages / "locked.pth").write_text(f"{pathlib.Path(jax.__file__).parents[1]}\n")
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
+    (folder / "elsewhere").mkdir()
+    return folder
+
+
+SMALL = ["--gin_file=ut_at_demo.gin", "--gin.MODEL_DIR='runs/demo'"]
+SMALL += ["--gin.NUM_ENCODER_LAYERS=1", "--gin.NUM_DECODER_LAYERS=1"]
+SHORT = ["--gin.TRAIN_STEPS=2", "--gin.BATCH_SIZE=2", "--gin.EVAL_PERIOD=0"]
+COMMANDS = {
+    "search_paths": ["experiments", "--search_paths"],
+    "prepare": ["prepare", "demo", "--seed", "3"],
+    "show": ["show", "retrieval_demo", "--gin_file=ut_at_demo.gin", "--n", "1"],
+    "train": ["train", *SMALL, *SHORT, "--gin.TEST_SPLIT=None"],
+    # The same again finds its checkpoint.
+    "eval": ["eval", *SMALL, "--max_examples", "2"],
+}
+
+
+@pytest.fixture(scope="module")
+def said(installed, quick_compilation):
+    """What each command wrote to standard output."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-
-    def run(*words: str) -> str:
-        outcome = subprocess.run(
-            [folder / "venv" / "bin" / "recalign", *words],
-            cwd=elsewhere,
-            env={**environment, "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-        )
-        assert outcome.returncode == 0, outcome.stderr[-2000:]
-        return outcome.stdout
-
-    return run
+    python = installed / "venv" / "bin" / "python"
+    outcomes = run_all(list(COMMANDS.values()), installed / "elsewhere", python, environment)
+    for name, outcome in zip(COMMANDS, outcomes, strict=True):
+        assert outcome.returncode == 0, f"{name}: {outcome.stderr[-2000:]}"
+    return {name: it.stdout for name, it in zip(COMMANDS, outcomes, strict=True)}
 
 
 def test_a_wheel_holds_every_experiment_and_no_package_named_gin(wheel):
@@ -66,10 +79,17 @@ def test_a_wheel_holds_every_experiment_and_no_package_named_gin(wheel):
     assert {"recalign/report/page.html", "recalign/baselines/environments/recbole.txt"} <= names
 
 
-def test_the_verbs_and_the_experiments_by_bare_name(installed):
-    listed = installed("experiments").splitlines()
+def test_the_verbs_and_the_experiments_by_bare_name(installed, said):
+    listed = subprocess.run(
+        [installed / "venv" / "bin" / "recalign", "experiments"],
+        cwd=installed / "elsewhere",
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
     assert any(line.startswith("reat_toys.gin") for line in listed)
-    paths = installed("experiments", "--search_paths").strip().split(",")
+    paths = said["search_paths"].strip().split(",")
     assert all(os.path.isdir(path) and str(ROOT) not in path for path in paths)
     # What T5X does with --gin_search_paths, by gin itself.
     parse = (
@@ -87,20 +107,6 @@ def test_the_verbs_and_the_experiments_by_bare_name(installed):
     assert "flan_t5_xl.gin" in outcome.stdout, outcome.stderr[-2000:]
 
 
-def test_the_demos_first_steps(installed):
-    installed("prepare", "demo", "--seed", "3")
-    shown = installed("show", "retrieval_demo", "--gin_file=ut_at_demo.gin", "--n", "1")
-    assert "What would the user buy next?" in " ".join(shown.split())
-    installed(
-        "train",
-        "--gin_file=ut_at_demo.gin",
-        "--gin.MODEL_DIR='runs/demo'",
-        "--gin.TRAIN_STEPS=2",
-        "--gin.BATCH_SIZE=2",
-        "--gin.EVAL_PERIOD=0",
-        "--gin.TEST_SPLIT=None",
-    )
-    # The same again finds its checkpoint.
-    assert "hr@5" in installed(
-        "eval", "--gin_file=ut_at_demo.gin", "--gin.MODEL_DIR='runs/demo'", "--max_examples", "2"
-    )
+def test_the_demos_first_steps(said):
+    assert "What would the user buy next?" in " ".join(said["show"].split())
+    assert "hr@5" in said["eval"]
