@@ -20,7 +20,7 @@ from recalign.trainer.recommend import Recommender
 
 @pytest.fixture(scope="module")
 def recommender(trained):
-    return Recommender(trained[0].model_dir, largest_batch=8)
+    return Recommender(trained[0].model_dir, largest_batch=4)
 
 
 def assert_alike(found, expected):
@@ -78,7 +78,7 @@ def test_every_user_into_a_file(trained, recommender, data_dir, tmp_path, capsys
     """What follows the whole history, the test item included, as `recommend` answers it."""
     out, run = tmp_path / "all.parquet", trained[0].model_dir
     words = ["recommend", "--model_dir", run, "--all", "--out", str(out), "--k", "4"]
-    assert cli.main([*words, "--largest_batch", "8"]) == 0
+    assert cli.main([*words, "--largest_batch", "4"]) == 0
     assert "60 of 60 users | " in capsys.readouterr().err
     rows = pq.read_table(out).to_pylist()
     test = open_dataset("tiny", data_dir).sequences("test")

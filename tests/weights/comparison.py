@@ -20,7 +20,7 @@ STEP, FIRST_STEP = 12, 5
 
 
 def logits(params, config, expected):
-    return Transformer(config).apply(
+    return jax.jit(Transformer(config).apply)(
         {"params": params},
         expected["inputs"].astype(np.int32),
         expected["decoder_inputs"].astype(np.int32),
