@@ -18,6 +18,9 @@ hypothesis.settings.register_profile("recalign", deadline=None)
 hypothesis.settings.load_profile("recalign")
 
 _PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
+# XLA's older way from fusions to machine code compiles a step or a search in half the time. With
+# --slow all tests run on what users run.
+_OLDER_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,7 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if _PROGRAMS not in os.environ:
         os.environ[_PROGRAMS] = tempfile.mkdtemp(prefix="recalign-programs-")
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+        if config.option.markexpr == "not slow":
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_OLDER_EMITTERS}".strip()
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_PROGRAMS), ignore_errors=True))
 
 
