@@ -19,6 +19,7 @@ from recalign.baselines.question import item_features, question_of
 from recalign.baselines.references import examples_of, references
 from recalign.baselines.systems import SYSTEMS
 from recalign.baselines.text import format_systems
+from recalign.data import integrity
 from recalign.data.catalogue import SCHEMA, Catalogue
 from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import UserError
@@ -226,6 +227,7 @@ def test_systems_of_another_preparation_do_not_compare(corpus, tmp_path):
     out = tmp_path / "results.json"
     results, _ = run(corpus, ["history"], out)
     results["systems"]["history"]["settings"]["dataset_fingerprint"] = "another"
+    results = integrity.sealed(results)
     out.write_text(json.dumps(results))
     with pytest.raises(UserError, match="another preparation of measured_corpus"):
         run(corpus, ["popularity"], out)
@@ -235,7 +237,7 @@ def test_systems_of_another_preparation_do_not_compare(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "no results of `recalign baselines`"),
+        ("{", "not JSON"),
         ("[]", "no results of `recalign baselines`"),
         ('{"dataset": "x", "references": {}, "systems": {}}', "holds x's systems"),
     ],

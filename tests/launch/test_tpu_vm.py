@@ -138,7 +138,9 @@ def test_a_first_run_makes_the_slice_installs_starts_and_follows(cloud):
         "--accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite --spot "
         "--network=mine"
     )
-    assert "setup" in calls and any("jax[tpu]==" in call for call in calls)
+    assert "setup" in calls and any(
+        "--require-hashes -r launch/locks/tpu.txt" in call for call in calls
+    )
     command = " ".join(("python launch/distributed.py recalign train", *RUN))
     assert starts(calls) == [command]
     assert "the run is done" in outcome.stderr
