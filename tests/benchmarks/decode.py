@@ -172,7 +172,7 @@ def comparison(ours: Beams, tokens_BxKxT: jax.Array, scores_BxK: jax.Array) -> d
 
 def catalogue_trie() -> Trie:
     """I1 … I12000 in T5's pieces, or as many made-up IDs."""
-    path = shared_folder() / "data" / "t5_vocab" / "sentencepiece.model"
+    path = shared_folder() / "t5_vocab" / "sentencepiece.model"
     if not path.exists():
         return Trie.from_ragged(*made_up_ids(CATALOGUE))
     from sentencepiece import SentencePieceProcessor

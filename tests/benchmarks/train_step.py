@@ -79,7 +79,7 @@ def packed_figures(rows: int, rounds: int) -> dict[str, Any]:
     """Examples a second of packed rows over those of the others."""
     ratios = ("unpacked", "t5x_unpacked", "t5x_packed")
     figures: dict[str, Any] = {f"packed_examples_over_{name}": None for name in ratios}
-    shared = shared_folder() / "data"
+    shared = shared_folder()
     if not (shared / "amazon").exists():
         return figures
     from accelerator_batches import batches_of
