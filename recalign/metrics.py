@@ -206,7 +206,7 @@ def examples_with_beams(
 
 
 @flax.struct.dataclass
-class MeanOverExamples(seqio.metrics.Metric):
+class MeanOverExamples(seqio.metrics.Metric, abc.ABC):
     """The mean of a number that each example's beams give; subclasses say which, and its name.
 
     class Found(MeanOverExamples):
@@ -226,9 +226,9 @@ class MeanOverExamples(seqio.metrics.Metric):
         return cls()
 
     @classmethod
+    @abc.abstractmethod
     def value(cls, example: Mapping[str, Any], target: str, beams: Sequence[str]) -> float:
         """The example's number, of its beams, best first."""
-        raise NotImplementedError(f"{cls.__name__} says no value of an example")
 
     @classmethod
     def from_model_output(

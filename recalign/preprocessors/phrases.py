@@ -170,7 +170,7 @@ class PhraseTable:
         shown_BxP = tf.where(length_BxP > 0, phrase_BxP, EMPTY)
         is_cut = tf.reduce_any(length_BxP < tf.gather(self.lengths, shown_BxP))
 
-        # Whole phrases are copied by the block, which takes a quarter of the time.
+        # Whole phrases, the usual case, are copied by the block, in two thirds of the time.
         def whole() -> tf.Tensor:
             table = tf.RaggedTensor.from_row_lengths(self.tokens, self.lengths, validate=False)
             return tf.gather(table, tf.reshape(shown_BxP, [-1])).flat_values

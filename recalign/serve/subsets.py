@@ -81,7 +81,7 @@ def read_subsets(text: str, where: str) -> dict[str, list[str]]:
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f'{where}: an object of names and lists of IDs is needed: {{"new": [3]}}')

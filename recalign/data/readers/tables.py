@@ -1,5 +1,6 @@
 """What every reader of tables offers: its columns, and its records one by one."""
 
+import abc
 import dataclasses
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +9,7 @@ from recalign.data.readers.tally import Tally
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class Table(abc.ABC):
     """Reads one kind of table, a file at a time.
 
     Attributes:
@@ -22,14 +23,15 @@ class Table:
     may_quote = False
     """Whether a record may go over several lines where the file holds a double quote."""
 
+    @abc.abstractmethod
     def column_names(self, path: str) -> list[str]:
         """The table's columns.
 
         Raises:
             UserError: the file is no such table.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
     ) -> Iterator[tuple[int, tuple]]:
@@ -38,7 +40,6 @@ class Table:
         Raises:
             UserError: the file cannot be read on.
         """
-        raise NotImplementedError
 
     def can_be_cut(self, path: str) -> bool:
         """Whether workers can each read a span of the file's bytes."""
