@@ -22,7 +22,7 @@ from recalign.preprocessors.negatives import negatives
 from recalign.preprocessors.pools import shuffled_pool, two_choices
 from recalign.preprocessors.questions import draw_template, yes_or_no
 from recalign.preprocessors.ratings import label, likes, stars
-from recalign.preprocessors.rendering import append_eos, drop_old_history, keep_features, render
+from recalign.preprocessors.rendering import drop_old_history, keep_features, render
 from recalign.preprocessors.windows import (
     item_windows,
     nearby_items,
@@ -39,7 +39,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             next_item_windows(),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target"),
         ],
         "metrics": [metrics.retrieval_metric],
@@ -53,7 +52,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             shuffled_pool(),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target", "candidates"),
         ],
         "metrics": [metrics.ranking_metric],
@@ -67,7 +65,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             label(),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target", "label"),
         ],
         "metrics": [metrics.Rating],
@@ -81,7 +78,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             drop_old_history(),
             mask_items(),
             render(),
-            append_eos(),
             keep_features(),
         ],
     },
@@ -91,7 +87,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             sub_sequences(),
             drop_old_history(),
             render(),
-            append_eos(),
             corrupt_spans(),
             keep_features(),
         ],
@@ -104,27 +99,25 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             two_choices(),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target"),
         ],
     },
     # Pairs of items, a user each: not the paper's.
     "after": {
         "prompt": PROMPTS["after"],
-        "preprocessors": [nearby_items(), render(), append_eos(), keep_features("target")],
+        "preprocessors": [nearby_items(), render(), keep_features("target")],
     },
     "together": {
         "prompt": PROMPTS["together"],
         "preprocessors": [
             nearby_items(span=10, both_ways=True),
             render(),
-            append_eos(),
             keep_features("target"),
         ],
     },
     "ie": {
         "prompt": PROMPTS["ie"],
-        "preprocessors": [item_contents(), render(), append_eos(), keep_features()],
+        "preprocessors": [item_contents(), render(), keep_features()],
     },
     # IDs alone: the retrieval of TIGER, meant for a dataset with semantic ones, and ratings.
     "tiger": {
@@ -133,7 +126,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             next_item_windows(every_prefix=True),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target"),
         ],
         "metrics": [metrics.retrieval_metric],
@@ -147,7 +139,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             label(),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target", "label"),
         ],
         "metrics": [metrics.Rating],
@@ -165,7 +156,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             yes_or_no(other="item"),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target", "template"),
         ],
         "metrics": [metrics.retrieval_metric],
@@ -180,7 +170,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             shuffled_pool(),
             yes_or_no(other="item"),
             render(),
-            append_eos(),
             keep_features("target", "template", held_out=["candidates"]),
         ],
         "metrics": [metrics.ranking_metric],
@@ -195,7 +184,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             draw_template(),
             yes_or_no(other="stars"),
             render(),
-            append_eos(),
             keep_features("target", "template", "label"),
         ],
         "metrics": [metrics.LikeDislike],
@@ -209,7 +197,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             draw_template(),
             yes_or_no(other="stars"),
             render(),
-            append_eos(),
             keep_features("target", "template"),
         ],
     },
@@ -221,7 +208,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             draw_template(),
             yes_or_no(other="stars"),
             render(),
-            append_eos(),
             keep_features("target", "template"),
         ],
     },
@@ -235,7 +221,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             yes_or_no(other="item"),
             drop_old_history(),
             render(),
-            append_eos(),
             keep_features("target", "template", "candidates"),
         ],
         "metrics": [metrics.ranking_metric],

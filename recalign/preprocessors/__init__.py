@@ -7,8 +7,8 @@ indices of the catalogue, [B, n], -1 where there is none.
 A preprocessor is made by a public function of this folder, such as `next_item_windows()`, and names
 the fields that it `makes` and `needs`. `bind(context)` gives its function from batch to batch, with
 dataset, split, settings, lengths, words (`context.layout`) and draws (`context.draws(batch)`, which
-follow from the position alone). Lengths are handed from the last one to the first: `append_eos`
-keeps a token, `corrupt_spans` says how long its text may be. What the log lacks is its `missing`.
+follow from the position alone). Lengths are handed from the last one to the first: `corrupt_spans`
+says how long its text may be. What the log lacks is its `missing`.
 
 `samples.py` binds a task's list once; tasks (`task.py`) and streams (`stream.py`) call it on chunks
 of positions. Position n is epoch n // N and a stateless permutation of the N samples, so one host

@@ -19,6 +19,7 @@ from recalign.preprocessors.fields import FieldType, Form
 from recalign.preprocessors.fitting import keep_recent, shorten
 from recalign.preprocessors.phrases import (
     EMPTY,
+    END_OF_SEQUENCE,
     SHORTENED_END,
     Block,
     PhraseTable,
@@ -105,8 +106,8 @@ class Side:
         self._places = dict(zip(self._names, places, strict=True))
         # Numbers beside the fields': 0 or 1 for the variant of a sentence's words, -1 for none.
         self._variants: list[tuple[Sequence[Sentence], int, int]] = []
-        rows = [self._row(side) for side in sides]
-        longest = max(1, *(len(row) for row in rows))
+        rows = [[*self._row(side), _Column(END_OF_SEQUENCE)] for side in sides]
+        longest = max(map(len, rows))
         self._rows = [row + [_Column()] * (longest - len(row)) for row in rows]
         self.least = max(self._least(side) for side in sides)
         self._masks = {
@@ -114,7 +115,7 @@ class Side:
             for part in parts
             if isinstance(part, Field) and part.name in self.window_fields()
         }
-        cost_of_words_T = [sum(map(self._words_cost, side)) for side in sides]
+        cost_of_words_T = [1 + sum(map(self._words_cost, side)) for side in sides]
         with tf.init_scope():
             self._first = self._matrix(lambda column: column.first)
             self._value = self._matrix(lambda column: column.value)
@@ -202,8 +203,8 @@ class Side:
         return sum(int(self.table.lengths_of(variants).max()) for variants in words)
 
     def _least(self, sentences: Sequence[Sentence]) -> int:
-        """Tokens in the worst case: one item of the history, every text as short as can be."""
-        least, one_of = 0, 0
+        """Tokens in the worst case: one item of the history, texts as short as can be, the end."""
+        least, one_of = 1, 0
         for sentence in sentences:
             fields = (part for part in sentence if isinstance(part, Field))
             tokens = self._words_cost(sentence) + sum(map(self._least_of, fields))

@@ -225,7 +225,7 @@ def _text_room(context: Context) -> Lengths:
     longest = longest_that_fits(
         context.lengths["inputs"], context.lengths["targets"], _rule(context)
     )
-    need = context.layout.inputs.least + 1
+    need = context.layout.inputs.least
     if longest is None or longest + 1 >= need:
         return {"inputs": None if longest is None else longest + 1, "targets": None}
     noise, spans = _rule(context).counts(need - 1)

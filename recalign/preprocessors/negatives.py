@@ -20,9 +20,48 @@ _CHOSEN = 1e30
 _UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular item is left
 
 
+@dataclasses.dataclass(frozen=True)
+class _Owned:
+    """Which items are in a record's user's whole sequence.
+
+    Attributes:
+        pairs: int64 [records, (items)], record * items + item, ascending.
+        may_hold: bool [2**n], by the first n bits of a pair's hash: nearly all that are not among
+            the pairs are known by one look instead of a search.
+    """
+
+    pairs: tf.RaggedTensor
+    may_hold: tf.Tensor
+
+    @classmethod
+    def of(cls, pairs: np.ndarray, splits: np.ndarray) -> "_Owned":
+        """What holds these pairs, int64 [pairs], in the rows that splits, int64 [rows + 1], say."""
+        bits = (16 * len(pairs)).bit_length()
+        with tf.init_scope():
+            hashes = _first_bits(tf.constant(pairs), bits)
+            may_hold = np.zeros(2**bits, bool)
+            may_hold[hashes.numpy()] = True
+            rows = tf.RaggedTensor.from_row_splits(pairs, splits, validate=False)
+            return cls(rows, tf.constant(may_hold))
+
+    def holds(self, pair_N: tf.Tensor) -> tf.Tensor:
+        """int64 [N] -> bool [N]: which pairs it has."""
+        bits = int(self.may_hold.shape[0]).bit_length() - 1
+        asked = tf.where(tf.gather(self.may_hold, _first_bits(pair_N, bits)))
+        pair_A, pairs = tf.gather(pair_N, asked[:, 0]), self.pairs.flat_values
+        place_A = tf.minimum(tf.searchsorted(pairs, pair_A), tf.size(pairs) - 1)
+        is_held_A = tf.equal(tf.gather(pairs, place_A), pair_A)
+        return tf.scatter_nd(asked, is_held_A, tf.shape(pair_N, tf.int64))
+
+
+def _first_bits(number_N: tf.Tensor, bits: int) -> tf.Tensor:
+    """int64 [N]: the first bits of a product that mixes all of a number's (Knuth, 6.4)."""
+    hash_N = tf.cast(number_N, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    return tf.cast(tf.bitwise.right_shift(hash_N, tf.constant(64 - bits, tf.uint64)), tf.int64)
+
+
 @once_per_dataset
-def _owned(dataset: PreparedDataset, split: str) -> tf.RaggedTensor:
-    """int64 [records, (items)]: record * items + item of the users' whole sequences, ascending."""
+def _owned(dataset: PreparedDataset, split: str) -> _Owned:
     sequences, items = dataset.sequences(split), len(dataset.catalogue.train_counts)
     records = np.arange(len(sequences), dtype=np.int64)
     pairs = np.unique(
@@ -34,8 +73,7 @@ def _owned(dataset: PreparedDataset, split: str) -> tf.RaggedTensor:
         )
     )
     splits = np.searchsorted(pairs, np.arange(len(records) + 1, dtype=np.int64) * items)
-    with tf.init_scope():
-        return tf.RaggedTensor.from_row_splits(pairs, splits, validate=False)
+    return _Owned.of(pairs, splits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +130,7 @@ class NegativeSampler:
         self._weights = _popularity(dataset) if weights is None else _weights(weights)
         self._owned = _owned(dataset, split)
         counts = self._weights.counts
-        largest = int(self._owned.row_lengths().numpy().max(initial=0))
+        largest = int(self._owned.pairs.row_lengths().numpy().max(initial=0))
         left = len(counts) - largest
         if left < count:
             raise UserError(
@@ -103,7 +141,7 @@ class NegativeSampler:
         self._count = count
         self._items = len(counts)
         self._total = int(counts.sum())
-        self._tries = _tries(counts, self._owned.flat_values.numpy(), count)
+        self._tries = _tries(counts, self._owned.pairs.flat_values.numpy(), count)
 
     def __call__(self, record_B: tf.Tensor, draws: Draws) -> tf.Tensor:
         """int32 [B, count], in the order in which they were drawn.
@@ -143,11 +181,8 @@ class NegativeSampler:
 
     def _is_owned(self, record_B: tf.Tensor, item_BxT: tf.Tensor) -> tf.Tensor:
         """bool [B, tries], True for items of the user's whole sequence."""
-        owned = self._owned.flat_values
         pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(item_BxT, tf.int64)
-        flat = tf.reshape(pair_BxT, [-1])
-        place = tf.minimum(tf.searchsorted(owned, flat), tf.size(owned) - 1)
-        return tf.reshape(tf.equal(tf.gather(owned, place), flat), tf.shape(item_BxT))
+        return tf.reshape(self._owned.holds(tf.reshape(pair_BxT, [-1])), tf.shape(item_BxT))
 
     def _complete(
         self, record_B: tf.Tensor, begun_BxN: tf.Tensor, begun_B: tf.Tensor, draws: Draws
@@ -157,7 +192,7 @@ class NegativeSampler:
         gumbel_BxI = -tf.math.log(-tf.math.log(uniform_BxI + 2.0**-54))
         # Unpopular items differ by their Gumbel numbers alone, in the order of float64.
         score_BxI = tf.cast(self._weights.log, tf.float64) + gumbel_BxI
-        own = tf.gather(self._owned, record_B)
+        own = tf.gather(self._owned.pairs, record_B)
         own_items = own.flat_values % self._items
         score_BxI = tf.tensor_scatter_nd_update(
             score_BxI,

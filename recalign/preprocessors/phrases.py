@@ -31,7 +31,11 @@ EMPTY = 0
 SHORTENED_END = 1
 """The number of the phrase after a text that was cut."""
 
+END_OF_SEQUENCE = 2
+"""The number of the phrase that ends inputs and targets."""
+
 _LONE = ("", prompts.SHORTENED_END)
+_LAST = ("</s>",)
 _SPACE = "▁"
 _SENTINEL = re.compile(r"<(extra_id_\d+)>")
 
@@ -77,6 +81,12 @@ class Encoded:
     cut: np.ndarray
 
     @classmethod
+    def token(cls, number: int) -> "Encoded":
+        """One phrase, of one token."""
+        one = np.ones(1, np.int32)
+        return cls(number * one, one, one, 0 * one)
+
+    @classmethod
     def of(cls, texts: Sequence[str], vocabulary: Any, form: Form | None = None) -> "Encoded":
         """Encodes texts, to be cut as the form says; None for never."""
         tokenizer = vocabulary.tokenizer
@@ -112,7 +122,7 @@ def encoded_block(dataset: PreparedDataset, block: Block, model: str, extra_ids:
 
 
 class PhraseTable:
-    """All phrases of a prompt, numbered: 0 is empty, 1 a lone end, then words, then the blocks.
+    """All phrases of a prompt, numbered: empty, a lone end, the end of sequence, words, blocks.
 
     Attributes:
         tokens: int32 [total], of all phrases, one after the other.
@@ -131,7 +141,9 @@ class PhraseTable:
         """Encodes words, each tuple's variants one after the other, and blocks."""
         model, extra_ids = str(vocabulary.sentencepiece_model_file), vocabulary.extra_ids
         parts: dict[tuple[str, ...] | Block, Encoded] = {
-            texts: Encoded.of(texts, vocabulary) for texts in (_LONE, *words)
+            _LONE: Encoded.of(_LONE, vocabulary),
+            _LAST: Encoded.token(vocabulary.eos_id),
+            **{texts: Encoded.of(texts, vocabulary) for texts in words},
         }
         for block in dict.fromkeys(blocks):
             parts[block] = encoded_block(dataset, block, model, extra_ids)

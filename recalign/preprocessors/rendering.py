@@ -10,7 +10,6 @@ from recalign.preprocessors.preprocessor import (
     Batch,
     BatchFunction,
     Context,
-    Lengths,
     preprocessor,
 )
 from recalign.preprocessors.windows import ABSENT, SPLIT_NUMBERS
@@ -44,14 +43,18 @@ def render(context: Context) -> BatchFunction:
     """Puts the task's prompt into tokens, joined from those of its words and items.
 
     Texts and titles are cut, the longest first, where the prompt would still be too long: see
-    `fitting.shorten`. With "{history:ids}" and "{target}",
+    `fitting.shorten`. With "{history:ids}" and "{target}", and E for the end of sequence,
 
-        {"history": [[-1, 4]], "target": [7]} -> {"inputs": ids("I5"), "targets": ids("I8")}
+        {"history": [[-1, 4]], "target": [7]} ->
+        {"inputs": [[*ids("I5"), E]], "targets": [[*ids("I8"), E]]}
 
-    Makes `inputs` and `targets`, int32 [B, (tokens)], without an end of sequence.
+    Makes `inputs` and `targets`, int32 [B, (tokens)].
     """
-    _check_lengths(context)
     layout = context.layout
+    eos = layout.vocabulary.eos_id
+    if eos is None or eos < 0:
+        raise UserError(f"{context.task}: the vocabulary has no end of sequence")
+    _check_lengths(context)
     shown = [feature for feature in TOKENS if any(getattr(t, feature) for t in layout.templates)]
 
     def add(batch: Batch) -> Batch:
@@ -82,31 +85,6 @@ def _check_lengths(context: Context) -> None:
             f"{shown}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
             + (", or a smaller TaskSettings.candidate_pool" if has_pool else "")
         )
-
-
-def _without_end(context: Context) -> Lengths:
-    return {name: n if n is None else n - 1 for name, n in context.lengths.items()}
-
-
-@preprocessor(needs=["inputs"], room=_without_end)
-def append_eos(context: Context) -> BatchFunction:
-    """The end of sequence after inputs and targets; what comes before leaves a token for it.
-
-    {"inputs": [[12, 7]], "targets": [[9]]} -> {"inputs": [[12, 7, 1]], "targets": [[9, 1]]}
-    """
-    eos = context.layout.vocabulary.eos_id
-    if eos is None or eos < 0:
-        raise UserError(f"{context.task}: the vocabulary has no end of sequence")
-
-    def add(batch: Batch) -> Batch:
-        return batch | {name: _with_end(batch[name], eos) for name in TOKENS if name in batch}
-
-    return add
-
-
-def _with_end(tokens: tf.RaggedTensor, eos: int) -> tf.RaggedTensor:
-    end_Bx1 = tf.fill([tokens.nrows(), 1], tf.constant(eos, tokens.dtype))
-    return tf.concat([tokens, end_Bx1], axis=1)
 
 
 def _kept(*names: str, held_out: Sequence[str] = ()) -> list[str]:

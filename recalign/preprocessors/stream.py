@@ -22,7 +22,7 @@ from recalign.preprocessors.task import RecommendationTask, one_by_one
 # Choices are drawn in blocks, so that counting them over millions of positions takes no time.
 _BLOCK = 4096
 
-_CHUNK = 2048
+_CHUNK = 4096
 """Positions that are turned into examples at once: the operations' own cost is shared."""
 
 TOKENS = ("inputs", "targets")

@@ -46,7 +46,6 @@ pair = tasks.task_of(
         negatives.negatives(count=2),
         pair_among_four(),
         rendering.render(),
-        rendering.append_eos(),
         rendering.keep_features("pair", "offer"),
     ],
     metrics=[BothFound],

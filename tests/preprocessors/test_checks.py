@@ -11,7 +11,7 @@ from recalign.preprocessors.samples import Recipe, Samples
 from recalign.wording import Prompt
 from tasks.blocks import TASKS
 
-ENDS = [rendering.render(), rendering.append_eos(), rendering.keep_features("target")]
+ENDS = [rendering.render(), rendering.keep_features("target")]
 
 
 def task_of(kind, prompt, **changes):

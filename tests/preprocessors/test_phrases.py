@@ -67,11 +67,11 @@ def whole(vocabulary, text):
     return [*vocabulary.encode(text), vocabulary.eos_id]
 
 
-def joined(layout, feature, vocabulary, **fields):
-    """The one row of a batch, and the end of sequence."""
+def joined(layout, feature, **fields):
+    """The one row of a batch."""
     batch = {"position": tf.zeros([1], tf.int64)} | fields
     (row,) = layout.side(feature).tokens(batch, None).to_list()
-    return [*row, vocabulary.eos_id]
+    return row
 
 
 def check_joined_equals_whole(titles, vocabulary):
@@ -87,8 +87,8 @@ def check_joined_equals_whole(titles, vocabulary):
         target=shown[0],
         candidates=[item.id for item in shown],
     )
-    assert joined(layout, "inputs", vocabulary, **fields) == whole(vocabulary, text.inputs)
-    assert joined(layout, "targets", vocabulary, **fields) == whole(vocabulary, text.targets)
+    assert joined(layout, "inputs", **fields) == whole(vocabulary, text.inputs)
+    assert joined(layout, "targets", **fields) == whole(vocabulary, text.targets)
 
     layout = layout_of("rating", titles, vocabulary, window=count)
     likes = [n % 2 == 0 for n in range(count)]
@@ -100,7 +100,7 @@ def check_joined_equals_whole(titles, vocabulary):
     text = prompts.render(
         "rating", products="Amazon products", history=shown, likes=likes, target=shown[-1]
     )
-    assert joined(layout, "inputs", vocabulary, **fields) == whole(vocabulary, text.inputs)
+    assert joined(layout, "inputs", **fields) == whole(vocabulary, text.inputs)
 
 
 def test_odd_titles_in_a_small_vocabulary(vocabulary):
@@ -149,7 +149,7 @@ def long_prompt(vocabulary, layout, numbers):
         history=shown[:40],
         candidates=[item.id for item in shown],
     )
-    return joined(layout, "inputs", vocabulary, **fields), whole(vocabulary, text.inputs)
+    return joined(layout, "inputs", **fields), whole(vocabulary, text.inputs)
 
 
 def long_prompts(vocabulary, count):
@@ -191,6 +191,6 @@ def test_a_title_that_looks_like_a_sentinel_is_text(vocabulary, t5_vocabulary):
         layout = layout_of("bpr", titles, its, window=2)
         fields = {"history": numbers, "choices": numbers, "target": numbers[:, 0]}
         for feature in ("inputs", "targets"):
-            tokens = joined(layout, feature, its, **fields)
+            tokens = joined(layout, feature, **fields)
             assert not {first - n for n in range(count)} & set(tokens)
             assert "extra" in its.decode(tokens)
