@@ -38,6 +38,8 @@ the file lacks keeps ours. Where P5 leaves room, one reading is taken:
 
 import dataclasses
 import functools
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,23 +109,23 @@ PROMPTS: Mapping[str, Prompt] = {
     ),
 }
 
-P5_FIELDS: Mapping[str, tuple[str, str]] = {
-    "user_id": ("row:number", "the user's number: user_1, user_2, …"),
-    "user_name": ("row:name", "what the user is called in the log"),
-    "item_id": ("asked:ids", "the ID of the item asked about; in targets, of the one to recommend"),
-    "item_title": ("asked:title", "its title"),
-    "star_rating": ("asked_stars", "the user's rating of it"),
-    "history": ("history:list", "the IDs of the items of the window, oldest first"),
-    "candidates": ("candidates:list", "the IDs of the candidate pool"),
-    "headline": ("headline", "the title of the user's review"),
-    "review": ("review", "the user's review"),
-    "feature": ("feature", "a word of the explanation"),
-    "explanation": ("explanation", "a sentence of the user's review"),
-    "yes_no": ("yes_no", "yes or no: whether what the question says is so"),
-    "like_dislike": ("label:like_dislike", "like or dislike"),
+P5_FIELDS: Mapping[str, str] = {
+    "user_id": "row:number",  # user_1, user_2, …
+    "user_name": "row:name",  # what the user is called in the log
+    "item_id": "asked:ids",  # of the item asked about; in targets, of the one to recommend
+    "item_title": "asked:title",
+    "star_rating": "asked_stars",  # the user's rating of it
+    "history": "history:list",  # the IDs of the window, oldest first
+    "candidates": "candidates:list",
+    "headline": "headline",  # the title of the user's review
+    "review": "review",
+    "feature": "feature",  # a word of the explanation
+    "explanation": "explanation",  # a sentence of the user's review
+    "yes_no": "yes_no",  # whether what the question says is so
+    "like_dislike": "label:like_dislike",
 }
-"""P5's names of fields: ours, and what they are. A yes-or-no question may ask about another item or
-other stars than are so (`asked`, `asked_stars`); targets hold the truth (`target`, `stars`)."""
+"""P5's names of fields, and ours. A yes-or-no question may ask about another item or other stars
+than are so (`asked`, `asked_stars`); targets hold the truth (`target`, `stars`)."""
 
 P5: Mapping[str, tuple[str, str]] = {
     "1-1": ("How many stars would {item_id} get from {user_id}?", "{star_rating}"),
@@ -268,19 +270,11 @@ def render(
         task = PROMPTS[task]
     if likes and len(likes) != len(history):
         raise ValueError(f"{len(likes)} likes for a history of {len(history)} items")
-    hidden = set(masked)
-    ended = [f"{item}{ITEM_END}" for item in history]
-    masks = [f"{MASKED_ITEM}{ITEM_END}" if n in hidden else i for n, i in enumerate(ended)]
-    ids = [item.id for item in history]
+    items = [f"{item}{ITEM_END}" for item in history]
+    hidden = dict.fromkeys(masked, f"{MASKED_ITEM}{ITEM_END}")
     shown = {
-        "history": " ".join(ended),
-        "history:ids": " ".join(ids),
-        "masked_history": " ".join(masks),
-        "masked": " ".join(ended[n] for n in sorted(hidden)),
-        "liked": " ".join(i for i, like in zip(ended, likes, strict=False) if like),
-        "liked:ids": " ".join(i for i, like in zip(ids, likes, strict=False) if like),
-        "disliked": " ".join(i for i, like in zip(ended, likes, strict=False) if not like),
-        "disliked:ids": " ".join(i for i, like in zip(ids, likes, strict=False) if not like),
+        "masked_history": " ".join(hidden.get(n, item) for n, item in enumerate(items)),
+        "masked": " ".join(items[n] for n in sorted(hidden)),
         "candidates": f"{LIST_SEPARATOR} ".join(candidates),
         "choices": " ".join(f"{item}{ITEM_END}" for item in choices),
         "target": "" if target is None else target.id,
@@ -288,8 +282,12 @@ def render(
         "target:items": "" if target is None else f"{target}{ITEM_END}",
         "label": "" if liked is None else YES_NO[int(liked)],
         "question": "" if field is None else FIELD_QUESTIONS[field],
-        "value": "" if value is None else value,
+        "value": value or "",
     }
+    for form, texts in (("", items), (":ids", [item.id for item in history])):
+        shown[f"history{form}"] = " ".join(texts)
+        shown[f"liked{form}"] = " ".join(itertools.compress(texts, likes))
+        shown[f"disliked{form}"] = " ".join(itertools.compress(texts, map(operator.not_, likes)))
     template = _split(task, products)
     return Rendered(*(_text(side, shown) for side in (template.inputs, template.targets)))
 

@@ -11,12 +11,7 @@ from typing import Any
 from recalign import metrics
 from recalign.preprocessors.contents import item_contents
 from recalign.preprocessors.families import Family
-from recalign.preprocessors.interactions import (
-    each_interaction,
-    explanations,
-    reviews,
-    users_items,
-)
+from recalign.preprocessors.interactions import each_interaction, explanations, reviews, users_items
 from recalign.preprocessors.masks import corrupt_spans, mask_items
 from recalign.preprocessors.negatives import negatives
 from recalign.preprocessors.pools import shuffled_pool, two_choices
@@ -31,6 +26,21 @@ from recalign.preprocessors.windows import (
 )
 from recalign.prompts import PROMPTS
 
+_RETRIEVAL = {"metrics": [metrics.retrieval_metric], "evaluated_as": "retrieval"}
+_RANKING = {"metrics": [metrics.ranking_metric], "evaluated_as": "ranking"}
+_RATING = {"metrics": [metrics.Rating], "evaluated_as": "rating"}
+
+_P5_NEXT_ITEM = [
+    next_item_windows(),
+    draw_template(),
+    negatives(),
+    shuffled_pool(),
+    yes_or_no(other="item"),
+    drop_old_history(),
+    render(),
+]
+_P5_STARS = [stars(), draw_template(), yes_or_no(other="stars"), render()]
+
 TASKS: Mapping[str, Mapping[str, Any]] = {
     # The paper's recommendation tasks (section 3.2).
     "retrieval": {
@@ -41,8 +51,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target"),
         ],
-        "metrics": [metrics.retrieval_metric],
-        "evaluated_as": "retrieval",
+        **_RETRIEVAL,
     },
     "ranking": {
         "prompt": PROMPTS["ranking"],
@@ -54,8 +63,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target", "candidates"),
         ],
-        "metrics": [metrics.ranking_metric],
-        "evaluated_as": "ranking",
+        **_RANKING,
     },
     "rating": {
         "prompt": PROMPTS["rating"],
@@ -67,8 +75,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target", "label"),
         ],
-        "metrics": [metrics.Rating],
-        "evaluated_as": "rating",
+        **_RATING,
     },
     # Its auxiliary tasks (section 3.1).
     "mim": {
@@ -109,16 +116,9 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     },
     "together": {
         "prompt": PROMPTS["together"],
-        "preprocessors": [
-            nearby_items(span=10, both_ways=True),
-            render(),
-            keep_features("target"),
-        ],
+        "preprocessors": [nearby_items(span=10, both_ways=True), render(), keep_features("target")],
     },
-    "ie": {
-        "prompt": PROMPTS["ie"],
-        "preprocessors": [item_contents(), render(), keep_features()],
-    },
+    "ie": {"prompt": PROMPTS["ie"], "preprocessors": [item_contents(), render(), keep_features()]},
     # IDs alone: the retrieval of TIGER, meant for a dataset with semantic ones, and ratings.
     "tiger": {
         "prompt": PROMPTS["tiger"],
@@ -128,8 +128,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target"),
         ],
-        "metrics": [metrics.retrieval_metric],
-        "evaluated_as": "retrieval",
+        **_RETRIEVAL,
     },
     "tiger_rating": {
         "prompt": PROMPTS["tiger_rating"],
@@ -141,25 +140,14 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target", "label"),
         ],
-        "metrics": [metrics.Rating],
-        "evaluated_as": "rating",
+        **_RATING,
     },
     # P5's families (Appendix A). Their validation and test samples are those of a template that the
     # paper evaluates; p5_2_7 has those of 2-7, and nothing to train on.
     "p5_sequential": {
         "prompt": Family("2", evaluated="2-1"),
-        "preprocessors": [
-            next_item_windows(),
-            draw_template(),
-            negatives(),
-            shuffled_pool(),
-            yes_or_no(other="item"),
-            drop_old_history(),
-            render(),
-            keep_features("target", "template"),
-        ],
-        "metrics": [metrics.retrieval_metric],
-        "evaluated_as": "retrieval",
+        "preprocessors": [*_P5_NEXT_ITEM, keep_features("target", "template")],
+        **_RETRIEVAL,
     },
     "p5_direct": {
         "prompt": Family("5", evaluated="5-5"),
@@ -172,18 +160,14 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target", "template", held_out=["candidates"]),
         ],
-        "metrics": [metrics.ranking_metric],
-        "evaluated_as": "ranking",
+        **_RANKING,
     },
     "p5_rating": {
         "prompt": Family("1", evaluated="1-4"),
         "preprocessors": [
             each_interaction(),
             label(),
-            stars(),
-            draw_template(),
-            yes_or_no(other="stars"),
-            render(),
+            *_P5_STARS,
             keep_features("target", "template", "label"),
         ],
         "metrics": [metrics.LikeDislike],
@@ -191,40 +175,16 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     },
     "p5_explanation": {
         "prompt": Family("3"),
-        "preprocessors": [
-            explanations(),
-            stars(),
-            draw_template(),
-            yes_or_no(other="stars"),
-            render(),
-            keep_features("target", "template"),
-        ],
+        "preprocessors": [explanations(), *_P5_STARS, keep_features("target", "template")],
     },
     "p5_review": {
         "prompt": Family("4"),
-        "preprocessors": [
-            reviews(),
-            stars(),
-            draw_template(),
-            yes_or_no(other="stars"),
-            render(),
-            keep_features("target", "template"),
-        ],
+        "preprocessors": [reviews(), *_P5_STARS, keep_features("target", "template")],
     },
     "p5_2_7": {
         "prompt": Family("2", evaluated="2-7"),
-        "preprocessors": [
-            next_item_windows(),
-            draw_template(),
-            negatives(),
-            shuffled_pool(),
-            yes_or_no(other="item"),
-            drop_old_history(),
-            render(),
-            keep_features("target", "template", "candidates"),
-        ],
-        "metrics": [metrics.ranking_metric],
-        "evaluated_as": "ranking",
+        "preprocessors": [*_P5_NEXT_ITEM, keep_features("target", "template", "candidates")],
+        **_RANKING,
         "splits": ("validation", "test"),
     },
 }

@@ -41,7 +41,7 @@ MIXTURES: Mapping[str, Sequence[str]] = {
 """The mixtures of every dataset, `<mixture>_<dataset>`."""
 
 RATES: Mapping[str, Mapping[str, float]] = {
-    "p5": {"p5_sequential": 5.0, "p5_direct": 5.0},  # Appendix A.1
+    "p5": {"p5_sequential": 5.0, "p5_direct": 5.0}  # Appendix A.1
 }
 """The rates of mixtures where they are not 1, unless gin gives others."""
 

@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """A dataset on disk; what is read of it stays in memory.
+    """A dataset on disk; what is read of it stays in memory. It is a key by identity.
 
     Attributes:
         directory: `<data_dir>/<name>/<version>`.
@@ -53,10 +53,10 @@ class PreparedDataset:
     directory: epath.Path
     info: dict
     _sequences: dict[str, UserSequences] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
+        default_factory=dict, init=False, repr=False
     )
     _reviews: dict[str, UserReviews] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
+        default_factory=dict, init=False, repr=False
     )
 
     @property

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from recalign.data.splits import SPLITS
 from recalign.errors import UserError
 from recalign.preprocessors.fields import FieldType
 from recalign.preprocessors.layout import form_of
 from recalign.preprocessors.preprocessor import MAKERS, Preprocessor
-from recalign.preprocessors.samples import SPLITS, Recipe
+from recalign.preprocessors.samples import Recipe
 from recalign.wording import Field, Template, check_glue
 
 _READ = {"retrieval": ["target"], "ranking": ["target", "candidates"], "rating": ["label"]}

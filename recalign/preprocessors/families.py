@@ -4,13 +4,13 @@
 `p5_direct` by 5-5 as ranking (Tables 2 and 8), `p5_rating` by 1-4, like or dislike (Table 3). An
 epoch has a sample a window (sequential), a user with an item drawn anew (direct), an interaction
 (rating) or a review (explanation, review). A log without ratings or texts loses the templates that
-show them. Pools are those of `ranking`, user by user.
+show them.
 """
 
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -21,15 +21,17 @@ from recalign.preprocessors.surroundings import entered
 from recalign.prompts import P5, P5_FIELDS
 from recalign.wording import Field, Part, Prompt, Sentence, Template, check_glue
 
+EVALUATED = ("1-4", "2-1", "2-7", "5-5")
+"""The templates that are evaluated: their answers are a field alone."""
+
+_ALONE = ("item_title", "headline", "review", "feature", "explanation")
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """The wording of a task that has several.
+    """The wording of a task that has several: P5's templates whose numbers begin with `number`.
 
-    Attributes:
-        number: P5's, which the numbers of its templates begin with.
-        evaluated: the template that shows validation and test samples, of those of Tables 1 to 3
-            and 8; "" where there are none.
+    `evaluated` is the template that shows validation and test samples; "" where there are none.
     """
 
     number: str
@@ -45,13 +47,6 @@ class Family:
         if split != "train":
             return [templates[self.evaluated]] if self.evaluated else []
         return [t for number, t in templates.items() if number.split("-")[0] == self.number]
-
-
-EVALUATED = ("1-4", "2-1", "2-7", "5-5")
-"""The templates that are evaluated: their answers are a field alone."""
-
-
-_ALONE = ("item_title", "headline", "review", "feature", "explanation")
 
 
 @gin.configurable(module="recalign")
@@ -85,19 +80,11 @@ def all_templates(file: str | None) -> Mapping[str, Template]:
 
 @functools.cache
 def _ours() -> Mapping[str, Template]:
-    return {
-        number: template_of(number, *words, "recalign/prompts.py") for number, words in P5.items()
-    }
+    return {n: template_of(n, *words, "recalign/prompts.py") for n, words in P5.items()}
 
 
 def template_of(number: str, inputs: str, targets: str, source: str) -> Template:
-    """Parses and checks the wording of a template.
-
-    Args:
-        number: P5's.
-        inputs: words with P5's fields in braces.
-        targets: the same.
-        source: where the words stand, for messages.
+    """Parses and checks the wording of a template; `source` is where it stands, for messages.
 
     Raises:
         UserError: unknown, missing or repeated fields, or fields glued to what they cannot be.
@@ -107,10 +94,8 @@ def template_of(number: str, inputs: str, targets: str, source: str) -> Template
     said = Prompt(inputs, targets).template(where, number=family * 100 + place)
     ours = Prompt(*P5[number]).template(number)
     for side in ("inputs", "targets"):
-        shown = list(said.fields(side))
-        wanted = [field.name for field in ours.fields(side)]
-        _check_fields([field.key for field in shown], wanted, f"{where}, {side}")
-        for field in shown:
+        _check_fields([f.key for f in said.fields(side)], ours.fields(side), f"{where}, {side}")
+        for field in said.fields(side):
             check_glue(
                 field,
                 f"{where}, {side}",
@@ -133,26 +118,31 @@ def _in_our_names(sentences: Sequence[Sentence], truth: Mapping[str, str]) -> tu
     def renamed(part: Part) -> Part:
         if not isinstance(part, Field):
             return part
-        name, _, form = P5_FIELDS[part.name][0].partition(":")
+        name, _, form = P5_FIELDS[part.name].partition(":")
         return dataclasses.replace(part, name=truth.get(name, name), form=form)
 
     return tuple(tuple(map(renamed, sentence)) for sentence in sentences)
 
 
-def _check_fields(names: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    shown = ", ".join(f"{{{field}}}" for field in wanted)
+def _check_fields(names: Sequence[str], fields: Iterable[Field], where: str) -> None:
+    wanted = [field.name for field in fields]
     for name in names:
         if name not in P5_FIELDS:
-            known = ", ".join(f"{{{field}}}" for field in P5_FIELDS)
-            raise UserError(f"{where}: {{{name}}} is no field; there are {known}")
-    for field in wanted:
-        if field not in names:
-            raise UserError(f"{where}: {{{field}}} is missing; it shows {shown}")
-    for name in names:
-        if name not in wanted:
-            raise UserError(f"{where}: {{{name}}} is not one of its fields; it shows {shown}")
-        if names.count(name) > 1:
-            raise UserError(f"{where}: {{{name}}} stands twice")
+            raise UserError(f"{where}: {{{name}}} is no field; there are {_braced(P5_FIELDS)}")
+    for name in dict.fromkeys([*wanted, *names]):
+        if name not in names:
+            wrong = "is missing"
+        elif name not in wanted:
+            wrong = "is not one of its fields"
+        elif names.count(name) > 1:
+            wrong = "stands twice"
+        else:
+            continue
+        raise UserError(f"{where}: {{{name}}} {wrong}; it shows {_braced(wanted)}")
+
+
+def _braced(names: Collection[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def _read(file: str) -> Mapping[str, tuple[str, str]]:
@@ -165,21 +155,18 @@ def _read(file: str) -> Mapping[str, tuple[str, str]]:
         raise UserError(f"P5 templates {file}: {error}") from error
     if not isinstance(wording, dict):
         raise UserError(f'{file}: {{number: {{"inputs": …, "targets": …}}}} is needed')
-    found = {}
+    last = {number.split("-")[0]: number for number in P5}
     for number, sides in wording.items():
         if number not in P5:
-            raise UserError(f"{file}: there is no template {number}; P5 has {', '.join(_ranges())}")
-        if (
-            not isinstance(sides, dict)
-            or set(sides) != {"inputs", "targets"}
-            or not all(isinstance(words, str) for words in sides.values())
-        ):
+            there = ", ".join(f"{family}-1 to {end}" for family, end in last.items())
+            raise UserError(f"{file}: there is no template {number}; P5 has {there}")
+        is_pair = isinstance(sides, dict) and set(sides) == {"inputs", "targets"}
+        if not is_pair or not all(isinstance(words, str) for words in sides.values()):
             raise UserError(
                 f'{file}: template {number}: {{"inputs": "…", "targets": "…"}} is needed, both as '
                 "strings and nothing else"
             )
-        found[number] = (sides["inputs"], sides["targets"])
-    return found
+    return {number: (sides["inputs"], sides["targets"]) for number, sides in wording.items()}
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]], file: str) -> dict[str, Any]:
@@ -188,9 +175,3 @@ def _without_repeats(pairs: Sequence[tuple[str, Any]], file: str) -> dict[str, A
         if keys.count(key) > 1:
             raise UserError(f"{file}: {key!r} stands twice")
     return dict(pairs)
-
-
-def _ranges() -> list[str]:
-    """["1-1 to 1-10", …]"""
-    last = {number.split("-")[0]: number for number in P5}
-    return [f"{family}-1 to {number}" for family, number in last.items()]

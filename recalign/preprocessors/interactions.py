@@ -4,7 +4,7 @@ The split is leave-one-out for every family, as in the paper (Appendix A.1): tra
 ask about training parts alone, held-out ones about the last item of each user of the split.
 """
 
-import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -15,7 +15,6 @@ import tensorflow as tf
 from recalign.data.explanations import explained_places, reviewed_places
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors import fields
-from recalign.preprocessors.memo import once_per_dataset
 from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
 from recalign.preprocessors.windows import ABSENT, split_columns
 
@@ -108,86 +107,57 @@ def each_interaction(context: Context) -> Epoch:
     return _about(context, np.arange(count, dtype=np.int64))
 
 
-# Reviews ------------------------------------------------------------------------------------------
+@functools.lru_cache(64)
+def _shown_reviews(
+    dataset: PreparedDataset, *, explained: bool
+) -> tuple[np.ndarray, dict[str, tf.Tensor]]:
+    """The training parts' reviews, or those that hold an explanation.
 
-
-@dataclasses.dataclass(frozen=True)
-class ReviewTexts:
-    """What is shown of the reviews in the training parts.
-
-    Attributes:
-        places: int64 [n], ascending: the interactions' places in the split's columns.
-        texts: string [n] for each text field, "headline" only where the log has any.
+    Their places in the split's columns, int64 [n], ascending, and texts, string [n] each; a
+    "headline" only where the log has any.
     """
-
-    places: np.ndarray
-    texts: dict[str, tf.Tensor]
-
-
-@once_per_dataset
-def _written(dataset: PreparedDataset) -> ReviewTexts:
-    """Reviews with a text and, if the log has headlines, a headline."""
     reviews = dataset.reviews("train")
-    places = reviewed_places(reviews)
-    return _of_places(dataset, places, {"review": pc.take(reviews.texts, pa.array(places))})
-
-
-@once_per_dataset
-def _explained(dataset: PreparedDataset) -> ReviewTexts:
-    """Those of them that hold an explanation."""
-    places, found = explained_places(dataset.reviews("train"))
-    texts = {"explanation": found.sentences, "feature": found.features}
-    return _of_places(dataset, places, texts)
-
-
-def _of_places(
-    dataset: PreparedDataset, places: np.ndarray, texts: dict[str, pa.LargeStringArray]
-) -> ReviewTexts:
-    headlines = pc.take(dataset.reviews("train").summaries, pa.array(places))
+    if explained:
+        places, found = explained_places(reviews)
+        texts = {"explanation": found.sentences, "feature": found.features}
+    else:
+        places = reviewed_places(reviews)
+        texts = {"review": pc.take(reviews.texts, pa.array(places))}
+    headlines = pc.take(reviews.summaries, pa.array(places))
     if len(places) and headlines[0].as_py():
-        texts = texts | {"headline": headlines}
+        texts["headline"] = headlines
     with tf.init_scope():
-        return ReviewTexts(
-            places,
-            {
-                name: tf.constant(text.to_numpy(zero_copy_only=False), tf.string)
-                for name, text in texts.items()
-            },
-        )
+        return places, {
+            name: tf.constant(text.to_numpy(zero_copy_only=False), tf.string)
+            for name, text in texts.items()
+        }
 
 
-def _missing(
-    makes: Mapping[str, fields.FieldType], reviews: Callable[[PreparedDataset], ReviewTexts]
-) -> Callable[[PreparedDataset], Mapping[str, str]]:
+def _missing(*made: str, explained: bool) -> Callable[[PreparedDataset], Mapping[str, str]]:
     def missing(dataset: PreparedDataset) -> Mapping[str, str]:
-        name = dataset.name
+        lost = [*_MAKES, *made, "headline"]
         if not dataset.has_reviews:
             return dict.fromkeys(
-                makes,
-                f"dataset {name!r} has no review texts: prepare it with --review_texts from a log "
-                "that has them, or use another task",
+                lost,
+                f"dataset {dataset.name!r} has no review texts: prepare it with --review_texts "
+                "from a log that has them, or use another task",
             )
-        found = reviews(dataset)
-        if not len(found.places):
-            reason = f"no review in the training parts of {name!r} holds what is shown"
-            return dict.fromkeys(makes, reason)
-        return {} if "headline" in found.texts else {"headline": f"{name!r} has no headlines"}
+        places, texts = _shown_reviews(dataset, explained=explained)
+        if not len(places):
+            reason = f"no review in the training parts of {dataset.name!r} holds what is shown"
+            return dict.fromkeys(lost, reason)
+        return {} if "headline" in texts else {"headline": f"{dataset.name!r} has no headlines"}
 
     return missing
 
 
-_REVIEW = _MAKES | {
-    "review": fields.text(fields.REVIEW),
-    "headline": fields.text(fields.HEADLINE),
-}
-_EXPLANATION = _MAKES | {
-    "explanation": fields.text(fields.EXPLANATION),
-    "feature": fields.text(fields.FEATURE),
-    "headline": fields.text(fields.HEADLINE),
-}
+_HEADLINE = {"headline": fields.text(fields.HEADLINE)}
 
 
-@preprocessor(makes=_REVIEW, missing=_missing(_REVIEW, _written))
+@preprocessor(
+    makes=_MAKES | {"review": fields.text(fields.REVIEW)} | _HEADLINE,
+    missing=_missing("review", explained=False),
+)
 def reviews(context: Context) -> Epoch:
     """A sample for every review of the training parts.
 
@@ -195,11 +165,15 @@ def reviews(context: Context) -> Epoch:
 
     Makes what `users_items` makes, `review` and, where the log has them, `headline`, string [B].
     """
-    found = _written(context.dataset)
-    return _about(context, found.places, found.texts)
+    return _about(context, *_shown_reviews(context.dataset, explained=False))
 
 
-@preprocessor(makes=_EXPLANATION, missing=_missing(_EXPLANATION, _explained))
+@preprocessor(
+    makes=_MAKES
+    | {"explanation": fields.text(fields.EXPLANATION), "feature": fields.text(fields.FEATURE)}
+    | _HEADLINE,
+    missing=_missing("explanation", "feature", explained=True),
+)
 def explanations(context: Context) -> Epoch:
     """A sample for every review of the training parts that holds an explanation.
 
@@ -208,5 +182,4 @@ def explanations(context: Context) -> Epoch:
     Makes what `users_items` makes, `explanation`, `feature` and, where the log has them,
     `headline`, string [B].
     """
-    found = _explained(context.dataset)
-    return _about(context, found.places, found.texts)
+    return _about(context, *_shown_reviews(context.dataset, explained=True))

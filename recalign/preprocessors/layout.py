@@ -329,12 +329,7 @@ class Side:
         return tf.reduce_any(number_BxN >= 0, axis=1, keepdims=True)
 
     def _shortened(
-        self,
-        length_BxL: tf.Tensor,
-        budget: int,
-        turn: int,
-        phrase_BxL: tf.Tensor,
-        fields: Fields,
+        self, length_BxL: tf.Tensor, budget: int, turn: int, phrase_BxL: tf.Tensor, fields: Fields
     ) -> tf.Tensor:
         """int32 [B, L]: the lengths when what is cut in this turn has been cut."""
         length = len(self._rows[0])

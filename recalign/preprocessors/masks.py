@@ -1,7 +1,7 @@
 """Masked items (MIM) and corrupted spans of tokens (MLM)."""
 
 import dataclasses
-import math
+import itertools
 
 import seqio
 import tensorflow as tf
@@ -10,13 +10,7 @@ from recalign.errors import UserError
 from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.phrases import join
-from recalign.preprocessors.preprocessor import (
-    Batch,
-    BatchFunction,
-    Context,
-    Lengths,
-    preprocessor,
-)
+from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, Lengths, preprocessor
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.windows import ABSENT
 
@@ -26,15 +20,18 @@ def choose_masked(present_BxW: tf.Tensor, ratio: float, draws: Draws) -> tf.Tens
 
     [[False, True, True, True, True, True]] with 0.2 masks one of the five.
     """
-    width = present_BxW.shape[1]
-    present = tf.cast(tf.reduce_sum(tf.cast(present_BxW, tf.int32), axis=1), tf.float64)
-    count_B = tf.maximum(1, tf.cast(tf.floor(present * ratio + 0.5), tf.int32))
-    order_BxW = draws.order("masked items", width)
-    order_BxW = tf.where(present_BxW, order_BxW, tf.int64.max)
-    rank_BxW = tf.reduce_sum(
-        tf.cast(order_BxW[:, tf.newaxis, :] < order_BxW[:, :, tf.newaxis], tf.int32), axis=2
+    count_B = tf.maximum(
+        1, _rounded(tf.reduce_sum(tf.cast(present_BxW, tf.float64), axis=1) * ratio)
     )
+    order_BxW = draws.order("masked items", present_BxW.shape[1])
+    order_BxW = tf.where(present_BxW, order_BxW, tf.int64.max)
+    is_before_BxWxW = order_BxW[:, tf.newaxis, :] < order_BxW[:, :, tf.newaxis]
+    rank_BxW = tf.reduce_sum(tf.cast(is_before_BxWxW, tf.int32), axis=2)
     return present_BxW & (rank_BxW < count_B[:, tf.newaxis])
+
+
+def _rounded(value: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.floor(value + 0.5), tf.int32)
 
 
 def sentinels(vocabulary: seqio.SentencePieceVocabulary) -> tuple[int, int]:
@@ -64,35 +61,36 @@ class Corruption:
     mean_span_length: float
     most_spans: int
 
-    def counts(self, length: int) -> tuple[int, int]:
-        """How many of `length` tokens are corrupted, and in how many spans.
+    def counts(self, length_B: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+        """int32 [B]: how many of the tokens are corrupted, and in how many spans.
 
-        >>> Corruption(0.2, 3.0, 100).counts(60)
-        (12, 4)
+        With 0.2, 3.0 and 100, 60 tokens have (12, 4).
         """
-        noise = min(max(math.floor(length * self.ratio + 0.5), 1), length - 1)
-        spans = max(math.floor(noise / self.mean_span_length + 0.5), 1)
-        return noise, min(spans, noise, length - noise, self.most_spans)
+        noise_B = _rounded(tf.cast(length_B, tf.float64) * self.ratio)
+        noise_B = tf.minimum(tf.maximum(noise_B, 1), length_B - 1)
+        spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / self.mean_span_length), 1)
+        for most in (noise_B, length_B - noise_B, self.most_spans):
+            spans_B = tf.minimum(spans_B, most)
+        return noise_B, spans_B
 
 
 def longest_that_fits(inputs: int | None, targets: int | None, rule: Corruption) -> int | None:
     """The largest length up to which every corrupted text fits both budgets, EOS included."""
     if inputs is None and targets is None:
         return None
-    length = 1
-    while True:
-        noise, spans = rule.counts(length + 1)
-        if inputs is not None and length + 1 - noise + spans + 1 > inputs:
-            return length
+    for length in itertools.count(2):
+        noise, spans = map(int, rule.counts(length))
+        if inputs is not None and length - noise + spans + 1 > inputs:
+            return length - 1
         if targets is not None and noise + spans + 1 > targets:
-            return length
-        length += 1
+            return length - 1
+    raise AssertionError("every budget is exceeded at some length")
 
 
 def corrupted(
     tokens: tf.RaggedTensor, draws: Draws, rule: Corruption, first_sentinel: int
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """Span corruption as in T5 (Raffel et al., 2020, section 3.1.4).
+    """Span corruption as in T5 (Raffel et al., 2020, section 3.1.4): inputs and targets.
 
     [[a, b, c, d, e, EOS]] -> [[a, b, S0, e, EOS]] and [[S0, c, d, EOS]]: the first sentinel S0 has
     the number `first_sentinel`, the following ones count down. A row starts with an uncorrupted
@@ -104,16 +102,9 @@ def corrupted(
         draws: the randomness.
         rule: how much is corrupted.
         first_sentinel: token id of the first sentinel.
-
-    Returns:
-        inputs and targets, both ending with EOS.
     """
     length_B = tf.cast(tokens.row_lengths(), tf.int32) - 1
-    noise_B = _rounded(tf.cast(length_B, tf.float64) * rule.ratio)
-    noise_B = tf.minimum(tf.maximum(noise_B, 1), length_B - 1)
-    spans_B = tf.maximum(_rounded(tf.cast(noise_B, tf.float64) / rule.mean_span_length), 1)
-    spans_B = tf.reduce_min(tf.stack([spans_B, noise_B, length_B - noise_B]), axis=0)
-    spans_B = tf.minimum(spans_B, rule.most_spans)
+    noise_B, spans_B = rule.counts(length_B)
     most = tf.reduce_max(spans_B)
     kept_ends_BxS = _random_ends(length_B - noise_B, spans_B, most, draws, "kept spans")
     noise_ends_BxS = _random_ends(noise_B, spans_B, most, draws, "corrupted spans")
@@ -147,10 +138,6 @@ def _joined(pool: tf.Tensor, first: Pieces, second: Pieces, end: Pieces) -> tf.R
         for one, other, last in zip(first, second, end, strict=True)
     )
     return join(pool, start_BxP, length_BxP)
-
-
-def _rounded(value: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.floor(value + 0.5), tf.int32)
 
 
 def _random_ends(
@@ -220,28 +207,26 @@ def mask_items(context: Context) -> BatchFunction:
     return add
 
 
-def _text_room(context: Context) -> Lengths:
-    """How long a text may be, so that whatever is cut out of it fits."""
-    longest = longest_that_fits(
-        context.lengths["inputs"], context.lengths["targets"], _rule(context)
-    )
-    need = context.layout.inputs.least
-    if longest is None or longest + 1 >= need:
-        return {"inputs": None if longest is None else longest + 1, "targets": None}
-    noise, spans = _rule(context).counts(need - 1)
-    raise UserError(
-        f"{context.task}: {context.lengths['inputs']} tokens of inputs and "
-        f"{context.lengths['targets']} of targets are too few: {need - noise + spans} and "
-        f"{noise + spans + 1} are needed for one item: set TASK_FEATURE_LENGTHS"
-    )
-
-
 def _rule(context: Context) -> Corruption:
     settings = context.settings
     _, count = sentinels(context.layout.vocabulary)
     if not count:
         raise UserError(f"{context.task}: the vocabulary has no sentinels (extra_ids)")
     return Corruption(settings.masking_ratio, settings.mean_span_length, count)
+
+
+def _text_room(context: Context) -> Lengths:
+    """How long a text may be, so that whatever is cut out of it fits."""
+    rule, lengths, need = _rule(context), context.lengths, context.layout.inputs.least
+    longest = longest_that_fits(lengths["inputs"], lengths["targets"], rule)
+    if longest is None or longest + 1 >= need:
+        return {"inputs": None if longest is None else longest + 1, "targets": None}
+    noise, spans = map(int, rule.counts(need - 1))
+    raise UserError(
+        f"{context.task}: {lengths['inputs']} tokens of inputs and {lengths['targets']} of targets "
+        f"are too few: {need - noise + spans} and {noise + spans + 1} are needed for one item: set "
+        "TASK_FEATURE_LENGTHS"
+    )
 
 
 @preprocessor(

@@ -40,17 +40,9 @@ class StreamMixture(seqio.Mixture):
             passthrough_features: kept beside the tokens; those that all tasks have.
         """
         if num_epochs is not None:
-            return super().get_dataset(
-                sequence_length,
-                split,
-                use_cached,
-                shuffle,
-                seed,
-                shard_info,
-                num_epochs,
-                passthrough_features=passthrough_features,
-                **others,
-            )
+            others["passthrough_features"] = passthrough_features
+            standard = (sequence_length, split, use_cached, shuffle, seed, shard_info, num_epochs)
+            return super().get_dataset(*standard, **others)
         self._check_compatible_features()
         if seed is None:
             seed = secrets.randbits(31) if shuffle else 0

@@ -1,6 +1,7 @@
 """Negatives: without replacement, never from the user's own sequence; by train popularity."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import gin
@@ -11,7 +12,6 @@ from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
-from recalign.preprocessors.memo import once_per_dataset
 from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, preprocessor
 from recalign.preprocessors.settings import TaskSettings
 
@@ -60,7 +60,7 @@ def _first_bits(number_N: tf.Tensor, bits: int) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(hash_N, tf.constant(64 - bits, tf.uint64)), tf.int64)
 
 
-@once_per_dataset
+@functools.lru_cache(64)
 def _owned(dataset: PreparedDataset, split: str) -> _Owned:
     sequences, items = dataset.sequences(split), len(dataset.catalogue.train_counts)
     records = np.arange(len(sequences), dtype=np.int64)
@@ -76,60 +76,41 @@ def _owned(dataset: PreparedDataset, split: str) -> _Owned:
     return _Owned.of(pairs, splits)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Weights:
-    """How likely items are drawn.
-
-    Attributes:
-        counts: int64 [items], the weights.
-        tickets: int32 [sum of the weights], each item as often as its weight says.
-        log: float32 [items].
-    """
-
-    counts: np.ndarray
-    tickets: tf.Tensor
-    log: tf.Tensor
+@functools.lru_cache(64)
+def _popularity_tickets(dataset: PreparedDataset) -> tf.Tensor:
+    return _tickets(dataset.catalogue.train_counts)
 
 
-def _weights(counts: np.ndarray) -> _Weights:
-    log = np.where(counts > 0, np.log(np.maximum(counts, 1)), _UNPOPULAR)
+def _tickets(weight_I: np.ndarray) -> tf.Tensor:
+    """int32 [sum of the weights]: each item as often as its weight says."""
     with tf.init_scope():
-        tickets = tf.constant(np.repeat(np.arange(len(counts)), counts), tf.int32)
-        return _Weights(counts, tickets, tf.constant(log, tf.float32))
-
-
-@once_per_dataset
-def _popularity(dataset: PreparedDataset) -> _Weights:
-    return _weights(dataset.catalogue.train_counts)
+        return tf.constant(np.repeat(np.arange(len(weight_I)), weight_I), tf.int32)
 
 
 class NegativeSampler:
-    """Draws `count` negatives for each record of a split.
+    """Draws negatives by successive sampling without replacement.
 
-    Successive sampling without replacement: each negative is drawn by weight from the items that
-    are neither the user's nor drawn before. Independent draws with the repeats and the user's own
-    thrown away have exactly that law, and are nearly always enough; where they are not, the rest is
-    drawn by the Gumbel top-k method over all items that are left, which has that law too. Items of
-    no weight come last of all.
+    Each is drawn by weight from the items that are neither the user's nor drawn before. Independent
+    draws with the repeats and the user's own thrown away have exactly that law, and are nearly
+    always enough; where they are not, the rest is drawn by the Gumbel top-k method over all items
+    that are left, which has that law too. Items of no weight come last of all.
     """
 
     def __init__(
         self, dataset: PreparedDataset, split: str, count: int, weights: np.ndarray | None = None
     ):
-        """Prepares the drawing.
+        """Prepares for `count` negatives of each record of a split.
 
-        Args:
-            dataset: the prepared dataset.
-            split: of the records.
-            count: of the negatives of a record.
-            weights: int64 [items]; None for the train counts, popularity.
+        Weights are int64 [items]; None for the train counts, popularity.
 
         Raises:
             UserError: the catalogue is too small.
         """
-        self._weights = _popularity(dataset) if weights is None else _weights(weights)
+        if weights is None:
+            counts, self._tickets = dataset.catalogue.train_counts, _popularity_tickets(dataset)
+        else:
+            counts, self._tickets = weights, _tickets(weights)
         self._owned = _owned(dataset, split)
-        counts = self._weights.counts
         largest = int(self._owned.pairs.row_lengths().numpy().max(initial=0))
         left = len(counts) - largest
         if left < count:
@@ -141,6 +122,9 @@ class NegativeSampler:
         self._count = count
         self._items = len(counts)
         self._total = int(counts.sum())
+        log = np.where(counts > 0, np.log(np.maximum(counts, 1)), _UNPOPULAR)
+        with tf.init_scope():
+            self._log_weight = tf.constant(log, tf.float32)
         self._tries = _tries(counts, self._owned.pairs.flat_values.numpy(), count)
 
     def __call__(self, record_B: tf.Tensor, draws: Draws) -> tf.Tensor:
@@ -149,8 +133,13 @@ class NegativeSampler:
         With train counts {A: 6, B: 3, C: 1, D: 0} and the user's own B, count = 2 mostly gives
         [A, C], sometimes [C, A]; count = 3 gives D last.
         """
-        drawn_BxT = self._draw(draws)
-        fresh_BxT = tf.logical_not(self._is_owned(record_B, drawn_BxT) | _is_repeat(drawn_BxT))
+        # Items of random interactions: independent draws by popularity.
+        point_BxT = draws.uniform("negatives", self._tries) * float(self._total)
+        drawn_BxT = tf.gather(self._tickets, tf.cast(point_BxT, tf.int64))
+        pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(drawn_BxT, tf.int64)
+        is_owned_BxT = self._owned.holds(tf.reshape(pair_BxT, [-1]))
+        is_owned_BxT = tf.reshape(is_owned_BxT, tf.shape(drawn_BxT))
+        fresh_BxT = tf.logical_not(is_owned_BxT | _is_repeat(drawn_BxT))
         number_BxT = tf.cumsum(tf.cast(fresh_BxT, tf.int32), axis=1)
         chosen_BxT = fresh_BxT & (number_BxT <= self._count)
         negatives_BxN = tf.RaggedTensor.from_row_lengths(
@@ -174,16 +163,6 @@ class NegativeSampler:
             lambda: negatives_BxN,
         )
 
-    def _draw(self, draws: Draws) -> tf.Tensor:
-        """int32 [B, tries], independent draws by popularity: items of random interactions."""
-        point_BxT = draws.uniform("negatives", self._tries) * float(self._total)
-        return tf.gather(self._weights.tickets, tf.cast(point_BxT, tf.int64))
-
-    def _is_owned(self, record_B: tf.Tensor, item_BxT: tf.Tensor) -> tf.Tensor:
-        """bool [B, tries], True for items of the user's whole sequence."""
-        pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(item_BxT, tf.int64)
-        return tf.reshape(self._owned.holds(tf.reshape(pair_BxT, [-1])), tf.shape(item_BxT))
-
     def _complete(
         self, record_B: tf.Tensor, begun_BxN: tf.Tensor, begun_B: tf.Tensor, draws: Draws
     ) -> tf.Tensor:
@@ -191,7 +170,7 @@ class NegativeSampler:
         uniform_BxI = draws.uniform("gumbel", self._items)
         gumbel_BxI = -tf.math.log(-tf.math.log(uniform_BxI + 2.0**-54))
         # Unpopular items differ by their Gumbel numbers alone, in the order of float64.
-        score_BxI = tf.cast(self._weights.log, tf.float64) + gumbel_BxI
+        score_BxI = tf.cast(self._log_weight, tf.float64) + gumbel_BxI
         own = tf.gather(self._owned.pairs, record_B)
         own_items = own.flat_values % self._items
         score_BxI = tf.tensor_scatter_nd_update(
@@ -242,11 +221,7 @@ def negatives(context: Context, count: int | None = None) -> BatchFunction:
 
         {"record": [5], …} -> {"negatives": [[0, 2]], …}
 
-    Args:
-        context: what it is bound to.
-        count: how many; None for as many as a pool needs beside its target.
-
-    Makes `negatives` int32 [B, count].
+    Makes `negatives` int32 [B, count]; None for as many as a pool needs beside its target.
     """
     wanted = _pool(context.settings) if count is None else count
     try:

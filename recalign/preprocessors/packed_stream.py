@@ -20,7 +20,8 @@ from recalign.preprocessors.packing import (
     rows_of_examples,
     without_empty_rows,
 )
-from recalign.preprocessors.stream import TOKENS, Stream
+from recalign.preprocessors.preprocessor import TOKENS
+from recalign.preprocessors.stream import Stream
 
 WINDOW = 2048
 """Positions of the stream that are packed together; a whole chunk, so that none is made twice."""
@@ -35,7 +36,7 @@ class PackedStream:
 
     Attributes:
       stream: of the examples.
-      lengths: of "inputs" and "targets", both of a row and the most of an example.
+      lengths: of "inputs" and "targets", of a row, which is the most of an example.
       rows: that a window is packed into.
     """
 
@@ -57,7 +58,7 @@ class PackedStream:
 
     @property
     def examples_per_row(self) -> float:
-        """On average."""
+        """How many there are on average."""
         return WINDOW / self.rows
 
     def counts(self, start: int, stop: int) -> np.ndarray:

@@ -12,6 +12,7 @@ models have no such ties.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,6 @@ import tensorflow as tf
 from recalign import prompts
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors.fields import Form
-from recalign.preprocessors.memo import once_per_dataset
 
 EMPTY = 0
 """The number of the phrase without tokens."""
@@ -114,7 +114,7 @@ class Encoded:
         return cls(tokens, lengths, bare, cut.astype(np.int32))
 
 
-@once_per_dataset
+@functools.lru_cache(64)
 def encoded_block(dataset: PreparedDataset, block: Block, model: str, extra_ids: int) -> Encoded:
     """A phrase for every number of the block's form, by the vocabulary of a SentencePiece file."""
     texts = [f"{block.prefix}{text}{block.suffix}" for text in block.form.texts_of(dataset)]

@@ -19,29 +19,24 @@ Batch = dict[str, tf.Tensor | tf.RaggedTensor]
 the number in an epoch, and `position` int64 [B], which decides what is drawn. Items are int32
 indices into the catalogue, negative where there is nothing."""
 
+TOKENS = ("inputs", "targets")
+"""The features that hold tokens."""
+
 MAKERS: dict[str, list[str]] = {}
 """The public functions whose preprocessors make a field, for messages."""
 
 BatchFunction = Callable[[Batch], Batch]
 Lengths = Mapping[str, int | None]
-
-_ANY: Lengths = {"inputs": None, "targets": None}
+_ANY: Lengths = dict.fromkeys(TOKENS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """A task's first function of batches: from numbers of samples to their fields.
-
-    Attributes:
-        size: the number of samples of an epoch.
-        fields_of: a batch -> the batch with the fields that it makes.
-    """
+    """A task's first function of batches, from numbers of samples to their fields, and how many
+    samples an epoch has."""
 
     size: int
     fields_of: BatchFunction
-
-    def __len__(self) -> int:
-        return self.size
 
     def __call__(self, batch: Batch) -> Batch:
         return batch | self.fields_of(batch)
@@ -57,10 +52,9 @@ class Context:
         split: "train", "validation" or "test".
         settings: windows, pools, masks, as gin has them now.
         key: of all that is drawn.
-        lengths: the most tokens of `inputs` and `targets` that the preprocessor may leave; None for
-            any number.
+        lengths: the most tokens of `inputs` and `targets` to leave; None for any number.
         asked: the lengths that the user gave, for messages.
-        prompt: the words and items of the task's prompt as tokens; see `layout`.
+        prompt: see `layout`.
     """
 
     task: str
@@ -74,12 +68,12 @@ class Context:
 
     @property
     def layout(self) -> Layout:
-        """The task's prompt, where it is known: when preprocessors are bound for rendering."""
+        """The words and items of the task's prompt as tokens."""
         assert self.prompt is not None, "the first preprocessor is asked for its length alone"
         return self.prompt
 
     def draws(self, batch: Batch) -> Draws:
-        """What may be drawn for the examples of a batch: a function of key and position alone."""
+        """Random numbers for the examples of a batch, a function of key and position alone."""
         return Draws(self.key, batch["position"])
 
 

@@ -4,17 +4,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from recalign.data.splits import SPLITS
 from recalign.errors import UserError
 from recalign.preprocessors.fields import NUMBER
-from recalign.preprocessors.preprocessor import (
-    Batch,
-    BatchFunction,
-    Context,
-    preprocessor,
-)
-from recalign.preprocessors.windows import ABSENT, SPLIT_NUMBERS
-
-TOKENS = ("inputs", "targets")
+from recalign.preprocessors.preprocessor import TOKENS, Batch, BatchFunction, Context, preprocessor
+from recalign.preprocessors.windows import ABSENT
 
 
 @preprocessor(needs=["history"])
@@ -74,12 +68,8 @@ def _check_lengths(context: Context) -> None:
             continue
         need = side.least + asked - room
         has_pool = side.shows("candidates")
-        shown = (
-            f"the longest pool of {context.settings.candidate_pool} candidates, its question and "
-            "one item of history"
-            if has_pool
-            else "the shortest form of every prompt"
-        )
+        pool = f"the longest pool of {context.settings.candidate_pool} candidates, its question and"
+        shown = f"{pool} one item of history" if has_pool else "the shortest form of every prompt"
         raise UserError(
             f"{context.task}: {asked} tokens of {feature} are too few: {need} are needed for "
             f"{shown}: set TASK_FEATURE_LENGTHS['{feature}'] to at least {need}"
@@ -98,13 +88,10 @@ def keep_features(context: Context, *names: str, held_out: Sequence[str] = ()) -
         {"history": [[-1, 4]], "target": [7], "record": [0], …} ->
         {"history": [[4]], "target": [7], "row": [0], "split": [0], "inputs": …, "targets": …}
 
-    Args:
-        context: what it is bound to.
-        names: of further fields, which metrics read.
-        held_out: the same, in validation and test only.
+    Those of `held_out` are kept in validation and test only.
     """
-    number = SPLIT_NUMBERS[context.split]
-    kept = [*names, *(() if context.split == "train" else held_out)]
+    number = SPLITS.index(context.split)
+    kept = [*TOKENS, *names, *(() if context.split == "train" else held_out)]
 
     def select(batch: Batch) -> Batch:
         history_BxW = batch["history"]
@@ -112,7 +99,7 @@ def keep_features(context: Context, *names: str, held_out: Sequence[str] = ()) -
             "row": batch["row"],
             "split": tf.fill(tf.shape(batch["row"]), tf.constant(number, tf.int64)),
             "history": tf.ragged.boolean_mask(history_BxW, history_BxW >= 0),
-            **{name: batch[name] for name in (*TOKENS, *kept)},
+            **{name: batch[name] for name in kept},
         }
 
     return select

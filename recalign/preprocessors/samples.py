@@ -11,19 +11,10 @@ from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 from recalign.preprocessors.fields import FieldType
 from recalign.preprocessors.layout import Layout
-from recalign.preprocessors.preprocessor import (
-    Batch,
-    BatchFunction,
-    Context,
-    Epoch,
-    Lengths,
-    Preprocessor,
-)
+from recalign.preprocessors.preprocessor import TOKENS, Batch, Context, Epoch, Lengths, Preprocessor
 from recalign.preprocessors.settings import TaskSettings
 from recalign.prompts import with_verb
 from recalign.wording import Prompt, Template
-
-SPLITS = ("train", "validation", "test")
 
 
 class Wording(Protocol):
@@ -35,14 +26,8 @@ class Wording(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What the samples of a task are made by; nothing of it is data.
-
-    Attributes:
-        task: its name, for messages.
-        prompt: its wording.
-        preprocessors: ours, in order; the first says how many samples there are.
-        products: the noun for what users buy.
-    """
+    """What makes the samples of a task called `task`: its wording, our preprocessors in order, the
+    first of which says how many there are, and the noun for what users buy."""
 
     task: str
     prompt: Wording
@@ -88,25 +73,19 @@ class Recipe:
 
     def shown(self, split: str, missing: Mapping[str, str]) -> list[Template]:
         """The templates that show nothing that is missing."""
-        return [
-            template
-            for template in self.templates(split)
-            if not any(field.name in missing for field in template.fields())
-        ]
+        templates = self.templates(split)
+        return [t for t in templates if not any(f.name in missing for f in t.fields())]
 
-    def count(self, dataset: PreparedDataset, split: str, settings: TaskSettings) -> int:
-        """The number of samples of an epoch."""
+    def epoch(self, context: Context) -> Epoch:
+        """The first preprocessor's function, which says how many samples there are."""
         first = self.preprocessors[0]
-        return _size(self.task, first, first.bind(Context(self.task, dataset, split, settings)))
-
-
-def _size(task: str, first: Preprocessor, function: BatchFunction) -> int:
-    if not isinstance(function, Epoch):
-        raise UserError(
-            f"{task}: {first} comes first, so its function is to be an Epoch, which says how many "
-            "samples there are; or put next_item_windows() before it"
-        )
-    return function.size
+        function = first.bind(context)
+        if not isinstance(function, Epoch):
+            raise UserError(
+                f"{self.task}: {first} comes first, so its function is to be an Epoch, which says "
+                "how many samples there are; or put next_item_windows() before it"
+            )
+        return function
 
 
 class Samples:
@@ -145,18 +124,19 @@ class Samples:
         types = {name: made for name, made in recipe.types.items() if name not in missing}
         templates = recipe.shown(split, missing)
         layout = Layout(templates, types, dataset, vocabulary, settings)
-        asked = {feature: lengths.get(feature) for feature in ("inputs", "targets")}
+        asked = {feature: lengths.get(feature) for feature in TOKENS}
         context = Context(recipe.task, dataset, split, settings, key, asked, asked, layout)
         contexts: list[Context] = []
         for step in reversed(steps):
             contexts.insert(0, context)
             context = dataclasses.replace(context, lengths=step.room(context))
-        self._functions = [step.bind(c) for step, c in zip(steps, contexts, strict=True)]
-        self._size = _size(recipe.task, steps[0], self._functions[0])
+        self._epoch = recipe.epoch(contexts[0])
+        later = zip(steps[1:], contexts[1:], strict=True)
+        self._later = [step.bind(context) for step, context in later]
 
     def __len__(self) -> int:
         """The number of samples of an epoch."""
-        return self._size
+        return self._epoch.size
 
     def __call__(self, sample_B: tf.Tensor, position_B: tf.Tensor) -> Batch:
         """The features of examples.
@@ -165,10 +145,10 @@ class Samples:
             sample_B: int64 [B], numbers of samples, 0 … len - 1.
             position_B: int64 [B], what is drawn is drawn for.
         """
-        return self._apply({"sample": sample_B, "position": position_B}, 0)
+        return self._rest(self._epoch({"sample": sample_B, "position": position_B}))
 
     def of_histories(self, history_BxW: tf.Tensor, row_B: tf.Tensor) -> Batch:
-        """The features of examples with these histories instead of users' windows; no targets.
+        """The inputs of examples with these histories instead of users' windows.
 
         Args:
             history_BxW: int32 [B, w], the oldest first, negative before a short one.
@@ -178,9 +158,9 @@ class Samples:
         zero_B = tf.zeros_like(row_B)
         batch = dict.fromkeys(("sample", "position", "record", "place"), zero_B)
         zeros = {"target": tf.cast(zero_B, tf.int32), "history_place": history_BxW * 0}
-        return self._apply(batch | zeros | {"row": row_B, "history": history_BxW}, 1)
+        return self._rest(batch | zeros | {"row": row_B, "history": history_BxW})
 
-    def _apply(self, batch: Batch, first: int) -> Batch:
-        for function in self._functions[first:]:
+    def _rest(self, batch: Batch) -> Batch:
+        for function in self._later:
             batch = function(batch)
         return batch

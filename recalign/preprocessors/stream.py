@@ -16,16 +16,14 @@ import seqio
 import tensorflow as tf
 
 from recalign.errors import UserError
-from recalign.preprocessors.preprocessor import Batch
+from recalign.preprocessors.preprocessor import TOKENS, Batch
 from recalign.preprocessors.task import RecommendationTask, one_by_one
 
-# Choices are drawn in blocks, so that counting them over millions of positions takes no time.
 _BLOCK = 4096
+"""Tasks drawn at once, so that counting them over millions of positions takes no time."""
 
 _CHUNK = 4096
 """Positions that are turned into examples at once: the operations' own cost is shared."""
-
-TOKENS = ("inputs", "targets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Stream:
         split: str = "train",
         shuffle: bool = True,
     ) -> "Stream":
-        """The stream of a mixture or task, which may be given by its registered name.
+        """The stream of a mixture or task, or of a registered name.
 
         Raises:
           UserError: no task has the split, or none of those that the mixture is there for.
@@ -126,7 +124,7 @@ class Stream:
         rows: slice,
         names: Collection[str] = TOKENS,
     ) -> tf.data.Dataset:
-        """What `batches` holds, one by one and as long as they are.
+        """What `batches` holds, one by one and as long as they are: "task" int64 and `names`.
 
         Args:
           first_position: before it nothing is read.
@@ -134,9 +132,6 @@ class Stream:
           batch_size: number of stream positions in one global batch.
           rows: those positions of each batch that this process reads.
           names: of features that all the tasks have.
-
-        Returns:
-          The named features and "task" int64, without end.
         """
         own = self._of_rows(first_position, batch_size, rows)
         if self._is_addressed:
@@ -144,12 +139,11 @@ class Stream:
         numbered = self._numbered(first_position, batch_size, rows)
         skipped = self.counts(0, first_position)
         datasets = [
-            self._examples_of(number, numbered, int(skipped[number]), lengths, names)
-            for number in range(len(self.tasks))
+            self._examples_of(task, numbered, int(skipped[task]), lengths, names)
+            for task in range(len(self.tasks))
         ]
-        return tf.data.Dataset.choose_from_datasets(
-            datasets, own.map(lambda task, number: task).unbatch()
-        )
+        chosen = own.map(lambda task, number: task).unbatch()
+        return tf.data.Dataset.choose_from_datasets(datasets, chosen)
 
     @cached_property
     def _is_addressed(self) -> bool:
@@ -263,14 +257,8 @@ class Stream:
     def _replayed(self, task: seqio.Task, lengths: Mapping[str, int] | None) -> tf.data.Dataset:
         """A task whose examples cannot be addressed, read from its beginning."""
         limits = dict(lengths or {})
-        dataset = task.get_dataset(
-            sequence_length=lengths and limits,
-            split=self.split,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            num_epochs=None,
-        )
-        return dataset.map(
+        options = {"shuffle": self.shuffle, "seed": self.seed, "num_epochs": None}
+        return task.get_dataset(lengths and limits, self.split, **options).map(
             lambda example: {
                 name: tf.cast(value[: limits.get(name)], tf.int32) if name in TOKENS else value
                 for name, value in example.items()

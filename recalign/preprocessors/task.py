@@ -1,5 +1,6 @@
 """A SeqIO task whose samples are addressed by position, so that any host can start anywhere."""
 
+import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,12 +10,13 @@ import tensorflow as tf
 from absl import logging
 
 from recalign.data.prepared import PreparedDataset, open_dataset
+from recalign.data.splits import SPLITS
 from recalign.errors import UserError
 from recalign.preprocessors.checks import check
 from recalign.preprocessors.draws import stream_key
 from recalign.preprocessors.layout import form_of
-from recalign.preprocessors.preprocessor import Batch, Preprocessor
-from recalign.preprocessors.samples import SPLITS, Recipe, Samples, Wording
+from recalign.preprocessors.preprocessor import Batch, Context, Preprocessor
+from recalign.preprocessors.samples import Recipe, Samples, Wording
 from recalign.preprocessors.surroundings import data_directory, task_settings
 
 BATCH = 256
@@ -62,8 +64,8 @@ class PreparedSource(seqio.DataSource):
 class RecommendationTask(seqio.Task):
     """Position n of the endless stream -> epoch and sample -> example, all without state.
 
-    The example at a position depends on the seed, the position and the task's name alone: one host
-    or eight, and a run that starts at `first_position`, read the same stream.
+    The example at a position depends on seed, position and the task's name alone: one host or
+    eight, and a run that starts at `first_position`, read the same stream.
     """
 
     def __init__(
@@ -113,27 +115,27 @@ class RecommendationTask(seqio.Task):
             metric_objs=list(metric_objs),
             shuffle_buffer_size=None,
         )
-        self._arguments = {
-            "dataset": dataset,
-            "kind": kind,
-            "prompt": prompt,
-            "preprocessors": list(preprocessors),
-            "vocabulary": vocabulary,
-            "products": products,
-            "metric_objs": list(metric_objs),
-            "evaluated_as": evaluated_as,
-            "splits": splits,
-        }
+        self._again = functools.partial(
+            RecommendationTask,
+            dataset=dataset,
+            kind=kind,
+            prompt=prompt,
+            products=products,
+            preprocessors=preprocessors,
+            vocabulary=vocabulary,
+            metric_objs=metric_objs,
+            evaluated_as=evaluated_as,
+            splits=splits,
+        )
         self.dataset_name = dataset
         self.kind = kind
         self._evaluated_as = evaluated_as
+        self._has_own_words = products is None
 
     @property
     def recipe(self) -> Recipe:
         """What makes its samples, in the words of the dataset that is in its surroundings."""
-        if self._arguments["products"] is not None:
-            return self._recipe
-        return self._recipe.worded(self.source.open())
+        return self._recipe.worded(self.source.open()) if self._has_own_words else self._recipe
 
     @property
     def splits(self) -> Sequence[str]:
@@ -166,7 +168,8 @@ class RecommendationTask(seqio.Task):
     def num_input_examples(self, split: str) -> int:
         """The number of samples of an epoch."""
         self._check_split(split)
-        return self._recipe.count(self.source.open(), split, task_settings())
+        context = Context(self.name, self.source.open(), split, task_settings())
+        return self._recipe.epoch(context).size
 
     def _check_split(self, split: str) -> None:
         if reason := self._recipe.lacking(self.source.open(), split):
@@ -184,11 +187,7 @@ class RecommendationTask(seqio.Task):
     ) -> Samples:
         """The task's samples in a split, fitted to these lengths, with the settings bound now.
 
-        Args:
-            split: of the task.
-            sequence_length: the most tokens of "inputs" and "targets"; None for any number.
-            key: of all that is drawn.
-            dataset: the prepared one, or it with further items; None to open it.
+        `dataset` is the prepared one with further items; None to open it. See `Samples`.
         """
         self._check_split(split)
         dataset = self.source.open() if dataset is None else dataset
@@ -219,17 +218,15 @@ class RecommendationTask(seqio.Task):
     ) -> tf.data.Dataset:
         """The examples of a split, as `seqio.Task.get_dataset`.
 
+        What it says of caches, of trimming and of the shuffle's buffer is unused.
+
         Args:
             sequence_length: the most tokens of `inputs` and `targets`; every prompt is fitted.
             split: "train", "validation" or "test".
-            use_cached: unused: there is no cache.
             shuffle: whether an epoch's order is a random permutation, another in each epoch.
-            shuffle_buffer_size: unused: the permutation is of the whole epoch.
             seed: decides the order and everything drawn in training; None for a new one.
             shard_info: every num_shards-th position, starting from the index-th.
             num_epochs: None for an endless stream.
-            trim_output_features: unused: prompts are fitted, not cut.
-            try_in_mem_cache: unused.
             first_position: where the stream starts, counted over all shards.
         """
         del use_cached, shuffle_buffer_size, trim_output_features, try_in_mem_cache
@@ -290,18 +287,14 @@ class RecommendationTask(seqio.Task):
 
     def replace(self, **changes: Any) -> "RecommendationTask":
         """The task with other arguments of the constructor; `name` among them."""
-        name = changes.pop("name", self.name)
-        return RecommendationTask(name, **(self._arguments | changes))
+        return self._again(changes.pop("name", self.name), **changes)
 
 
 def _permuted(number_B: tf.Tensor, epoch_B: tf.Tensor, size: int, key: int) -> tf.Tensor:
     """int64 [B]: where a random permutation of 0 … size - 1, another each epoch, sends numbers."""
-    high, low = key >> 33, key & (2**31 - 1)
-    seed_Bx3 = tf.stack(
-        [tf.fill(tf.shape(epoch_B), tf.constant(part, tf.int64)) for part in (high, low)]
-        + [epoch_B],
-        axis=1,
-    )
+    halves = (key >> 33, key & (2**31 - 1))
+    keys = (tf.fill(tf.shape(epoch_B), tf.constant(part, tf.int64)) for part in halves)
+    seed_Bx3 = tf.stack([*keys, epoch_B], axis=1)
     return tf.raw_ops.RandomIndexShuffle(
         index=number_B, seed=seed_Bx3, max_index=tf.constant(size - 1, tf.int64), rounds=_ROUNDS
     )

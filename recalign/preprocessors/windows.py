@@ -1,6 +1,7 @@
 """From the number of a sample to its user and window, read from columnar arrays."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,14 +10,11 @@ import tensorflow as tf
 from recalign.data.prepared import PreparedDataset
 from recalign.data.samples import samples_per_user
 from recalign.preprocessors import fields
-from recalign.preprocessors.memo import once_per_dataset
 from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
 from recalign.preprocessors.settings import TaskSettings
 
 ABSENT = -1
 """Stands before the first item of a history that is shorter than the window."""
-
-SPLIT_NUMBERS = {"train": 0, "validation": 1, "test": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +36,7 @@ class SplitColumns:
     lengths: tf.Tensor
 
 
-@once_per_dataset
+@functools.lru_cache(64)
 def split_columns(dataset: PreparedDataset, split: str) -> SplitColumns:
     """The columns of a split, read once."""
     sequences = dataset.sequences(split)
@@ -96,10 +94,7 @@ def _windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoc
         if target_B is None:
             return found
         target_place_B = start_B + target_B
-        return found | {
-            "target": tf.gather(columns.items, target_place_B),
-            "place": target_place_B,
-        }
+        return found | {"target": tf.gather(columns.items, target_place_B), "place": target_place_B}
 
     return Epoch(int(counts.sum()), fields_of)
 

@@ -16,6 +16,12 @@ from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.negatives import NegativeSampler
 
 
+class StandIn(types.SimpleNamespace):
+    """A dataset that is a key by its identity, as prepared ones are."""
+
+    __hash__ = object.__hash__
+
+
 def stub(counts, own, unseen=None):
     """What the sampler reads of a dataset: counts of items, and users' sequences."""
     unseen = unseen or [[] for _ in own]
@@ -35,7 +41,7 @@ def stub(counts, own, unseen=None):
         unseen=flat(unseen),
         unseen_splits=splits(unseen),
     )
-    return types.SimpleNamespace(
+    return StandIn(
         name="stub",
         catalogue=types.SimpleNamespace(train_counts=np.array(counts)),
         sequences=lambda split: sequences,

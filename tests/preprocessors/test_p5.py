@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from recalign.data.explanations import explained_places
+from recalign.data.splits import SPLITS
 from recalign.data.statistics import dataset_statistics
 from recalign.errors import UserError
 from recalign.preprocessors.families import all_templates, template_of, templates_file
-from recalign.preprocessors.samples import SPLITS
 from recalign.prompts import P5 as WORDING
 from recalign.wording import Field, Words
 from recalign.wording import split as split_sentence

@@ -34,7 +34,7 @@ def windows_of(dataset, task, split, w, seed=0, every_prefix=False, then=()):
     """What a task's first preprocessor, and others after it, make of all samples."""
     context = context_of(dataset, split, w, seed, every_prefix)
     lookup = TASKS[task]["preprocessors"][0].bind(context)
-    samples = tf.range(len(lookup), dtype=tf.int64)
+    samples = tf.range(lookup.size, dtype=tf.int64)
     batch = lookup({"sample": samples, "position": samples})
     for step in then:
         batch = step.bind(context)(batch)
@@ -84,12 +84,12 @@ def test_windows_of_a_worked_example(dataset, task, split, w, expected):
 def pairs(dataset, task, positions):
     """How often each sample of a task has which target, as "a>b", over positions."""
     lookup = TASKS[task]["preprocessors"][0].bind(context_of(dataset, "train", 2))
-    samples = positions % len(lookup)
+    samples = positions % lookup.size
     batch = lookup({"sample": samples, "position": positions})
     assert batch["history"].shape[1] == 1
     firsts = letters(dataset, batch["history"].numpy()[:, 0])
     found = zip(firsts, letters(dataset, batch["target"].numpy()), strict=True)
-    return len(lookup), [f"{first}>{second}" for first, second in found]
+    return lookup.size, [f"{first}>{second}" for first, second in found]
 
 
 def test_what_is_bought_soon_after_an_item(dataset):
