@@ -15,17 +15,17 @@ _NAMES = {"small": "Small", "base": "Base", "large": "Large", "xl": "XL", "xxl":
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A T5 network and where its weights came from.
+    """A T5 network and where its weights came from, as results.json has it.
 
     Attributes:
       size: "small" to "xxl" where the network is T5 1.1's of that size, else "".
-      parameters: how many; None where config.gin does not say enough.
+      parameters: how many; None where it is not said.
       pretrained: whether fine-tuning began from a checkpoint.
     """
 
-    size: str
-    parameters: int | None
-    pretrained: bool
+    size: str = ""
+    parameters: int | None = None
+    pretrained: bool = False
 
     @property
     def short(self) -> str:
@@ -38,9 +38,8 @@ class Model:
     def label(self) -> str:
         """In words: FLAN-T5-XL (2.8B parameters), or 0.3M parameters from random weights."""
         if self.size and self.pretrained:
-            return self.short + (
-                f" ({_count(self.parameters)} parameters)" if self.parameters else ""
-            )
+            counted = f" ({_count(self.parameters)} parameters)" if self.parameters else ""
+            return f"{self.short}{counted}"
         start = "a checkpoint" if self.pretrained else "random weights"
         return f"{self.short}{' parameters' if self.parameters else ''} from {start}"
 
@@ -77,32 +76,17 @@ class Configuration:
 
 
 def read_configuration(text: str, model: Mapping[str, Any] | None = None) -> Configuration:
-    """Reads a configuration as gin writes it.
-
-    Args:
-      text: of config.gin.
-      model: as results.json has it; None where it says nothing.
+    """Reads a configuration as gin writes it; `model` is as results.json has it.
 
     >>> read_configuration("BATCH_SIZE = 64\\nSTEP = %BATCH_SIZE\\n").settings["STEP"]
     64
     """
-    bindings = _macros(text)
-    settings = {name: _resolved(name, bindings) for name in bindings}
-    model = model or {}
-    return Configuration(
-        text,
-        settings,
-        Model(
-            size=str(model.get("size", "")),
-            parameters=model.get("parameters"),
-            pretrained=bool(model.get("pretrained", False)),
-        ),
-    )
+    known = {f.name: (model or {}).get(f.name, f.default) for f in dataclasses.fields(Model)}
+    return Configuration(text, _settings(text), Model(**known))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Macro:
-    name: str
+class _Macro(str):
+    """The name of a macro, where another one stands for it."""
 
 
 class _AsWritten(config_parser.ParserDelegate):
@@ -115,22 +99,21 @@ class _AsWritten(config_parser.ParserDelegate):
         return _Macro(macro_name)
 
 
-def _macros(text: str) -> dict[str, Any]:
+def _settings(text: str) -> dict[str, Any]:
     """The macros of a file, by gin's own parser; none where gin cannot read it."""
     try:
         statements = list(config_parser.ConfigParser(text, _AsWritten()))
     except SyntaxError:
         return {}
     bindings = [s for s in statements if isinstance(s, config_parser.BindingStatement)]
-    return {it.selector: it.value for it in bindings if not it.arg_name}
+    macros = {it.selector: it.value for it in bindings if not it.arg_name}
 
+    def resolved(value: Any, seen: frozenset[str]) -> Any:
+        if not isinstance(value, _Macro) or value not in macros or value in seen:
+            return value
+        return resolved(macros[value], seen | {value})
 
-def _resolved(name: str, bindings: Mapping[str, Any]) -> Any:
-    value, seen = bindings[name], {name}
-    while isinstance(value, _Macro) and value.name in bindings and value.name not in seen:
-        seen.add(value.name)
-        value = bindings[value.name]
-    return value
+    return {name: resolved(value, frozenset({name})) for name, value in macros.items()}
 
 
 def _count(parameters: int) -> str:

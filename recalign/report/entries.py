@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -25,7 +27,7 @@ from recalign.report.outcomes import (
     metrics_in,
     metrics_of,
 )
-from recalign.report.run import Metrics, Run
+from recalign.report.run import Metrics, Results
 from recalign.report.systems import TIGER, System, baseline_system, belongs
 
 _P5_DIRECT = "p5_direct"  # template 5-5, which has a table of its own
@@ -112,9 +114,11 @@ class Entry:
     ) -> list[tuple[Float64[np.ndarray, "seeds n"], Int64[np.ndarray, " n"]]]:
         """The scores of some users of `rows()`, a line a seed, and who liked the item; a pair a
         draw that any is of."""
-        draws = set((rows // DRAW).tolist())
-        known = [outcome for outcome in self.outcomes if isinstance(outcome, Scores)]
-        scores = [outcome for outcome in known if draw_of(outcome) in draws]
+        scores = [
+            outcome
+            for outcome in self.outcomes
+            if isinstance(outcome, Scores) and draw_of(outcome) in rows // DRAW
+        ]
         return [
             (
                 np.stack([each.scores[_places(each, rows)] for each in seeds]),
@@ -133,18 +137,13 @@ _AnyOutcomes = TypeVar("_AnyOutcomes", Outcomes, Ranks, Scores)
 
 
 def _common(rows: Sequence[Int64[np.ndarray, " n"]]) -> Int64[np.ndarray, " n"]:
-    common = rows[0]
-    for other in rows[1:]:
-        common = np.intersect1d(common, other, assume_unique=True)
-    return common
+    return functools.reduce(functools.partial(np.intersect1d, assume_unique=True), rows)
 
 
 def _draws(outcomes: Sequence[_AnyOutcomes]) -> list[list[_AnyOutcomes]]:
     """The outcomes of each draw's users, one a seed, the draws ascending."""
-    draws: dict[int, list[_AnyOutcomes]] = {}
-    for outcome in outcomes:
-        draws.setdefault(draw_of(outcome), []).append(outcome)
-    return [draws[draw] for draw in sorted(draws)]
+    by_draw = itertools.groupby(sorted(outcomes, key=draw_of), key=draw_of)
+    return [list(seeds) for _, seeds in by_draw]
 
 
 def _places(outcome: Outcomes, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
@@ -155,30 +154,30 @@ def _places(outcome: Outcomes, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarra
 def entries_of_system(system: System, dataset: str) -> list[Entry]:
     """The lines of a mixture's runs."""
     evaluated = [
-        (draw, run, run.results.tasks)
+        (draw, run, run.results)
         for draw, run in zip(system.draws, system.runs, strict=True)
         if run.results
     ]
-    tasks = [t for _, run, tasks in evaluated for t in tasks if belongs(t, run, dataset)]
+    named = [t for _, run, results in evaluated for t in results.tasks if belongs(t, run, dataset)]
     entries = []
-    for task in dict.fromkeys(tasks):
-        seeds = [(draw, run, tasks[task]) for draw, run, tasks in evaluated if task in tasks]
-        results = seeds[0][1].results
-        kind = results.evaluated_as(task) if results else ""
+    for task in dict.fromkeys(named):
+        asked = [each for each in evaluated if task in each[2].tasks]
+        kind = asked[0][2].evaluated_as(task)
         if kind not in KINDS:
             continue
+        measured = [results.tasks[task] for *_, results in asked]
         for decoding in DECODINGS:
             suffix = f"_{decoding}" if decoding else ""
             values = {
-                metric: tuple(metrics[f"{metric}{suffix}"] for *_, metrics in seeds)
-                for metric in metrics_in(kind, seeds[0][2], decoding)
-                if all(f"{metric}{suffix}" in metrics for *_, metrics in seeds)
+                metric: tuple(metrics[f"{metric}{suffix}"] for metrics in measured)
+                for metric in metrics_in(kind, measured[0], decoding)
+                if all(f"{metric}{suffix}" in metrics for metrics in measured)
             }
             if not values:
                 continue
             outcomes = [
                 in_draw(run.predictions[task].outcomes[decoding], draw)
-                for draw, run, _ in seeds
+                for draw, run, _ in asked
                 if task in run.predictions and decoding in run.predictions[task].outcomes
             ]
             entries.append(
@@ -188,17 +187,17 @@ def entries_of_system(system: System, dataset: str) -> list[Entry]:
                     task.removesuffix(f"_{dataset}"),
                     decoding,
                     values,
-                    tuple(outcomes) if len(outcomes) == len(seeds) else (),
-                    _users({draw: metrics for draw, _, metrics in seeds}),
-                    _prior(task, [run for _, run, _ in seeds]) if decoding == "fused" else "",
+                    tuple(outcomes) if len(outcomes) == len(asked) else (),
+                    _users({draw: results.tasks[task] for draw, _, results in asked}),
+                    _prior(task, [results for *_, results in asked]) if decoding == FUSED else "",
                 )
             )
     return entries
 
 
-def _prior(task: str, runs: Sequence[Run]) -> str:
+def _prior(task: str, results: Sequence[Results]) -> str:
     """The label of what a task's model was joined with."""
-    names = [run.results.fusion.get(task, "a prior") for run in runs if run.results]
+    names = [each.fusion.get(task, "a prior") for each in results]
     return " or ".join(baseline_system(name).label for name in dict.fromkeys(names))
 
 
@@ -209,8 +208,10 @@ def entries_of_baselines(
     kinds: Mapping[str, str],
     draw: int = 0,
 ) -> list[Entry]:
-    """The lines of baselines, of a folder or as a run's results.json refers to them; `kinds`: what
-    each task is evaluated as."""
+    """The lines of baselines, of a folder or as a run's results.json refers to them.
+
+    `kinds` says what each task is evaluated as.
+    """
     entries = []
     for name, tasks in tasks_of_systems.items():
         system = baseline_system(name)
@@ -236,17 +237,15 @@ def entries_of_baselines(
 
 def over_draws(entries: Sequence[Entry]) -> Entry:
     """One line of a baseline's lines on the draws of a planted corpus."""
-    first = entries[0]
+    outcomes = tuple(outcome for entry in entries for outcome in entry.outcomes)
     return dataclasses.replace(
-        first,
+        entries[0],
         values={
             metric: tuple(value for entry in entries for value in entry.values[metric])
-            for metric in first.values
+            for metric in entries[0].values
             if all(metric in entry.values for entry in entries)
         },
-        outcomes=tuple(outcome for entry in entries for outcome in entry.outcomes)
-        if all(entry.outcomes for entry in entries)
-        else (),
+        outcomes=outcomes if all(entry.outcomes for entry in entries) else (),
         num_examples=sum(entry.num_examples or 0 for entry in entries) or None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -82,32 +83,22 @@ def read_predictions(
     if not lines:
         return None
     lines.sort(key=lambda line: line["row"])
-    rows = np.array([line["row"] for line in lines], np.int64)
+    columns = {name: tuple(line[name] for line in lines) for name in lines[0]}
+    rows = np.array(columns["row"], np.int64)
+    labels = np.array(columns["label"], np.int8) if "label" in columns else None
     outcomes: dict[str, Outcomes] = {}
     for decoding in DECODINGS:
-        name = f"outcome_{decoding}"
-        if name not in lines[0]:
-            continue
-        values = np.array([line[name] for line in lines], np.float64)
-        if "label" in lines[0]:
-            labels = np.array([line["label"] for line in lines], np.int8)
-            outcomes[decoding] = Scores(rows, values, labels)
-        else:
-            outcomes[decoding] = Ranks(rows, values)
+        if f"outcome_{decoding}" in columns:
+            values = np.array(columns[f"outcome_{decoding}"], np.float64)
+            known = Ranks(rows, values) if labels is None else Scores(rows, values, labels)
+            outcomes[decoding] = known
     return Predictions(
-        rows=rows,
-        targets=tuple(line["target"] for line in lines),
-        beams=tuple(line["beams"] for line in lines),
-        pools=tuple(line["pool"] for line in lines) if "pool" in lines[0] else None,
-        outcomes=outcomes,
-        samples=tuple(samples),
+        rows, columns["target"], columns["beams"], columns.get("pool"), outcomes, tuple(samples)
     )
 
 
 def _needed(record: Mapping[str, Any], number: int, answers: Sequence[str]) -> dict[str, Any]:
-    # The metrics, too, compare texts without the white space around them.
-    beams = tuple(str(text).strip() for text in record.get("beams") or ())
-    target = str(record.get("target", "")).strip()
+    beams, target = _stripped(record, "beams"), str(record.get("target", "")).strip()
     line: dict[str, Any] = {"row": int(record.get("row", number)), "target": target, "beams": beams}
     exact = record.get("exact_log_probs")
     if "label" in record:
@@ -121,8 +112,7 @@ def _needed(record: Mapping[str, Any], number: int, answers: Sequence[str]) -> d
     if "fused_beams" in record:
         line["outcome_fused"] = metrics.rank_in(target, record["fused_beams"])
     if "candidates_beams" in record:
-        within = [str(text).strip() for text in record["candidates_beams"]]
-        line["outcome_candidates"] = metrics.rank_in(target, within)
+        line["outcome_candidates"] = metrics.rank_in(target, _stripped(record, "candidates_beams"))
     if "candidates" in record:
         line["pool"] = tuple(record["candidates"])
         if exact:
@@ -132,24 +122,23 @@ def _needed(record: Mapping[str, Any], number: int, answers: Sequence[str]) -> d
     return line
 
 
-def _sample(example: Mapping[str, Any]) -> Sample:
-    texts = [str(text) for text in example.get("beams") or ()]
-    pool = [str(text) for text in example.get("candidates_beams") or ()]
-    log_probs = list(example.get("log_probs") or ())
-    target = str(example.get("target", ""))
-    beams = tuple(
-        Beam(
-            text=text,
-            probability=math.exp(log_probs[index]) if index < len(log_probs) else None,
-            is_target=text == target,
-        )
-        for index, text in enumerate(texts)
-    )
+def _stripped(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Texts without the white space around them, as metrics compare them."""
+    return tuple(str(text).strip() for text in record.get(name) or ())
+
+
+def _sample(record: Mapping[str, Any]) -> Sample:
+    texts = [str(text) for text in record.get("beams") or ()]
+    pool = [str(text) for text in record.get("candidates_beams") or ()]
+    target = str(record.get("target", ""))
+    known = map(math.exp, record.get("log_probs") or ())
+    chances = itertools.chain(known, itertools.repeat(None))
+    shown = zip(texts[:_BEAMS_SHOWN], chances, strict=False)
     return Sample(
-        prompt=str(example.get("prompt", "")),
+        prompt=str(record.get("prompt", "")),
         target=target,
-        beams=beams[:_BEAMS_SHOWN],
-        beams_left_out=max(0, len(beams) - _BEAMS_SHOWN),
+        beams=tuple(Beam(text, chance, text == target) for text, chance in shown),
+        beams_left_out=max(0, len(texts) - _BEAMS_SHOWN),
         rank=texts.index(target) + 1 if target in texts else None,
         pool=tuple(pool[:_BEAMS_SHOWN]),
         pool_rank=pool.index(target) + 1 if target in pool else None,
