@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recalign.data import DEFAULT_DATA_DIR
 from recalign.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _PREPARATION = (
 )  # fmt: skip
 _SYNTHETIC = "synthetic"
 _SIZES = ("users", "themes", "products")
-_DEFAULT_DATA_DIR = "data"
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -309,7 +309,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def _data_dir(options: argparse.Namespace) -> str:
-    return options.data_dir or _DEFAULT_DATA_DIR
+    return options.data_dir or DEFAULT_DATA_DIR
 
 
 def _surroundings(options: argparse.Namespace, experiment: Experiment | None) -> Surroundings:

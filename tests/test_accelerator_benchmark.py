@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.transformer import Transformer
 from recalign.plan.flops import matmul_flops
 from recalign.preprocessors.packing import packed_rows
 

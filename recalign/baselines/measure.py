@@ -9,7 +9,6 @@ A system that is there already is not measured again, so that systems can be add
 
 from __future__ import annotations
 
-import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +132,7 @@ def measure(
             "seconds": round(seconds, 1),
         }
         results.setdefault("ranks", {}).update(digests)
-        results = integrity.sealed(_without_nan(results))
+        results = integrity.sealed(integrity.without_nan(results))
         write_whole(epath.Path(out), integrity.sealed_json(results))
         say(f"{model}: {seconds:.0f} s")
     return results
@@ -223,10 +222,3 @@ def _write_ranks(path: pathlib.Path, outcome: Outcome) -> str:
 
 def _digest(path: pathlib.Path) -> str:
     return integrity.digest_of(path.read_bytes())
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN; a metric that could not be computed is null."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -27,3 +27,5 @@ for ids, notes, records and the end (`finish.py`); `tests/data/beam/` compares t
   that came later their codes (`new_items.py`).
 * `law.npz` of synthetic logs: the law that they were drawn from.
 """
+
+DEFAULT_DATA_DIR = "data"

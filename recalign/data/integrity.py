@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -136,3 +137,10 @@ def unsealed_text(path: epath.Path) -> str:
             " takes its last line out"
         )
     return text[: seal.start()]
+
+
+def without_nan(value: Any) -> Any:
+    """Nested mappings for JSON, which has no NaN: a metric that could not be computed is null."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,1 +1,6 @@
-"""T5 1.1 in JAX: the network, beam search, the trie of valid IDs, T5X's parameter names."""
+"""Networks, beam search over any of them, and exact scores."""
+
+from recalign.model.t5.config import T5Config
+
+# Those whose settings a run's config.gin may hold, which is read as data.
+NETWORKS = (T5Config,)

@@ -4,22 +4,21 @@ The search keeps K live and K finished beams. A step takes the 2K best continuat
 beams: even if K of them end, K are left to live on. A finished beam's score is its
 log-probability divided by ((5 + length) / 6)^alpha (Wu et al., 2016, equation 14).
 
-Shape letters as in `recalign.model.layers`; K beams, M children of a trie's node, P parts of
+Shape letters as in `recalign.model.network`; K beams, M children of a trie's node, P parts of
 the vocabulary.
 """
 
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from recalign.errors import UserError
-from recalign.model import incremental
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer, run
+from recalign.model.network import Network
 from recalign.model.trie import Trie
 
 # The score of a beam that does not exist. Below half of it counts as not existing, since scores
@@ -71,13 +70,13 @@ class _Search:
     live_log_probs_BxK: Float[Array, "B K"]
     live_tokens_BxKxT: Int[Array, "B K T"]
     live_nodes_BxK: Int[Array, "B K"]
-    cache: incremental.Cache
+    cache: Any
     finished: Beams
 
 
 def beam_decode(
-    params: dict,
-    config: T5Config,
+    params: Any,
+    network: Network,
     encoder_input_tokens_BxL: Int[Array, "B L"],
     *,
     beam_size: int,
@@ -91,8 +90,8 @@ def beam_decode(
     """The best target sequences of each example. A pure function, to be jitted by the caller.
 
     Args:
-      params: parameters of `Transformer`.
-      config: of the model.
+      params: parameters of the network.
+      network: whose beams are searched.
       encoder_input_tokens_BxL: inputs, padded on the right with 0.
       beam_size: K, beams kept and returned.
       max_decode_len: T, the longest output, EOS included.
@@ -114,20 +113,15 @@ def beam_decode(
     # No sequence can be longer, so none can have a larger penalty. T5X counts the start token.
     longest = max_decode_len + 1 if trie is None else trie.depth
     steps = max_decode_len if trie is None else trie.depth
-    memory = incremental.prepare(params, config, encoder_input_tokens_BxL, max_decode_len)
+    batch = encoder_input_tokens_BxL.shape[0]
+    memory, cache = network.start(params, encoder_input_tokens_BxL, beam_size, max_decode_len)
 
     def advance(
         search: _Search, live_beams: int = beam_size, levels: tuple[int, int | None] = (0, None)
     ) -> _Search:
-        hidden_BxKxD, cache = incremental.step(
-            params,
-            config,
-            memory,
-            _last_tokens(search),
-            search.cache,
-            search.position,
+        logits_BxKxV, cache = network.step(
+            params, memory, search.cache, _last_tokens(search), search.position
         )
-        logits_BxKxV = run(Transformer(config), params, hidden_BxKxD, method="logits")
         if trie is None:
             candidates = _any_token(
                 logits_BxKxV,
@@ -144,7 +138,7 @@ def beam_decode(
                 trie.token_N,
                 2 * beam_size,
             )
-        return _select(search, candidates, cache, live_beams, alpha, eos_id)
+        return _select(search, candidates, network, cache, live_beams, alpha, eos_id)
 
     def can_improve(search: _Search) -> Bool[Array, ""]:
         best_live_B = search.live_log_probs_BxK[:, -1]
@@ -155,9 +149,8 @@ def beam_decode(
         settled_B |= best_live_B < _EXISTS
         return (search.position < steps) & ~jnp.all(settled_B)
 
-    batch = encoder_input_tokens_BxL.shape[0]
     # One beam an example is enough for the first step, and for as long as all IDs begin alike.
-    search = _start(config, batch, beam_size, max_decode_len)
+    search = _start(cache, batch, beam_size, max_decode_len)
     first = 0 if trie is None else trie.shared_prefix
     for level in range(first):
         search = advance(search, live_beams=1, levels=(level, level))
@@ -168,13 +161,13 @@ def beam_decode(
     return _result(search)
 
 
-def _start(config: T5Config, batch: int, beam_size: int, max_decode_len: int) -> _Search:
+def _start(cache: Any, batch: int, beam_size: int, max_decode_len: int) -> _Search:
     return _Search(
         position=jnp.zeros((), jnp.int32),
         live_log_probs_BxK=jnp.zeros((batch, 1), jnp.float32),
         live_tokens_BxKxT=jnp.zeros((batch, 1, max_decode_len), jnp.int32),
         live_nodes_BxK=jnp.zeros((batch, 1), jnp.int32),
-        cache=incremental.empty_cache(config, batch, beam_size, max_decode_len),
+        cache=cache,
         finished=Beams(
             tokens_BxKxT=jnp.zeros((batch, beam_size, max_decode_len), jnp.int32),
             scores_BxK=jnp.full((batch, beam_size), NO_BEAM, jnp.float32),
@@ -256,7 +249,8 @@ def _top(log_probs_BxKx: Array, count: int) -> tuple[Array, Array]:
 def _select(
     search: _Search,
     candidates: _Candidates,
-    cache: incremental.Cache,
+    network: Network,
+    cache: Any,
     live_beams: int,
     alpha: float,
     eos_id: int,
@@ -286,7 +280,7 @@ def _select(
         live_log_probs_BxK=live_log_probs_BxK,
         live_tokens_BxKxT=_pick(sequences, index_BxK),
         live_nodes_BxK=_pick(candidates.nodes, index_BxK),
-        cache=incremental.reorder(cache, _pick(candidates.beams, index_BxK)),
+        cache=network.reorder(cache, _pick(candidates.beams, index_BxK)),
         finished=Beams(
             tokens_BxKxT=_pick(all_tokens, kept_BxK),
             scores_BxK=scores_BxK,

@@ -1,19 +1,18 @@
 """Exact scores of given candidates, beside beam search, which prunes and may lose one.
 
-Shape letters as in `recalign.model.layers`; C candidates an example, P of them in a part, K beams:
+Shape letters as in `recalign.model.network`; C candidates an example, P of them in a part, K beams:
 1 for all, or one for each.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from recalign.model import incremental
-from recalign.model.config import T5Config
 from recalign.model.decode import NO_BEAM
-from recalign.model.network import Transformer, run
+from recalign.model.network import Network, shift_right
 from recalign.model.trie import Trie
 
 # Candidates that are scored at once: their logits and their cache are in memory together.
@@ -21,22 +20,22 @@ _MOST_AT_ONCE = 20
 
 
 def score_candidates(
-    params: dict,
-    config: T5Config,
+    params: Any,
+    network: Network,
     encoder_input_tokens_BxL: Int[Array, "B L"],
     trie: Trie,
     candidates_BxC: Int[Array, "#B C"],
 ) -> Float[Array, "B C"]:
     """The log-probability of each candidate, in the order of the candidates, by teacher forcing.
 
-    A pure function, to be jitted with `config` static; another pool of the same size compiles
+    A pure function, to be jitted with `network` static; another pool of the same size compiles
     nothing. Inputs are encoded once, and the beginning that all sequences of the trie share (the
     "I" of I1, I2, …) is read once an example instead of once a candidate. A large pool is scored
     in parts, the longest candidates together, so that few parts read the positions of few.
 
     Args:
-      params: parameters of `Transformer`.
-      config: of the model.
+      params: parameters of the network.
+      network: that scores.
       encoder_input_tokens_BxL: inputs, padded on the right with 0.
       trie: of a catalogue's IDs, or of any other answers: `Trie.from_sequences([yes, no])`.
       candidates_BxC: indices into the sequences that the trie was made of, filled up with -1. One
@@ -54,19 +53,18 @@ def score_candidates(
     tokens_BxCxT = trie.tokens(given_BxC)
     longest_first_BxC = jnp.argsort(-jnp.sum(tokens_BxCxT > 0, axis=-1))
     tokens_BxCxT = jnp.take_along_axis(tokens_BxCxT, longest_first_BxC[..., None], axis=1)
-    memory = incremental.prepare(params, config, encoder_input_tokens_BxL, trie.depth)
+    memory, cache = network.start(params, encoder_input_tokens_BxL, P, trie.depth)
 
     def add_position(
         position: Int[Array, ""],
-        scored: tuple[incremental.Cache, Array],
+        scored: tuple[Any, Array],
         tokens_BxCxT: Array,
         read_BxKxT: Array,
-    ) -> tuple[incremental.Cache, Array]:
+    ) -> tuple[Any, Array]:
         cache, log_probs_BxC = scored
-        hidden_BxKxD, cache = incremental.step(
-            params, config, memory, read_BxKxT[..., position], cache, position
+        logits_BxKxV, cache = network.step(
+            params, memory, cache, read_BxKxT[..., position], position
         )
-        logits_BxKxV = run(Transformer(config), params, hidden_BxKxD, method="logits")
         K = logits_BxKxV.shape[1]
         target_BxC = tokens_BxCxT[..., position]
         at_target = jnp.take_along_axis(logits_BxKxV, target_BxC.reshape(B, K, -1), axis=-1)
@@ -75,12 +73,12 @@ def score_candidates(
         return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target, 0.0)
 
     # What is read while there is one beam; fillers have no tokens, hence the largest.
-    read_Bx1xT = jnp.max(_shifted_right(tokens_BxCxT), axis=1, keepdims=True)
-    scored = (incremental.empty_cache(config, B, P, trie.depth), jnp.zeros(tokens_BxCxT.shape[:2]))
+    read_Bx1xT = jnp.max(shift_right(tokens_BxCxT), axis=1, keepdims=True)
+    scored = (cache, jnp.zeros(tokens_BxCxT.shape[:2]))
     for position in range(trie.shared_prefix + 1):
         scored = add_position(jnp.asarray(position), scored, tokens_BxCxT, read_Bx1xT)
     cache, log_probs_BxC = scored
-    cache = incremental.reorder(cache, jnp.zeros((B, P), jnp.int32))
+    cache = network.reorder(cache, jnp.zeros((B, P), jnp.int32))
 
     def score_part(part: tuple[Array, Array]) -> Array:
         tokens_BxPxT, log_probs_BxP = part
@@ -88,7 +86,7 @@ def score_candidates(
             trie.shared_prefix + 1,
             jnp.max(jnp.sum(tokens_BxPxT > 0, axis=-1)),
             functools.partial(
-                add_position, tokens_BxCxT=tokens_BxPxT, read_BxKxT=_shifted_right(tokens_BxPxT)
+                add_position, tokens_BxCxT=tokens_BxPxT, read_BxKxT=shift_right(tokens_BxPxT)
             ),
             (cache, log_probs_BxP),
         )
@@ -102,8 +100,3 @@ def score_candidates(
     log_probs_BxC = jnp.where(tokens_BxCxT[..., 0] > 0, log_probs_BxC, NO_BEAM)
     as_given_BxC = jnp.argsort(longest_first_BxC)[:, :C]
     return jnp.take_along_axis(log_probs_BxC, as_given_BxC, axis=1)
-
-
-def _shifted_right(tokens_BxCxT: Int[Array, "B C T"]) -> Int[Array, "B C T"]:
-    """What the decoder reads: token 0, then all targets but the last."""
-    return jnp.pad(tokens_BxCxT[..., :-1], ((0, 0), (0, 0), (1, 0)))

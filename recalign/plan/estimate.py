@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+from recalign.model.t5.config import T5Config
 from recalign.plan.chips import Slice
 from recalign.plan.programs import Layout, Sizes
 from recalign.trainer.experiment import Experiment
@@ -28,6 +29,11 @@ class Estimate:
         return max(self.compute_seconds, self.memory_seconds) + self.link_seconds
 
 
+def estimable(experiment: Experiment) -> bool:
+    """Whether the sums over partitions are known: those of T5 alone."""
+    return isinstance(experiment.network, T5Config)
+
+
 def estimate(
     experiment: Experiment,
     layout: Layout,
@@ -42,7 +48,7 @@ def estimate(
       flops: of a chip.
       sizes_of: bytes of a chip.
     """
-    parts, width = layout.microbatches, experiment.config.activation_dtype.itemsize
+    parts, width = layout.microbatches, experiment.network.activation_dtype.itemsize
     parameters = sizes_of(layout).parameters
     weights = parameters * width / 4
     kept = sizes_of(dataclasses.replace(layout, remat=False)).activations * parts
@@ -69,7 +75,8 @@ def _summed_over_partitions(experiment: Experiment, layout: Layout, copies: int)
     input, one more a decoder layer for the encoder's output. Rematerialised layers add up the
     attention's output again.
     """
-    config = experiment.config
+    config = experiment.network
+    assert isinstance(config, T5Config), "estimable() was asked"
     again = layout.remat is True
     rows = experiment.batch_size / copies
     inputs = rows * experiment.task_feature_lengths["inputs"]

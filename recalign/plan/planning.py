@@ -7,7 +7,7 @@ from typing import Any
 from recalign.errors import UserError
 from recalign.plan.chips import Slice
 from recalign.plan.compilation import Compiled, available_bytes, compile_program
-from recalign.plan.estimate import estimate
+from recalign.plan.estimate import estimable, estimate
 from recalign.plan.filling import Filling, measured_or_why_not
 from recalign.plan.flops import matmul_flops
 from recalign.plan.programs import (
@@ -140,10 +140,14 @@ class _Planner:
                 "--search is for the fastest train step, and this experiment trains none: plan it "
                 "with a NUM_PARTITIONS of your own"
             )
+        if not estimable(experiment):
+            raise UserError(
+                "--search estimates steps of T5 alone: plan a NUM_PARTITIONS of your own"
+            )
         if not partitionings(experiment, where.chips):
             raise UserError(
-                f"BATCH_SIZE = {experiment.batch_size} and {experiment.model.num_heads} heads "
-                f"cannot be shared out to {where.chips} chips by any NUM_PARTITIONS"
+                f"BATCH_SIZE = {experiment.batch_size} and the network's heads cannot be shared "
+                f"out to {where.chips} chips by any NUM_PARTITIONS"
             )
         tried = search(
             experiment,
@@ -212,7 +216,7 @@ class _Planner:
         """The experiment packed, or its rows unpacked, a step of as many examples."""
         experiment, chips = self._experiment, self._where.chips
         times = roofline(train, self._where)
-        if times is None:
+        if times is None or not estimable(experiment):
             return None
         copies = chips // layout.num_partitions * layout.microbatches
         if experiment.pack:

@@ -9,16 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from recalign.model.config import T5Config
 from recalign.model.decode import beam_decode
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment
-from recalign.trainer.optimization import optimizer_of
+from recalign.trainer.optimization import optimizer_of, train_step_of
 from recalign.trainer.state import (
     TrainState,
     make_loss_sums,
-    make_train_step,
-    params_shape,
     state_shape,
 )
 
@@ -34,6 +31,14 @@ class Layout:
     @classmethod
     def of(cls, experiment: Experiment) -> "Layout":
         return cls(experiment.num_partitions, experiment.microbatches or 1, experiment.model.remat)
+
+    def applied(self, experiment: Experiment) -> Experiment:
+        return dataclasses.replace(
+            experiment,
+            num_partitions=self.num_partitions,
+            microbatches=self.microbatches,
+            model=dataclasses.replace(experiment.model, remat=self.remat),
+        )
 
     def gin(self) -> list[str]:
         microbatches = self.microbatches if self.microbatches > 1 else None
@@ -80,44 +85,27 @@ def mesh_of(devices: list[Any], layout: Layout) -> Mesh:
     return partitioning.make_mesh(layout.num_partitions, devices)
 
 
-def config_of(experiment: Experiment, layout: Layout) -> T5Config:
-    return dataclasses.replace(experiment.config, remat=layout.remat)
-
-
 def train_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program:
     """The train step, as the trainer compiles it."""
-    config = config_of(experiment, layout)
-    step = make_train_step(
-        config,
-        optimizer_of(experiment, experiment.initial_step),
-        mesh,
-        seed=experiment.seed,
-        microbatches=layout.microbatches,
-        log_period=experiment.log_period,
-        z_loss=experiment.z_loss,
-        label_smoothing=experiment.label_smoothing,
-        loss_normalizing_factor=experiment.loss_normalizing_factor,
-    )
-    jitted: Any = step
-    state = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh)
+    step: Any = train_step_of(layout.applied(experiment), experiment.initial_step, mesh)
+    state = _state_shape(experiment, layout, mesh)
     sharding = partitioning.batch_sharding(mesh)
-    return Program(jitted.trace(state, _batch(experiment, experiment.batch_size, sharding)))
+    return Program(step.trace(state, _batch(experiment, experiment.batch_size, sharding)))
 
 
 def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Program:
     """Beam search over the vocabulary, at the full lengths and the evaluation's batch."""
-    config = config_of(experiment, layout)
     longest = experiment.task_feature_lengths["targets"]
     decode = jax.jit(
         functools.partial(
             beam_decode,
-            config=config,
+            network=layout.applied(experiment).network,
             beam_size=experiment.beam_size,
             max_decode_len=longest,
             batch_sharding=partitioning.batch_sharding(mesh),
         )
     )
-    params = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh).params
+    params = _state_shape(experiment, layout, mesh).params
     sharding = partitioning.batch_sharding(mesh)
     inputs = _batch(experiment, experiment.decode_batch_size, sharding)["inputs"]
     traced = decode.trace(params, encoder_input_tokens_BxL=inputs)
@@ -125,15 +113,19 @@ def decode_program(experiment: Experiment, layout: Layout, mesh: Mesh) -> Progra
 
 
 def sizes(experiment: Experiment, layout: Layout, mesh: Mesh) -> Sizes:
-    config = config_of(experiment, layout)
-    state: TrainState = state_shape(config, optimizer_of(experiment, experiment.initial_step), mesh)
+    state = _state_shape(experiment, layout, mesh)
     parameters = _held_bytes(state.params)
     return Sizes(
         parameters=parameters,
         optimizer=_held_bytes(state.optimizer),
         gradients=parameters * (2 if layout.microbatches > 1 else 1),
-        activations=_activation_bytes(experiment, config, layout, mesh),
+        activations=_activation_bytes(experiment, layout, mesh),
     )
+
+
+def _state_shape(experiment: Experiment, layout: Layout, mesh: Mesh) -> TrainState:
+    optimizer = optimizer_of(experiment, experiment.initial_step)
+    return state_shape(layout.applied(experiment).network, optimizer, mesh)
 
 
 def _batch(experiment: Experiment, rows: int, sharding: NamedSharding | None) -> dict[str, Any]:
@@ -152,27 +144,23 @@ def _held_bytes(shapes: Any) -> int:
     )
 
 
-def _activation_bytes(experiment: Experiment, config: T5Config, layout: Layout, mesh: Mesh) -> int:
+def _activation_bytes(experiment: Experiment, layout: Layout, mesh: Mesh) -> int:
     """The arrays that the backward pass closes over, each spread as its axes are."""
-    copies = mesh.shape[partitioning.DATA]
+    network, copies = layout.applied(experiment).network, mesh.shape[partitioning.DATA]
     rows = max(1, experiment.batch_size // copies // layout.microbatches)
     batch = _batch(experiment, rows, None)
     loss_sums = make_loss_sums(
-        config, z_loss=experiment.z_loss, label_smoothing=experiment.label_smoothing
+        network, z_loss=experiment.z_loss, label_smoothing=experiment.label_smoothing
     )
 
     def backward(params: Any, batch: Any) -> Any:
-        key = jax.random.key(0) if config.dropout_rate > 0 else None
+        key = jax.random.key(0) if network.dropout_rate > 0 else None
         return jax.vjp(lambda params: loss_sums(params, batch, key).loss, params)[1]
 
-    params = params_shape(config)
+    params = network.params_shape()
     kept = jax.tree.leaves(jax.eval_shape(backward, params, batch))
-    spread = {
-        config.num_heads,
-        config.num_heads * config.head_dim,
-        config.mlp_dim,
-        config.vocab_size,
-    } - {config.emb_dim}
+    width = params["token_embedder"]["embedding"].shape[1]
+    spread = partitioning.spread_sizes(params) - {width}
     own = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params)}
     total = 0
     for leaf in kept:

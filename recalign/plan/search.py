@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from recalign.plan.programs import Layout, Sizes
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.partitioning import spread_sizes
 
 # Keep all; keep matrix products; keep the layers' inputs.
 REMATS: tuple[bool | str, ...] = (False, "dots_with_no_batch_dims_saveable", True)
@@ -102,17 +103,16 @@ def _order(one: Tried) -> tuple[bool, float, bool]:
 
 
 def partitionings(experiment: Experiment, chips: int) -> list[int]:
-    """NUM_PARTITIONS that divide the chips, the heads and the hidden units, and the batches.
+    """NUM_PARTITIONS that divide the chips, the batches, and all that partitions can share out.
 
     A partition without a head of its own would hold what the others hold.
     """
-    model = experiment.model
+    spread = spread_sizes(experiment.network.params_shape())
     return [
         number
         for number in range(1, chips + 1)
         if chips % number == 0
-        and model.num_heads % number == 0
-        and model.mlp_dim % number == 0
+        and all(size % number == 0 for size in spread)
         and experiment.batch_size % (chips // number) == 0
         and experiment.decode_batch_size % (chips // number) == 0
     ]

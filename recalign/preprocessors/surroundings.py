@@ -11,9 +11,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from recalign import internals
+from recalign.data import DEFAULT_DATA_DIR
 from recalign.preprocessors.settings import TaskSettings
-
-DEFAULT_DATA_DIR = "data"
 
 
 @dataclasses.dataclass(frozen=True)

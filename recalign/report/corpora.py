@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from recalign.data import origins
+from recalign.data import DEFAULT_DATA_DIR, origins
 from recalign.data.prepared import INFO_FILE, PreparedDataset, dataset_path, open_dataset
 from recalign.report.baselines import Baselines
 from recalign.report.entries import Entry, entries_of_baselines, entries_of_system, over_draws
@@ -23,7 +23,6 @@ from recalign.report.predictions import Predictions
 from recalign.report.run import Run
 from recalign.report.systems import System, belongs, datasets_of, systems_of_runs
 
-_DEFAULT_DATA_DIR = "data"
 # A metric computed again from the predictions differs from results.json by rounding alone.
 _TOLERANCE = 1e-6
 
@@ -282,7 +281,7 @@ def _at_hand(name: str, run: Run | None, data_dir: epath.PathLike | None) -> Pre
     of_run = run.configuration.data_dir if run and run.configuration else None
     if data_dir is None and of_run and "://" in of_run:
         return None  # nothing is fetched because a run's folder says so
-    place = data_dir or of_run or _DEFAULT_DATA_DIR
+    place = data_dir or of_run or DEFAULT_DATA_DIR
     if not (dataset_path(name, place) / INFO_FILE).exists():
         return None
     return open_dataset(name, place)

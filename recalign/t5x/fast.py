@@ -14,21 +14,12 @@ from t5x import models
 from t5x.examples.t5 import network
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
 from recalign.model.decode import Beams, beam_decode
 from recalign.model.names import from_t5x
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.sizes import SIZES
 
-_SIZES = (
-    "vocab_size",
-    "emb_dim",
-    "num_heads",
-    "num_encoder_layers",
-    "num_decoder_layers",
-    "head_dim",
-    "mlp_dim",
-    "float32_attention_logits",
-    "logits_via_embedding",
-)
+_TAKEN_OVER = (*SIZES, "float32_attention_logits", "logits_via_embedding")
 
 
 class FastDecodingModel(models.EncoderDecoderModel):
@@ -108,5 +99,5 @@ def own_config(module: network.Transformer) -> T5Config:
     config = module.config
     if tuple(config.mlp_activations) != ("gelu", "linear"):
         raise UserError("the fast decoder needs a T5 1.1: mlp_activations = ('gelu', 'linear')")
-    sizes = {name: getattr(config, name) for name in _SIZES}
+    sizes = {name: getattr(config, name) for name in _TAKEN_OVER}
     return T5Config(**sizes, dtype=jnp.dtype(config.dtype).name, dropout_rate=0.0)

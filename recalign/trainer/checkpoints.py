@@ -209,9 +209,7 @@ class Checkpoints:
             return steps[-1]
         if which != "best":
             raise UserError(f"checkpoint {which!r}: 'best', 'last' or a step is expected")
-        scores = {step: self._metric(step) for step in steps}
-        scored = [(score, step) for step, score in scores.items() if score is not None]
-        return max(scored)[1] if scored else steps[-1]
+        return own.best({step: self._metric(step) for step in steps})
 
     def _metric(self, step: int) -> float | None:
         try:

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from recalign.model.config import T5Config
 from recalign.model.decode import Beams, beam_decode
+from recalign.model.network import Network
 from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
 @functools.partial(
     jax.jit,
     static_argnames=(
-        "config",
+        "network",
         "batch_sharding",
         "ways",
         "beam_size",
@@ -65,7 +65,7 @@ def _decode(
     trie: Trie | None,
     pool_BxC: Int[Array, "B C"] | None,
     *,
-    config: T5Config,
+    network: Network,
     batch_sharding: jax.sharding.Sharding,
     ways: tuple[str, ...],
     beam_size: int,
@@ -78,7 +78,7 @@ def _decode(
     search = functools.partial(
         beam_decode,
         params,
-        config,
+        network,
         inputs_BxL,
         beam_size=beam_size,
         max_decode_len=max_decode_len,
@@ -99,7 +99,7 @@ def _decode(
     if EXACT in ways:
         scored_BxC = pool_BxC if scored_BxC is None else scored_BxC
         assert trie is not None and scored_BxC is not None
-        found[EXACT] = score_candidates(params, config, inputs_BxL, trie, scored_BxC)
+        found[EXACT] = score_candidates(params, network, inputs_BxL, trie, scored_BxC)
     return found
 
 
@@ -108,7 +108,7 @@ class BeamDecoder:
 
     def __init__(
         self,
-        config: T5Config,
+        network: Network,
         mesh: jax.sharding.Mesh,
         beam_size: int,
         alpha: float = 0.6,
@@ -116,7 +116,7 @@ class BeamDecoder:
         """Searches with `beam_size` beams.
 
         Args:
-          config: of the model.
+          network: whose beams are searched.
           mesh: where it lies.
           beam_size: beams an example.
           alpha: T5X's length penalty, 0 for none.
@@ -124,7 +124,7 @@ class BeamDecoder:
         self._shard = functools.partial(partitioning.shard_whole, mesh)
         self._decode = functools.partial(
             _decode,
-            config=config,
+            network=network,
             batch_sharding=partitioning.batch_sharding(mesh),
             beam_size=beam_size,
             alpha=alpha,

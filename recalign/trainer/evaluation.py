@@ -133,7 +133,7 @@ def _evaluate(
     provenance.check_used(experiment.directory, origin)
     try:
         step, params = checkpoints.restore_params(
-            checkpoint, sharded_params_shape(experiment.config, mesh)
+            checkpoint, sharded_params_shape(experiment.network, mesh)
         )
     finally:
         checkpoints.close()
@@ -191,7 +191,7 @@ def _evaluate(
 
 def decoder_of(experiment: Experiment, mesh: jax.sharding.Mesh) -> BeamDecoder:
     """As validation and the evaluation of a split decode."""
-    return BeamDecoder(experiment.config, mesh, experiment.beam_size)
+    return BeamDecoder(experiment.network, mesh, experiment.beam_size)
 
 
 def tasks_with_metrics(mixture_or_task_name: str, split: str) -> list[seqio.Task]:

@@ -11,13 +11,14 @@ from typing import Any, ClassVar, NoReturn
 import gin
 from etils import epath
 
+from recalign.data import DEFAULT_DATA_DIR
 from recalign.data.item_vectors import SOURCES
 from recalign.errors import UserError
 from recalign.gin_folder import SEARCH_PATHS
-from recalign.model.config import T5Config
+from recalign.model.network import Network
 from recalign.preprocessors.families import p5_templates
 from recalign.preprocessors.settings import TaskSettings
-from recalign.preprocessors.surroundings import DEFAULT_DATA_DIR, Surroundings
+from recalign.preprocessors.surroundings import Surroundings
 from recalign.trainer import gin_files as gin_reader
 from recalign.trainer import gin_text
 from recalign.trainer.loss import NORMALIZERS
@@ -80,7 +81,7 @@ class Experiment:
       train_steps: the step at which training ends, counted as T5X does, pre-training included:
         1,194,000 fine-tunes FLAN-T5 Base (1,184,000) for 10,000 steps.
       model_dir: the run's folder.
-      model: sizes of the network.
+      model: the network, such as @T5Config().
       initial_checkpoint_path: start weights; empty for random ones.
       initial_step: the step at which fine-tuning begins, where the start weights do not say it.
       item_vectors: what the rows of item tokens begin with beside random values, as parts of their
@@ -127,7 +128,7 @@ class Experiment:
     task_feature_lengths: Mapping[str, int]
     train_steps: int
     model_dir: str
-    model: T5Config
+    model: Network
     initial_checkpoint_path: str | tuple | None = None
     initial_step: int = 0
     item_vectors: Mapping[str, float] | None = None
@@ -194,8 +195,8 @@ class Experiment:
         return self.random_seed or 0
 
     @property
-    def config(self) -> T5Config:
-        """The network, with the experiment's dropout."""
+    def network(self) -> Network:
+        """What is trained and asked: `model` with the experiment's dropout."""
         return dataclasses.replace(self.model, dropout_rate=self.dropout_rate)
 
     @property
@@ -260,7 +261,7 @@ def _load(
 def _with_place(message: str, provenance: gin_reader.Provenance, otherwise: str = "") -> str:
     """The first line of 'T5Config.emb_dim must be …', after the place that bound EMB_DIM."""
     said = message.splitlines()[0]
-    name = re.match(r"(?:T5Config|TaskSettings)\.(\w+)", said)
+    name = re.match(r"[A-Z]\w+\.(\w+)", said)
     place = provenance.latest(name[1].upper(), name[0])[1] if name else otherwise
     return said if not place or said.startswith(place) else f"{place}: {said}"
 
@@ -384,7 +385,7 @@ def _describe(annotation: object) -> str:
         bool: "True or False",
         tuple: "a tuple",
         list: "a list",
-        T5Config: "@T5Config()",
+        Network: "a network such as @T5Config()",
     }
     origin = typing.get_origin(annotation) or annotation
     return names.get(typing.cast(type, origin), "a dictionary")

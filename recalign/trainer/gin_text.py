@@ -8,6 +8,7 @@ from typing import Any
 from gin import config_parser
 
 from recalign.errors import UserError
+from recalign.model import NETWORKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _statements(text: str) -> Iterator[Binding | Import]:
 # The settings of a run that are recalign's own, by their last name, and what gin calls them.
 SELECTORS = {
     "Experiment": "Experiment",
-    "T5Config": "T5Config",
+    **{network.__name__: network.__name__ for network in NETWORKS},
     "TaskSettings": "TaskSettings",
     "mixture_rates": "tasks.mixture_rates",
     "p5_templates": "recalign.p5_templates",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from recalign.model.config import T5Config
+from recalign.model.network import Network
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
 from recalign.trainer.decoding import EXACT, POOL, BeamDecoder, fetch, filled_up
@@ -119,7 +119,7 @@ class ItemSearch:
     def __init__(
         self,
         params: Any,
-        config: T5Config,
+        network: Network,
         mesh: jax.sharding.Mesh,
         trie: Trie,
         largest_batch: int,
@@ -127,12 +127,12 @@ class ItemSearch:
         """
         Args:
           params: of the model.
-          config: of the model.
+          network: of the model.
           mesh: where it lies.
           trie: of the IDs, in the catalogue's order.
           largest_batch: prompts that a device searches for together, at most.
         """
-        self.params, self.mesh, self._config, self._trie = params, mesh, config, trie
+        self.params, self.mesh, self._network, self._trie = params, mesh, network, trie
         self._nodes = Nodes(trie)
         self.batch_sizes = [1]
         while self.batch_sizes[-1] < largest_batch:
@@ -165,7 +165,7 @@ class ItemSearch:
         size *= self.mesh.shape[partitioning.DATA]
         padded = [np.pad(tokens, (0, length - len(tokens))).astype(np.int32) for tokens in prompts]
         # Without the length penalty, which would favour items whose IDs have more tokens.
-        decoder = BeamDecoder(self._config, self.mesh, beam_size, alpha=0.0)
+        decoder = BeamDecoder(self._network, self.mesh, beam_size, alpha=0.0)
         device = decoder.start(
             self.params,
             filled_up(padded, size),

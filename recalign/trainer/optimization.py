@@ -1,5 +1,6 @@
-"""The optimizer and the learning rate that an experiment asks for."""
+"""The train step, the optimizer and the learning rate that an experiment asks for."""
 
+import jax
 import optax
 
 from recalign.trainer.adamw import Adam, adamw
@@ -7,6 +8,7 @@ from recalign.trainer.experiment import Experiment
 from recalign.trainer.optimizer import adafactor
 from recalign.trainer.partitioning import is_stacked
 from recalign.trainer.schedule import Schedule, make_schedule
+from recalign.trainer.state import make_train_step
 
 
 def schedule_of(experiment: Experiment, first_step: int) -> Schedule:
@@ -33,3 +35,20 @@ def optimizer_of(experiment: Experiment, first_step: int) -> optax.GradientTrans
         experiment.weight_decay,
     )
     return adamw(schedule, settings, first_step)
+
+
+def train_step_of(
+    experiment: Experiment, first_step: int, mesh: jax.sharding.Mesh
+) -> jax.stages.Wrapped:
+    """The train step, jitted, of a run that begins at `first_step`."""
+    return make_train_step(
+        experiment.network,
+        optimizer_of(experiment, first_step),
+        mesh,
+        seed=experiment.seed,
+        microbatches=experiment.microbatches or 1,
+        log_period=experiment.log_period,
+        z_loss=experiment.z_loss,
+        label_smoothing=experiment.label_smoothing,
+        loss_normalizing_factor=experiment.loss_normalizing_factor,
+    )

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Int
 
 from recalign.trainer.schedule import Schedule
+from recalign.weights.inspection import SMALLEST_FACTORED, factored_axes
 
 IsStacked = Callable[[tuple[str, ...]], bool]
 
@@ -31,27 +32,13 @@ class AdafactorState(NamedTuple):
     v: Any
 
 
-def factored_axes(shape: tuple[int, ...], min_dim_size_to_factor: int) -> tuple[int, int] | None:
-    """The axes of the second largest and the largest dimension, or None: too small to factor.
-
-    >>> factored_axes((512, 1024), 128), factored_axes((512,), 128), factored_axes((32, 6), 128)
-    ((0, 1), None, None)
-    """
-    if len(shape) < 2:
-        return None
-    by_size = np.argsort(shape)
-    if shape[by_size[-2]] < min_dim_size_to_factor:
-        return None
-    return int(by_size[-2]), int(by_size[-1])
-
-
 def adafactor(
     learning_rate: Schedule,
     *,
     decay_rate: float = 0.8,
     step_offset: int = 0,
     clipping_threshold: float = 1.0,
-    min_dim_size_to_factor: int = 128,
+    min_dim_size_to_factor: int = SMALLEST_FACTORED,
     epsilon1: float = 1e-30,
     epsilon2: float = 1e-3,
     is_stacked: IsStacked = lambda path: False,

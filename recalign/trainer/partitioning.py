@@ -67,18 +67,29 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
+def spread_sizes(params: Any) -> set[int]:
+    """The sizes of the axes that go over MODEL where it divides them: heads, hidden units, …."""
+    return {
+        size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        for axis, size in zip(_axes(path_names(path), leaf.ndim), leaf.shape, strict=False)
+        if axis == MODEL
+    }
+
+
 def _spec(mesh: Mesh, names: tuple[str, ...], shape: tuple[int, ...]) -> P:
+    axes = _axes(names, len(shape))
+    sides = [size for axis, size in zip(axes, shape, strict=False) if axis == MODEL]
+    return P(*axes) if all(size % mesh.shape[MODEL] == 0 for size in sides) else P()
+
+
+def _axes(names: tuple[str, ...], dimensions: int) -> tuple[str | None, ...]:
     for suffix, spec in _RULES:
-        if names[-len(suffix) :] != suffix:
-            continue
-        axes = (None, *spec) if is_stacked(names) else tuple(spec)
-        # Factored moments have an axis less than their parameter: small, and replicated.
-        if len(axes) == len(shape) and all(
-            axis is None or size % mesh.shape[axis] == 0
-            for axis, size in zip(axes, shape, strict=True)
-        ):
-            return P(*axes)
-    return P()
+        if names[-len(suffix) :] == suffix:
+            axes = (None, *spec) if is_stacked(names) else tuple(spec)
+            # Factored moments have an axis less than their parameter: small, and replicated.
+            return axes if len(axes) == dimensions else ()
+    return ()
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

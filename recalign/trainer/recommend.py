@@ -123,7 +123,7 @@ class Recommender:
         checkpoints = Checkpoints(directory, read_only=True)
         try:
             self.step, params = checkpoints.restore_params(
-                checkpoint, sharded_params_shape(experiment.config, mesh)
+                checkpoint, sharded_params_shape(experiment.network, mesh)
             )
         finally:
             checkpoints.close()
@@ -149,7 +149,7 @@ class Recommender:
         self._prompt = prompts_of(samples)
         self._searching = ItemSearch(
             params,
-            experiment.config,
+            experiment.network,
             mesh,
             answer_trie(task, self._catalogue.ids),
             self.largest_batch,

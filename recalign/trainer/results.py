@@ -1,6 +1,5 @@
 """results.json: what a run scored, beside the references on the same examples."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,7 +77,7 @@ def write(
         "made_from": made_from,
         "device": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
     }
-    results = integrity.sealed(_without_nan(results))
+    results = integrity.sealed(integrity.without_nan(results))
     if jax.process_index() == 0:
         write_whole(experiment.directory / FILE, integrity.sealed_json(results))
     return results
@@ -99,15 +98,6 @@ def _facts(task: seqio.Task, measured: Mapping[str, float]) -> dict[str, Any]:
         "metrics": list(measured),
         "answers": answers,
     }
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN; a metric that could not be computed is null."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
 
 
 def exact_metrics(

@@ -17,7 +17,7 @@ from etils import epath
 
 from recalign.data import integrity
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model import NETWORKS
 from recalign.preprocessors.settings import TaskSettings
 from recalign.trainer.experiment import Experiment, load_experiment
 from recalign.trainer.gin_text import (
@@ -37,7 +37,7 @@ from tasks.vocabulary import T5_MODEL
 _ARGUMENTS = {
     **{
         owner.__name__: {f.name for f in dataclasses.fields(owner)}
-        for owner in (T5Config, TaskSettings)
+        for owner in (*NETWORKS, TaskSettings)
     },
     "Experiment": {
         f.name for f in dataclasses.fields(Experiment) if f.name not in Experiment.OUTSIDE
@@ -46,12 +46,14 @@ _ARGUMENTS = {
     "p5_templates": {"file"},
     "vocabulary": {"sentencepiece_model"},
 }
+_NETWORKS = [network.__name__ for network in NETWORKS]
 # What earlier runs' may set beside, at the value that is now the only one.
 _NO_LONGER = {("Experiment", "short_normaliser"): False}
 
 
 def text_of(experiment: Experiment) -> str:
     """The content of config.gin."""
+    network = type(experiment.model).__name__
     lines = [
         "# What this run was trained with. recalign reads it as data.",
         *experiment.foreign,
@@ -59,7 +61,7 @@ def text_of(experiment: Experiment) -> str:
     ]
     for owner, value in (
         ("Experiment", experiment),
-        ("T5Config", experiment.model),
+        (network, experiment.model),
         ("TaskSettings", experiment.settings),
     ):
         bindings = dict(_fields(owner, value))
@@ -68,7 +70,7 @@ def text_of(experiment: Experiment) -> str:
         lines.append("")
     rates = _literal(dict(experiment.rates) or None, "mixture_rates.rates")
     lines += [
-        "Experiment.model = @T5Config()",
+        f"Experiment.model = @{network}()",
         f"MIXTURE_RATES = {rates}",
         "tasks.mixture_rates.rates = %MIXTURE_RATES",
         f"P5_TEMPLATES = {_literal(experiment.templates_file, 'P5_TEMPLATES')}",
@@ -171,11 +173,10 @@ def _setting(binding: Binding, place: str) -> Binding:
         raise _untrusted(binding, "has a scope", place)
     if binding.name == "Experiment" and binding.argument == "model":
         match binding.value:
-            case Reference(name, True) if name.rpartition(".")[2] == "T5Config" and "/" not in name:
-                return dataclasses.replace(
-                    binding, selector="Experiment", value=Reference("T5Config", True)
-                )
-        raise _untrusted(binding, "is not @T5Config()", place)
+            case Reference(name, True) if "/" not in name and name.rpartition(".")[2] in _NETWORKS:
+                network = Reference(name.rpartition(".")[2], True)
+                return dataclasses.replace(binding, selector="Experiment", value=network)
+        raise _untrusted(binding, f"is not @{'() or @'.join(_NETWORKS)}()", place)
     if _refers(binding.value):
         raise _untrusted(binding, "refers to code", place)
     return dataclasses.replace(binding, selector=SELECTORS[binding.name])

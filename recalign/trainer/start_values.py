@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from recalign.data.item_vectors import token_vectors
 from recalign.data.prepared import PreparedDataset
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 
 
 def with_item_knowledge(

@@ -1,6 +1,5 @@
 """The train state and the one step that changes it."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,8 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.network import Network
 from recalign.trainer.adamw import AdamState
 from recalign.trainer.loss import LossParts, cross_entropy, normalizer
 from recalign.trainer.optimizer import AdafactorState, adafactor
@@ -49,19 +47,6 @@ def nothing_yet() -> LossParts:
     return LossParts(*(jnp.zeros((), jnp.float32) for _ in LossParts._fields))
 
 
-def shift_right(
-    targets_BxT: Int[Array, "B T"], segment_ids_BxT: Int[Array, "B T"] | None = None
-) -> Int[Array, "B T"]:
-    """The decoder's inputs: token 0, then all targets but the last; so each example of a row."""
-
-    def shifted(rows_BxT: Int[Array, "B T"]) -> Int[Array, "B T"]:
-        return jnp.pad(rows_BxT[:, :-1], ((0, 0), (1, 0)))
-
-    if segment_ids_BxT is None:
-        return shifted(targets_BxT)
-    return jnp.where(segment_ids_BxT == shifted(segment_ids_BxT), shifted(targets_BxT), 0)
-
-
 def make_optimizer(
     learning_rate: float, warmup_steps: int, first_step: int
 ) -> optax.GradientTransformation:
@@ -73,23 +58,9 @@ def make_optimizer(
     )
 
 
-def initial_params(config: T5Config, seed: int) -> Any:
-    tokens_1x1 = jnp.ones((1, 1), jnp.int32)
-    # Layers in a loop draw what layers one by one would, and compile in less time.
-    variables = Transformer(dataclasses.replace(config, unroll_layers=False)).init(
-        jax.random.key(seed), tokens_1x1, tokens_1x1, enable_dropout=False
-    )
-    return variables["params"]
-
-
-def params_shape(config: T5Config) -> Any:
-    """The parameters as shapes, without computing any."""
-    return jax.eval_shape(lambda: initial_params(config, 0))
-
-
-def sharded_params_shape(config: T5Config, mesh: Mesh) -> Any:
+def sharded_params_shape(network: Network, mesh: Mesh) -> Any:
     """The parameters as shapes with shardings, which a checkpoint is read into."""
-    return with_shardings(params_shape(config), mesh)
+    return with_shardings(network.params_shape(), mesh)
 
 
 def with_shardings(shapes: Any, mesh: Mesh) -> Any:
@@ -101,12 +72,12 @@ def with_shardings(shapes: Any, mesh: Mesh) -> Any:
 
 
 def state_shape(
-    config: T5Config, optimizer: optax.GradientTransformation, mesh: Mesh
+    network: Network, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """The train state as shapes with shardings, which a checkpoint is read into."""
 
     def build() -> TrainState:
-        params = initial_params(config, 0)
+        params = network.init(jax.random.key(0))
         return TrainState(params, optimizer.init(params), nothing_yet())
 
     return with_shardings(jax.eval_shape(build), mesh)
@@ -130,31 +101,22 @@ def new_state(
     return TrainState(jax.device_put(params, state_shardings(mesh, params)), moments, window)
 
 
-def random_params(config: T5Config, seed: int, mesh: Mesh) -> Any:
+def random_params(network: Network, seed: int, mesh: Mesh) -> Any:
     """Start weights, each made where it lives: no device ever holds them all."""
-    shardings = state_shardings(mesh, params_shape(config))
-    return jax.jit(lambda: initial_params(config, seed), out_shardings=shardings)()
+    shardings = state_shardings(mesh, network.params_shape())
+    return jax.jit(lambda: network.init(jax.random.key(seed)), out_shardings=shardings)()
 
 
 def make_loss_sums(
-    config: T5Config, *, z_loss: float = 0.0, label_smoothing: float = 0.0
+    network: Network, *, z_loss: float = 0.0, label_smoothing: float = 0.0
 ) -> Callable[[Any, Batch, Array | None], LossParts]:
     """(parameters, batch, dropout key or None) -> sums over the batch's target tokens.
 
     A packed batch has `inputs_segment_ids` and `targets_segment_ids` beside its tokens.
     """
-    model = Transformer(config)
 
     def loss_sums(params: Any, batch: Batch, dropout_key: Array | None) -> LossParts:
-        logits_BxTxV: Any = model.apply(
-            {"params": params},
-            batch["inputs"],
-            shift_right(batch["targets"], batch.get("targets_segment_ids")),
-            batch.get("inputs_segment_ids"),
-            batch.get("targets_segment_ids"),
-            enable_dropout=dropout_key is not None,
-            rngs=None if dropout_key is None else {"dropout": dropout_key},
-        )
+        logits_BxTxV = network.logits(params, batch, dropout_key)
         return cross_entropy(
             logits_BxTxV, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
         )
@@ -163,7 +125,7 @@ def make_loss_sums(
 
 
 def make_train_step(
-    config: T5Config,
+    network: Network,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     *,
@@ -179,9 +141,9 @@ def make_train_step(
     The key of step n's dropout is a function of the seed and n, so that a resumed run draws what
     the undisturbed one would have drawn.
     """
-    loss_sums = make_loss_sums(config, z_loss=z_loss, label_smoothing=label_smoothing)
+    loss_sums = make_loss_sums(network, z_loss=z_loss, label_smoothing=label_smoothing)
     dropout_root = jax.random.fold_in(jax.random.key(seed), 1)
-    uses_dropout = config.dropout_rate > 0
+    uses_dropout = network.dropout_rate > 0
 
     def gradients(
         params: Any, batch: Batch, key: Array, divisor: Array | float

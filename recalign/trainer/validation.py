@@ -38,7 +38,7 @@ class Validation:
         self._tasks = [task for task in tasks if _SPLIT in task.splits]
         self._decoder = decoder_of(experiment, mesh)
         self._loss_sums = jax.jit(
-            lambda params, batch: make_loss_sums(experiment.config)(params, batch, None)
+            lambda params, batch: make_loss_sums(experiment.network)(params, batch, None)
         )
         self._loaded: list[Evaluated] | None = None
         self._loss_batches: list[dict[str, np.ndarray]] | None = None

@@ -6,10 +6,11 @@ import jax
 
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
+from recalign.model.t5.config import T5Config
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.partitioning import state_shardings
 from recalign.trainer.start_values import with_item_knowledge
-from recalign.trainer.state import params_shape, random_params
+from recalign.trainer.state import random_params
 from recalign.weights import load_params
 
 
@@ -25,16 +26,18 @@ def start_weights(
     """
     path = experiment.initial_checkpoint_path
     if not path:
-        params = random_params(experiment.config, experiment.seed, mesh)
+        params = random_params(experiment.network, experiment.seed, mesh)
         if shares := experiment.item_vectors:
-            if dataset is None:
-                raise UserError(f"ITEM_VECTORS = {dict(shares)}: no task has a prepared dataset")
-            params = with_item_knowledge(
-                params, experiment.config, dataset, shares, experiment.seed
-            )
+            network = experiment.network
+            if dataset is None or not isinstance(network, T5Config):
+                raise UserError(
+                    f"ITEM_VECTORS = {dict(shares)}: it needs T5 (Experiment.model = @T5Config()) "
+                    "and a task with a prepared dataset"
+                )
+            params = with_item_knowledge(params, network, dataset, shares, experiment.seed)
         return params, experiment.initial_step
     if not isinstance(path, str):
         raise UserError(f"INITIAL_CHECKPOINT_PATH = {path!r}: one path, or () for random weights")
-    shardings = state_shardings(mesh, params_shape(experiment.config))
-    params, step = load_params(path, experiment.config, shardings)
+    shardings = state_shardings(mesh, experiment.network.params_shape())
+    params, step = load_params(path, experiment.network, shardings)
     return params, step or experiment.initial_step

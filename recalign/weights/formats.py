@@ -8,7 +8,7 @@ from typing import Protocol
 from etils import epath
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import hugging_face, own, t5x_legacy, t5x_orbax
 from recalign.weights.tensors import Weights
 

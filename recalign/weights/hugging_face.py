@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import inspection, safetensors_file
 from recalign.weights.tensors import Index, Tensor, Weights
 

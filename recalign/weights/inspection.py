@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.network import Network
+from recalign.model.t5.config import T5Config
 from recalign.weights.tensors import MOMENTS, Tensor, flatten, place, unstacked
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -19,18 +17,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 _READABLE = ("float32", "bfloat16", "float16")
 _MOST_NAMES = 3
 # T5X's Adafactor factors a tensor whose two largest dimensions have at least this size.
-_SMALLEST_FACTORED = 128
+SMALLEST_FACTORED = 128
 
 
 @functools.cache
-def param_shapes(config: T5Config) -> Shapes:
+def param_shapes(network: Network) -> Shapes:
     """T5X's names of a model's parameters -> their shapes."""
 
-    def init() -> Mapping:
-        tokens_1x1 = jnp.ones((1, 1), jnp.int32)
-        return Transformer(config).init(jax.random.key(0), tokens_1x1, tokens_1x1)["params"]
-
-    own = flatten(jax.eval_shape(init), lambda node: False)
+    own = flatten(network.params_shape(), lambda node: False)
     shapes: dict[str, tuple[int, ...]] = {}
     for name, leaf in own.items():
         if "layers/" not in name:
@@ -50,12 +44,25 @@ def moment_shapes(params: Shapes) -> Shapes:
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in params.items():
         moments = {"v_row": (1,), "v_col": (1,), "v": shape}
-        by_size = np.argsort(shape)
-        if len(shape) >= 2 and shape[by_size[-2]] >= _SMALLEST_FACTORED:
-            rows, columns = int(by_size[-2]), int(by_size[-1])
+        if axes := factored_axes(shape, SMALLEST_FACTORED):
+            rows, columns = axes
             moments = {"v_row": _without(shape, columns), "v_col": _without(shape, rows), "v": (1,)}
         shapes |= {f"{name}/{moment}": moments[moment] for moment in MOMENTS}
     return shapes
+
+
+def factored_axes(shape: tuple[int, ...], min_dim_size_to_factor: int) -> tuple[int, int] | None:
+    """The axes of the second largest and the largest dimension, or None: too small to factor.
+
+    >>> factored_axes((512, 1024), 128), factored_axes((512,), 128), factored_axes((32, 6), 128)
+    ((0, 1), None, None)
+    """
+    if len(shape) < 2:
+        return None
+    by_size = np.argsort(shape)
+    if shape[by_size[-2]] < min_dim_size_to_factor:
+        return None
+    return int(by_size[-2]), int(by_size[-1])
 
 
 def infer_config(where: str, params: Mapping[str, Tensor]) -> T5Config:
@@ -85,16 +92,16 @@ def infer_config(where: str, params: Mapping[str, Tensor]) -> T5Config:
     )
 
 
-def check_params(where: str, params: Mapping[str, Tensor], config: T5Config) -> None:
+def check_params(where: str, params: Mapping[str, Tensor], network: Network) -> None:
     """UserError where names, shapes, types or the vocabulary are not those of the model."""
     embedding = params.get("token_embedder/embedding")
-    if embedding is not None and embedding.shape[:1] != (config.vocab_size,):
+    if embedding is not None and embedding.shape[:1] != (network.vocab_size,):
         raise UserError(
             f"{where}: its vocabulary has {embedding.shape[0]} tokens, the model's "
-            f"{config.vocab_size} (T5Config.vocab_size); `recalign convert --item_tokens DATASET` "
-            "gives it rows for a dataset's item tokens"
+            f"{network.vocab_size} ({type(network).__name__}.vocab_size); `recalign convert "
+            "--item_tokens DATASET` gives it rows for a dataset's item tokens"
         )
-    _check(where, "parameters", params, param_shapes(config))
+    _check(where, "parameters", params, param_shapes(network))
     for name, tensor in params.items():
         if tensor.dtype.name not in _READABLE:
             raise UserError(f"{where}: {name} is of type {tensor.dtype.name}, not float32")

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from recalign.model.config import T5Config
+from recalign.model.network import Network
 from recalign.weights import fingerprints, formats, inspection, own
 from recalign.weights.tensors import Index, Tensor, Weights, as_float32, place, stacks, unflatten
 
@@ -15,7 +15,7 @@ _READERS = 8
 
 
 def load_params(
-    path: str, config: T5Config, shardings: Any | None = None
+    path: str, network: Network, shardings: Any | None = None
 ) -> tuple[dict[str, Any], int]:
     """(own, stacked parameters in float32, step) of a checkpoint.
 
@@ -24,7 +24,7 @@ def load_params(
     Args:
       path: a T5X checkpoint (`checkpoint_N`, or a MODEL_DIR: its newest), a Hugging Face folder or
         hub name, a run of the own engine (its best checkpoint) or its `checkpoints/STEP`.
-      config: the model; the checkpoint must be of its sizes.
+      network: the model; the checkpoint must be of its sizes.
       shardings: a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts them
         on the first device.
 
@@ -33,7 +33,7 @@ def load_params(
     """
     name, folder = formats.resolve(path)
     weights = formats.open_weights(name, folder)
-    inspection.check_params(weights.where, weights.params, config)
+    inspection.check_params(weights.where, weights.params, network)
     params = {
         stack: _array(weights, names, _sharding(shardings, stack))
         for stack, names in stacks(weights.params).items()

@@ -8,6 +8,7 @@ MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, fingerprints,
 
 import functools
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from etils import epath
 
 from recalign.data import integrity
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import fingerprints, inspection, orbax_tree
 from recalign.weights.tensors import (
     MOMENTS,
@@ -47,13 +48,20 @@ def locate(path: epath.Path) -> epath.Path:
     """A run or one of its checkpoints -> the folder of a checkpoint: of a run, the best."""
     if not (path / FOLDER).is_dir():
         return path
-    steps = [folder for folder in (path / FOLDER).iterdir() if folder.name.isdigit()]
+    steps = {int(it.name): it for it in (path / FOLDER).iterdir() if it.name.isdigit()}
     if not steps:
         raise UserError(f"{path}: its {FOLDER} hold no whole checkpoint")
-    scored = [(score, folder) for folder in steps if (score := _score(folder)) is not None]
-    if scored:
-        return max(scored, key=lambda pair: (pair[0], int(pair[1].name)))[1]
-    return max(steps, key=lambda folder: int(folder.name))
+    return steps[best({step: _score(folder) for step, folder in steps.items()})]
+
+
+def best(scores: Mapping[int, float | None]) -> int:
+    """The step of the highest score, the newest of equals; the newest where none has a score."""
+
+    def rank(step: int) -> tuple[float, int]:
+        score = scores[step]
+        return -math.inf if score is None else score, step
+
+    return max(scores, key=rank)
 
 
 def open_weights(folder: epath.Path) -> Weights:

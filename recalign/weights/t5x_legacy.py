@@ -18,7 +18,7 @@ from etils import epath
 from flax import serialization
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import orbax_tree, stores, t5x_state
 from recalign.weights.tensors import Tensor, Weights, flatten, from_array, unflatten
 

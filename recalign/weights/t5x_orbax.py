@@ -6,7 +6,7 @@ from collections.abc import Callable
 from etils import epath
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import orbax_tree, t5x_state
 from recalign.weights.tensors import Weights
 

@@ -11,7 +11,7 @@ from etils import epath
 from flax import serialization
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import inspection
 from recalign.weights.tensors import Tensor, Weights, from_array, zeros
 

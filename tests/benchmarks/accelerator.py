@@ -37,12 +37,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recalign.model.config import T5Config
 from recalign.model.decode import Beams, beam_decode
 from recalign.model.names import to_t5x
+from recalign.model.t5.config import T5Config
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
-from recalign.trainer.state import initial_params, make_optimizer, make_train_step, new_state
+from recalign.trainer.state import make_optimizer, make_train_step, new_state
 
 TOKENS = ("inputs", "targets")
 BEAMS, NEW_TOKENS, CATALOGUE = 20, 8, 12_000
@@ -235,7 +235,7 @@ def train_section(
 
 
 def params_of(config: T5Config) -> Any:
-    return jax.jit(lambda: initial_params(config, 0))()
+    return jax.jit(lambda: config.init(jax.random.key(0)))()
 
 
 def memory(compiled: Any) -> dict[str, int | None]:
@@ -291,7 +291,7 @@ def decode_section(
         start = time.perf_counter()
         search = jax.jit(
             functools.partial(
-                beam_decode, config=config, beam_size=BEAMS, max_decode_len=NEW_TOKENS, alpha=0.0
+                beam_decode, network=config, beam_size=BEAMS, max_decode_len=NEW_TOKENS, alpha=0.0
             )
         )
         compiled = search.lower(params, encoder_input_tokens_BxL=inputs, trie=tree).compile()

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.transformer import Transformer
 
 VOCABULARY = 32_128
 BATCH, INPUTS, TARGETS = 8, 512, 8

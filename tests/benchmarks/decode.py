@@ -46,8 +46,8 @@ from common import (
 
 from recalign.model.decode import Beams, beam_decode
 from recalign.model.names import to_t5x
-from recalign.model.network import Transformer, run
 from recalign.model.score import score_candidates
+from recalign.model.t5.transformer import Transformer
 from recalign.model.trie import Trie
 
 BEAMS, CATALOGUE = 20, 12_000
@@ -74,12 +74,14 @@ def main() -> None:
     inputs_BxL = jnp.asarray(drawn_tokens(BATCH, INPUTS, seed=1))
     trie, whole = catalogue_trie(), item_token_trie()
     search = jax.jit(
-        functools.partial(beam_decode, config=config, beam_size=BEAMS, max_decode_len=TARGETS)
+        functools.partial(beam_decode, network=config, beam_size=BEAMS, max_decode_len=TARGETS)
     )
     pools_BxC = jnp.asarray(drawn_pools())
     allowed_BxN = trie.node_mask(pools_BxC)
-    score = jax.jit(functools.partial(score_candidates, config=config))
-    encode = jax.jit(lambda params, x: run(Transformer(config), params, x, method="encode"))
+    score = jax.jit(functools.partial(score_candidates, network=config))
+    encode = jax.jit(
+        lambda params, x: Transformer(config).apply({"params": params}, x, method="encode")
+    )
     searches = {
         "unconstrained": lambda: search(params, encoder_input_tokens_BxL=inputs_BxL),
         "constrained": lambda: search(params, encoder_input_tokens_BxL=inputs_BxL, trie=trie),
@@ -92,7 +94,7 @@ def main() -> None:
         ),
     }
     programs = {
-        "encode": lambda: encode(params, inputs_BxL),
+        "encode": lambda: encode({"params": params}, inputs_BxL),
         **searches,
         "scored": lambda: score(
             params, encoder_input_tokens_BxL=inputs_BxL, trie=trie, candidates_BxC=pools_BxC

@@ -36,9 +36,10 @@ from common import (
     t5x_model,
 )
 
-from recalign.model.config import T5Config
+from recalign.model.network import shift_right
+from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_optimizer, make_train_step, new_state, shift_right
+from recalign.trainer.state import make_optimizer, make_train_step, new_state
 
 _TINY = T5Config(
     emb_dim=64, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, head_dim=16, mlp_dim=128,

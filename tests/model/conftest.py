@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recalign.model.config import T5Config
 from recalign.model.names import from_t5x, to_t5x
-from recalign.model.network import Transformer
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.transformer import Transformer
 
 EOS = 1
 GOLDEN = Path(__file__).parents[1] / "golden" / "t5x_minimal.npz"

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from recalign.model.decode import beam_decode
-from recalign.model.network import Transformer
+from recalign.model.t5.transformer import Transformer
 
 EOS, LENGTH = 1, 6
 
-_compiled_decode = jax.jit(beam_decode, static_argnames=("config", "beam_size", "max_decode_len"))
+_compiled_decode = jax.jit(beam_decode, static_argnames=("network", "beam_size", "max_decode_len"))
 node_mask = jax.jit(lambda trie, indices_BxC: trie.node_mask(indices_BxC))
 
 
@@ -19,7 +19,7 @@ def search(config, params, inputs_BxL, **kwargs):
     """NumPy beams; one compilation for all tests with the same settings."""
     beams = _compiled_decode(
         params,
-        config=config,
+        network=config,
         encoder_input_tokens_BxL=inputs_BxL,
         **{"beam_size": 4, "max_decode_len": LENGTH, **kwargs},
     )

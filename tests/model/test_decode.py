@@ -11,7 +11,7 @@ from recalign.errors import UserError
 from recalign.model import decode
 from recalign.model.decode import beam_decode
 from recalign.model.names import from_t5x
-from recalign.model.network import Transformer
+from recalign.model.t5.transformer import Transformer
 from recalign.model.trie import Trie
 
 from .conftest import seeded_weights, tiny_config

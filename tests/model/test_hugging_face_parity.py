@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recalign.model.names import from_t5x, to_t5x
-from recalign.model.network import Transformer
+from recalign.model.t5.transformer import Transformer
 
 from .conftest import ragged, seeded_weights, tiny_config
 

@@ -9,7 +9,8 @@ import pytest
 
 from recalign.errors import UserError
 from recalign.model.names import from_t5x
-from recalign.model.network import Transformer
+from recalign.model.network import shift_right
+from recalign.model.t5.transformer import Transformer
 
 from .conftest import ragged, seeded_weights, tiny_config
 
@@ -161,3 +162,9 @@ def test_initial_values_have_t5x_scales():
 def test_a_wrong_setting_is_named(change, message):
     with pytest.raises(UserError, match=message):
         tiny_config(**change)
+
+
+def test_shift_right():
+    np.testing.assert_array_equal(
+        shift_right(jnp.array([[5, 6, 1], [7, 1, 0]])), [[0, 5, 6], [0, 7, 1]]
+    )

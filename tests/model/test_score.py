@@ -21,7 +21,7 @@ PAIRS = np.random.default_rng(12).permutation(1600)[:400]
 CATALOGUE = [(44, 2 + int(pair) // 40, 2 + int(pair) % 40) for pair in PAIRS]
 CATALOGUE += [(*item, 45) for item in CATALOGUE[:80]] + [(44, first) for first in range(2, 22)]
 
-score = jax.jit(score_candidates, static_argnames="config")
+score = jax.jit(score_candidates, static_argnames="network")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A model small enough for its operations and bytes to be counted on paper, and its sizes."""
 
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 
 MODEL = T5Config(
     vocab_size=96,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.plan.chips import CHIPS, Slice
 from recalign.plan.estimate import estimate
 from recalign.plan.programs import Layout, Sizes

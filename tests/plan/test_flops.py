@@ -8,7 +8,7 @@ import pytest
 
 from recalign.model.decode import beam_decode
 from recalign.plan.flops import matmul_flops
-from recalign.trainer.state import make_loss_sums, params_shape
+from recalign.trainer.state import make_loss_sums
 
 from .by_hand import BUCKETS, HC, MODEL, D, F, L, T, V
 
@@ -48,22 +48,22 @@ def flops_of(function, *arguments, **options):
 
 
 def test_a_forward_pass():
-    found = flops_of(traced_loss(), params_shape(MODEL))
+    found = flops_of(traced_loss(), MODEL.params_shape())
     assert found == encoder_by_hand() + decoder_by_hand() + positions_by_hand()
 
 
 def test_a_backward_pass_takes_twice_the_forward_pass():
-    found = flops_of(jax.grad(traced_loss()), params_shape(MODEL))
+    found = flops_of(jax.grad(traced_loss()), MODEL.params_shape())
     # The one-hot columns need no gradient; that of the bias adds up the batch in every layer.
     sums = 2 * B * 3 * (MODEL.num_encoder_layers * L * L + MODEL.num_decoder_layers * T * T)
     assert found == 3 * (encoder_by_hand() + decoder_by_hand()) + 2 * positions_by_hand() + sums
 
 
 def test_beam_search_with_every_turn_of_its_loop():
-    decode = functools.partial(beam_decode, config=MODEL, beam_size=K, max_decode_len=T)
+    decode = functools.partial(beam_decode, network=MODEL, beam_size=K, max_decode_len=T)
     found = flops_of(
         lambda params, inputs: decode(params, encoder_input_tokens_BxL=inputs),
-        params_shape(MODEL),
+        MODEL.params_shape(),
         integers(B, L),
         while_turns=T - 1,
     )

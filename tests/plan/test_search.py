@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.plan.chips import CHIPS, Slice
 from recalign.plan.programs import Layout, Sizes
 from recalign.plan.search import REMATS, partitionings, search

@@ -85,7 +85,7 @@ def _trained_once(experiment: Callable[..., Any]) -> tuple[str, Any]:
     made = experiment(TRAIN_STEPS=150)
     train(made)
     checkpoints = Checkpoints(made.directory, read_only=True)
-    _, params = checkpoints.restore_params("last", sharded_params_shape(made.config, make_mesh()))
+    _, params = checkpoints.restore_params("last", sharded_params_shape(made.network, make_mesh()))
     checkpoints.close()
     return made.model_dir, params
 

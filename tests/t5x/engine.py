@@ -12,22 +12,12 @@ from t5x import adafactor, eval, models, partitioning, train_state, trainer, uti
 from t5x.examples.t5 import network
 
 from recalign.model.names import to_t5x
+from recalign.model.t5.sizes import SIZES
 from recalign.t5x.constrained import ConstrainedDecodingModel
 from recalign.t5x.fast import FastDecodingModel
 from recalign.t5x.mixture import decode_lengths, vocabulary
 from recalign.t5x.optimizer import named
 from recalign.trainer.experiment import Experiment
-
-SIZES = (
-    "vocab_size",
-    "emb_dim",
-    "num_heads",
-    "num_encoder_layers",
-    "num_decoder_layers",
-    "head_dim",
-    "mlp_dim",
-    "logits_via_embedding",
-)
 
 
 def schedule_of(experiment: Experiment) -> Any:
@@ -45,7 +35,7 @@ def schedule_of(experiment: Experiment) -> Any:
 def model_of(experiment: Experiment, decoder: str = "stock") -> models.EncoderDecoderModel:
     """The model that the experiment's gin files give T5X, with one of the three decoders."""
     words = vocabulary(experiment.mixture_or_task_name)
-    sizes = {name: getattr(experiment.model, name) for name in SIZES}
+    sizes = {name: getattr(experiment.model, name) for name in (*SIZES, "logits_via_embedding")}
     stock = models.EncoderDecoderModel(
         module=network.Transformer(
             network.T5Config(

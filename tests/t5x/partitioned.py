@@ -24,7 +24,7 @@ def main(data_dir: str) -> None:
     made = load_experiment(FILES, [f"{name} = {value!r}" for name, value in given.items()])
     setup.prepare(made)
     seqio.set_tfds_data_dir_override(data_dir)  # as T5X's --tfds_data_dir
-    params = jax.tree.map(np.asarray, random_params(made.config, 3, partitioning.make_mesh()))
+    params = jax.tree.map(np.asarray, random_params(made.network, 3, partitioning.make_mesh()))
     rng = np.random.default_rng(0)
     inputs_BxL = rng.integers(2, 600, (8, 96))
     inputs_BxL[:, 60:] = 0

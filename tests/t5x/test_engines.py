@@ -23,7 +23,6 @@ from recalign.trainer.state import (
     make_train_step,
     nothing_yet,
     random_params,
-    shift_right,
 )
 from recalign.weights import load_params
 from tests.corpus import make_corpus
@@ -38,7 +37,7 @@ def own_losses(experiment, params, batches):
     mesh = partitioning.make_mesh()
     optimizer = optimizer_of(experiment, 0)
     step = make_train_step(
-        experiment.config,
+        experiment.network,
         optimizer,
         mesh,
         seed=0,
@@ -86,7 +85,7 @@ def test_losses_of_twenty_steps_on_the_same_batches_of_a_mixture(
     experiment, items, model_dir, macros
 ):
     made = experiment(**{**macros, **({"MIXTURE_OR_TASK_NAME": items} if macros else {})})
-    params = jax.tree.map(np.asarray, random_params(made.config, 0, partitioning.make_mesh()))
+    params = jax.tree.map(np.asarray, random_params(made.network, 0, partitioning.make_mesh()))
     stream = Stream.of(made.mixture_or_task_name, 0)
     rows = slice(0, made.batch_size)
     batches = list(
@@ -105,7 +104,7 @@ def test_losses_of_twenty_steps_on_the_same_batches_of_a_mixture(
 def test_t5x_reads_the_same_packed_rows_and_has_the_same_losses(experiment, model_dir):
     made = experiment(PACK=True, TASK_FEATURE_LENGTHS={"inputs": 192, "targets": 48})
     lengths, size = made.task_feature_lengths, made.batch_size
-    params = jax.tree.map(np.asarray, random_params(made.config, 0, partitioning.make_mesh()))
+    params = jax.tree.map(np.asarray, random_params(made.network, 0, partitioning.make_mesh()))
     stream = PackedStream.of(Stream.of(made.mixture_or_task_name, 0), lengths)
     batches = list(stream.batches(0, lengths, size, slice(0, size)).take(6).as_numpy_iterator())
     configured = utils.DatasetConfig(
@@ -145,7 +144,7 @@ def own_evaluation(experiment, params, split, *, constrained=False):
     """(evaluated, records) a task, with T5X's decoding length."""
     experiment = dataclasses.replace(experiment, constrained=constrained)
     lengths = decode_lengths(experiment.mixture_or_task_name, experiment.task_feature_lengths)
-    decoder = BeamDecoder(experiment.config, partitioning.make_mesh(), experiment.beam_size)
+    decoder = BeamDecoder(experiment.network, partitioning.make_mesh(), experiment.beam_size)
     for task in evaluation.tasks_with_metrics(experiment.mixture_or_task_name, split):
         evaluated = evaluation.load(task, split, experiment, EXAMPLES)
         evaluated = dataclasses.replace(evaluated, max_decode_len=lengths["targets"])
@@ -171,7 +170,7 @@ def test_metrics_of_item_tokens(experiment, items, decoder):
     macros = {**SMALL, "TRAIN_STEPS": 240, "STEPS_PER_CYCLE": 360, "EVERY_PREFIX": False}
     made = experiment(MIXTURE_OR_TASK_NAME=items, **macros)
     train(made)
-    params, _ = load_params(made.model_dir, made.config)
+    params, _ = load_params(made.model_dir, made.network)
     theirs = T5X(made, params, decoder).metrics("test", EXAMPLES)
     ranked = 0.0
     for evaluated, records in own_evaluation(
@@ -227,7 +226,7 @@ def exact_auc(made, params):
     for number, example in enumerate(examples):
         inputs_BxL[number, : len(example["inputs"])] = example["inputs"]
     log_probs_BxC = np.asarray(
-        score_candidates(params, made.config, inputs_BxL, answers, np.array([[0, 1]]))
+        score_candidates(params, made.network, inputs_BxL, answers, np.array([[0, 1]]))
     )
     labels = np.array([int(example["label"]) for example in examples])
     return auc_roc(log_probs_BxC[:, 0] - log_probs_BxC[:, 1], labels)

@@ -171,7 +171,7 @@ def test_a_checkpoint_of_the_own_engine_trains_on_in_t5x(run, own, batches, tmp_
     convert(made.model_dir, str(model_dir / f"checkpoint_{HALF}"))
     run.train("--gin.train.infer_eval_dataset_cfg=None", model_dir=model_dir)
     # And reads on where the checkpoint stands.
-    params, _ = load_params(run.start, made.config)
+    params, _ = load_params(run.start, made.network)
     expected, _ = own_losses(made, params, batches)
     np.testing.assert_allclose(summed_losses(model_dir), expected[10:], rtol=2e-4)
 
@@ -214,7 +214,7 @@ def test_inference_with_each_decoder(run, own, tmp_path):
             (written,) = (tmp_path / decoder).glob(f"{task}-predict_with_aux.jsonl*-of-00001")
             inferred[decoder, task] = list(map(json.loads, written.read_text().splitlines()))
     made = own()
-    params, _ = load_params(checkpoint, made.config)
+    params, _ = load_params(checkpoint, made.network)
     for evaluated, records in own_evaluation(made, params, "validation"):
         for record in records:
             for decoder in ("stock", "fast"):

@@ -11,7 +11,7 @@ from etils import epath
 
 from recalign.data import integrity
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
 from recalign.trainer.adamw import Adam, adamw
 from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints

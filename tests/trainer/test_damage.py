@@ -158,7 +158,7 @@ def arrays(run: pathlib.Path) -> list[pathlib.Path]:
 
 
 def test_a_damaged_array_is_told_and_another_checkpoint_taken(trained, run, capfd):
-    shape = sharded_params_shape(trained[0].config, make_mesh())
+    shape = sharded_params_shape(trained[0].network, make_mesh())
     checkpoints = Checkpoints(epath.Path(run), read_only=True)
     steps = checkpoints.steps()
     newest = [path for path in arrays(run) if f"checkpoints/{steps[-1]}/" in str(path)]
@@ -173,7 +173,7 @@ def test_a_damaged_array_is_told_and_another_checkpoint_taken(trained, run, capf
 
 def test_arrays_that_changed_places_are_told(trained, run):
     """Whole files, valid as they are: those of one step beside the table of another."""
-    shape = sharded_params_shape(trained[0].config, make_mesh())
+    shape = sharded_params_shape(trained[0].network, make_mesh())
     first, last = Checkpoints(epath.Path(run), read_only=True).steps()
     shutil.rmtree(run / "checkpoints" / str(last) / "params")
     shutil.copytree(

@@ -15,7 +15,7 @@ from etils import epath
 from sklearn.metrics import roc_auc_score
 
 from recalign.errors import UserError
-from recalign.model.network import Transformer
+from recalign.model.t5.transformer import Transformer
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     BeamDecoder,
@@ -88,9 +88,9 @@ def test_predictions_say_what_was_asked_and_answered(trained):
 def test_exact_scores_are_the_models_probabilities(trained):
     """By teacher forcing with the plain network, one candidate at a time."""
     experiment, results = trained
-    logits_of = jax.jit(Transformer(experiment.config).apply)
+    logits_of = jax.jit(Transformer(experiment.network).apply)
     _, params = Checkpoints(experiment.directory, read_only=True).restore_params(
-        results["checkpoint_step"], sharded_params_shape(experiment.config, make_mesh())
+        results["checkpoint_step"], sharded_params_shape(experiment.network, make_mesh())
     )
     for name in ("ranking_tiny", "rating_tiny"):
         task = seqio.get_mixture_or_task(name)

@@ -17,7 +17,7 @@ def test_macros_become_the_experiment():
     assert experiment.mixture_or_task_name == "ut_at_tiny"
     assert experiment.task_feature_lengths == TINY["TASK_FEATURE_LENGTHS"]
     assert experiment.model.emb_dim == 16
-    assert experiment.config.dropout_rate == experiment.dropout_rate == 0.1
+    assert experiment.network.dropout_rate == experiment.dropout_rate == 0.1
     assert experiment.z_loss == 1e-4
     assert experiment.loss_normalizing_factor is None
     assert experiment.settings == TaskSettings(history_length=3, candidate_pool=5)

@@ -153,7 +153,7 @@ def test_what_orbax_says_of_its_arrays_calls_nothing(trained, tmp_path, monkeypa
         for path in (run / "checkpoints").rglob(name):
             if path.is_file():
                 path.write_text(change(path.read_text()))
-    shape = sharded_params_shape(trained[0].config, make_mesh())
+    shape = sharded_params_shape(trained[0].network, make_mesh())
     try:
         Checkpoints(epath.Path(run), read_only=True).restore_params("last", shape)
     except UserError as error:

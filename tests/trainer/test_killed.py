@@ -40,7 +40,7 @@ def end_of(run):
     """(the whole last state, metrics.jsonl but for its times)."""
     experiment = load_experiment(FILES, run)
     optimizer = make_optimizer(experiment.learning_rate, experiment.warmup_steps, 0)
-    shape = state_shape(experiment.config, optimizer, partitioning.make_mesh())
+    shape = state_shape(experiment.network, optimizer, partitioning.make_mesh())
     saved = Checkpoints(experiment.directory, read_only=True).restore_latest(shape)
     assert int(saved.state.step) == experiment.train_steps
     lines = (experiment.directory / "metrics.jsonl").read_text().splitlines()

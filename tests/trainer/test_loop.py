@@ -24,7 +24,7 @@ from tests.trainer.conftest import FILES, TWO_TASKS, bindings, without_times
 
 def final_params(experiment):
     checkpoints = Checkpoints(experiment.directory, read_only=True)
-    shape = sharded_params_shape(experiment.config, partitioning.make_mesh())
+    shape = sharded_params_shape(experiment.network, partitioning.make_mesh())
     step, params = checkpoints.restore_params("last", shape)
     assert step == experiment.train_steps
     return params

@@ -18,7 +18,7 @@ MESHES = [*TOGETHER, *(pytest.param(mesh, marks=pytest.mark.slow) for mesh in AP
 SCRIPT = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.model.decode import beam_decode
 from recalign.trainer import partitioning
 from recalign.trainer.state import make_optimizer, make_train_step, new_state, random_params

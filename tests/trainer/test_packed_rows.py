@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.network import shift_right
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.transformer import Transformer
 from recalign.preprocessors.packing import packed_rows
-from recalign.trainer.state import initial_params, make_loss_sums, shift_right
+from recalign.trainer.state import make_loss_sums
 
 CONFIG = T5Config(
     vocab_size=96,
@@ -44,7 +45,7 @@ def examples():
 @pytest.fixture(scope="module")
 def params():
     # T5X's first values, and biases by distance that a test would see.
-    return jax.jit(lambda: jax.tree.map(lambda leaf: leaf * 1.5, initial_params(CONFIG, 0)))()
+    return jax.jit(lambda: jax.tree.map(lambda leaf: leaf * 1.5, CONFIG.init(jax.random.key(0))))()
 
 
 def test_the_decoder_reads_each_example_from_its_start():

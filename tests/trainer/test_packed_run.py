@@ -18,7 +18,7 @@ STEPS, FIRST = 6, 4
 
 
 def end_of(experiment):
-    shape = state_shape(experiment.config, optimizer_of(experiment, 0), make_mesh())
+    shape = state_shape(experiment.network, optimizer_of(experiment, 0), make_mesh())
     saved = Checkpoints(experiment.directory, read_only=True).restore_latest(shape)
     lines = (experiment.directory / "metrics.jsonl").read_text().splitlines()
     return saved.state, without_times(map(json.loads, lines))

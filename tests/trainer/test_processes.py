@@ -43,7 +43,7 @@ def trained(data_dir, tmp_path_factory):
 
 
 def params_of(experiment):
-    shape = sharded_params_shape(experiment.config, partitioning.make_mesh())
+    shape = sharded_params_shape(experiment.network, partitioning.make_mesh())
     return Checkpoints(experiment.directory, read_only=True).restore_params("last", shape)
 
 

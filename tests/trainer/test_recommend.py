@@ -30,7 +30,7 @@ def test_shows_the_model_what_evaluation_shows_it(trained, recommender):
     (task,) = evaluation.tasks_with_metrics("retrieval_tiny", "test")
     evaluated = evaluation.load(task, "test", experiment, 5)
     decoder = decoding.BeamDecoder(
-        experiment.config, recommender._searching.mesh, experiment.beam_size
+        experiment.network, recommender._searching.mesh, experiment.beam_size
     )
     records = evaluation.beams_of_all(evaluated, recommender._searching.params, decoder, experiment)
     for example, record in zip(evaluated.examples, records, strict=True):

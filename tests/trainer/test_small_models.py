@@ -34,7 +34,7 @@ def items(data_dir):
 
 def last_state(made):
     checkpoints = Checkpoints(made.directory, read_only=True)
-    shape = state_shape(made.config, optimizer_of(made, 0), partitioning.make_mesh())
+    shape = state_shape(made.network, optimizer_of(made, 0), partitioning.make_mesh())
     saved = checkpoints.restore_latest(shape)
     checkpoints.close()
     return saved.state

@@ -7,10 +7,9 @@ import pytest
 
 from recalign.data.item_vectors import token_vectors
 from recalign.data.prepared import open_dataset
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.transformer import Transformer
 from recalign.trainer.start_values import with_item_knowledge
-from recalign.trainer.state import initial_params
 from tests.corpus import make_corpus
 
 CONFIG = T5Config(
@@ -34,7 +33,7 @@ def dataset(tmp_path_factory):
 
 
 def started(dataset, shares):
-    return with_item_knowledge(initial_params(CONFIG, 0), CONFIG, dataset, shares, seed=0)
+    return with_item_knowledge(CONFIG.init(jax.random.key(0)), CONFIG, dataset, shares, seed=0)
 
 
 def items_of(params, dataset):
@@ -51,14 +50,14 @@ def test_rows_are_as_near_as_the_items(dataset):
     np.testing.assert_allclose(
         rows[known] @ rows[known].T, vectors[known] @ vectors[known].T, atol=1e-3
     )
-    untouched = items_of(initial_params(CONFIG, 0), dataset)
+    untouched = items_of(CONFIG.init(jax.random.key(0)), dataset)
     np.testing.assert_array_equal(before, untouched[0])
     np.testing.assert_array_equal(after, untouched[2])
 
 
 def test_shares_are_parts_of_the_variance(dataset):
     _, rows, _ = items_of(started(dataset, {"text": 0.64}), dataset)
-    _, random, _ = items_of(initial_params(CONFIG, 0), dataset)
+    _, random, _ = items_of(CONFIG.init(jax.random.key(0)), dataset)
     vectors = token_vectors(dataset, "text", CONFIG.emb_dim, seed=0)
     # 0.6 and 0.8 are the roots of what is left to chance and of the share. The ten words of the
     # titles give fewer numbers than a row has: the row's mean square is still 1.
@@ -75,4 +74,4 @@ def test_the_decoder_begins_by_copying(dataset):
     tokens = jnp.ones((1, 4), jnp.int32)
     logits = jax.jit(Transformer(CONFIG).apply)({"params": params}, tokens, tokens)
     assert jnp.isfinite(logits).all()
-    assert jax.tree.structure(params) == jax.tree.structure(initial_params(CONFIG, 0))
+    assert jax.tree.structure(params) == jax.tree.structure(CONFIG.init(jax.random.key(0)))

@@ -1,21 +1,19 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import PartitionSpec as P
 
-from recalign.model.config import T5Config
 from recalign.model.names import from_t5x, to_t5x
+from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
 from recalign.trainer.state import (
     make_optimizer,
     make_train_step,
     new_state,
     random_params,
-    shift_right,
 )
 from tests.golden import make_t5x_trajectory as golden
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
@@ -83,12 +81,6 @@ def test_the_window_sums_since_the_last_line():
     losses = [outcome.parts.loss for outcome in outcomes]
     windows = [outcome.window.loss for outcome in outcomes]
     np.testing.assert_allclose(windows, [losses[0], losses[0] + losses[1], losses[2]], rtol=1e-6)
-
-
-def test_shift_right():
-    np.testing.assert_array_equal(
-        shift_right(jnp.array([[5, 6, 1], [7, 1, 0]])), [[0, 5, 6], [0, 7, 1]]
-    )
 
 
 def test_sharding_rules_know_the_parameters():

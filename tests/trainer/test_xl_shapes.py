@@ -31,14 +31,14 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def sizes():
     """Bytes of the parameters in float32, and those of the largest array of the tree."""
-    shapes = inspection.param_shapes(experiment("").config)
+    shapes = inspection.param_shapes(experiment("").network)
     arrays = [4 * math.prod(shape) for shape in shapes.values()]
     return sum(arrays), max(arrays)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    config = experiment("").config
+    config = experiment("").network
     numbers, shapes = numbered(config), inspection.param_shapes(config)
 
     def tensor(name):

@@ -11,7 +11,7 @@ import sys
 import jax
 import numpy as np
 
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment, load_experiment
 from recalign.trainer.state import TrainState, make_optimizer, new_state
@@ -100,7 +100,7 @@ if __name__ == "__main__":
                 "before": before,
                 "held": list(held.values()),
                 "step": int(state.step),
-                "right": is_right(state.params, run.config),
+                "right": is_right(state.params, run.network),
             }
         )
     )

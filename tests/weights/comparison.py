@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from recalign.model.config import T5Config
-from recalign.model.network import Transformer
+from recalign.model.t5.config import T5Config
+from recalign.model.t5.transformer import Transformer
 
 # One of the tables is large enough for Adafactor to factor it.
 CONFIG = T5Config(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.weights import convert, hugging_face, load_params, safetensors_file
 from tests.weights.comparison import CONFIG as OWN_CONFIG
 from tests.weights.comparison import logits

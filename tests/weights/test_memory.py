@@ -18,7 +18,7 @@ CONVERTING = """
 import dataclasses, json, os, pathlib, re, sys
 import jax, jax.numpy as jnp, numpy as np
 from etils import epath
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.state import make_optimizer, state_shape
@@ -77,9 +77,8 @@ SHARDED = """
 import json, os, sys
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from recalign.model.config import T5Config
+from recalign.model.t5.config import T5Config
 from recalign.trainer.partitioning import make_mesh, state_shardings
-from recalign.trainer.state import params_shape
 from recalign.weights import formats, load_params
 from recalign.weights.tensors import Tensor
 import dataclasses
@@ -101,7 +100,7 @@ def counting(name, folder):
 formats.open_weights = counting
 
 mesh = make_mesh(2)
-shardings = state_shardings(mesh, params_shape(config))
+shardings = state_shardings(mesh, config.params_shape())
 found = {}
 for path in sys.argv[1:]:
     whole, _ = load_params(path, config)

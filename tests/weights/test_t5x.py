@@ -11,8 +11,8 @@ from etils import epath
 from flax import serialization
 
 from recalign.errors import UserError
-from recalign.model.config import T5Config
 from recalign.model.names import to_t5x
+from recalign.model.t5.config import T5Config
 from recalign.weights import convert, inspection, load_params, t5x_legacy, t5x_orbax
 from recalign.weights.tensors import as_float32
 from tests.weights.comparison import logits

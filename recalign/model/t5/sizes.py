@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import gin
 import jax
 import jax.numpy as jnp
 
@@ -17,10 +16,15 @@ _T5_SIZES = {
     (4096, 64, 24, 10240): "xxl",
 }
 
+# What T5X's network has under the same names.
+SIZES = (
+    "vocab_size", "emb_dim", "num_heads", "num_encoder_layers", "num_decoder_layers", "head_dim",
+    "mlp_dim",
+)  # fmt: skip
 
-@gin.configurable
+
 @dataclasses.dataclass(frozen=True)
-class T5Config:
+class T5Sizes:
     """A T5 1.1 model; the defaults are those of `small`.
 
     Attributes:
@@ -64,15 +68,7 @@ class T5Config:
     attention: str | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "emb_dim",
-            "num_heads",
-            "num_encoder_layers",
-            "num_decoder_layers",
-            "head_dim",
-            "mlp_dim",
-        ):
+        for name in SIZES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"T5Config.{name} must be a positive integer, not {value!r}")

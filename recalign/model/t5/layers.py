@@ -4,6 +4,7 @@ Tensor names end in their shape: B batch, L input length, T target length, Q que
 D model width, H heads, C size of a head, F feed-forward width, V vocabulary.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -13,21 +14,23 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from recalign.model.config import T5Config
+from recalign.model.slots import MASKED
+from recalign.model.t5.sizes import T5Sizes
 
 NUM_BUCKETS = 32
 MAX_DISTANCE = 128
-# Added to the scores of masked keys: large enough for a weight of exactly zero, finite so that a
-# row without any valid key (padding examples) gives finite numbers.
-MASKED = -1e10
 
 _ATTENTION_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-_DENSE_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 _RELPOS_INIT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+Dense = functools.partial(nn.Dense, use_bias=False)
 
 
 class RMSNorm(nn.Module):
-    """Scales to unit root mean square (Zhang and Sennrich, 2019); no mean, no bias."""
+    """Scales to unit root mean square (Zhang and Sennrich, 2019); no mean, no bias.
+
+    `nn.RMSNorm` rounds to the activations' type once, T5X before the scale: another bfloat16 model.
+    """
 
     dtype: jnp.dtype
 
@@ -38,21 +41,6 @@ class RMSNorm(nn.Module):
         mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
         normed = (x * jax.lax.rsqrt(mean_square + 1e-6)).astype(self.dtype)
         return normed * scale_D.astype(self.dtype)
-
-
-class Dense(nn.Module):
-    """A linear map of the last axis, without bias."""
-
-    features: int
-    dtype: jnp.dtype
-    kernel_init: nn.initializers.Initializer = _DENSE_INIT
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
-        kernel_IxO = self.param(
-            "kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32
-        )
-        return x.astype(self.dtype) @ kernel_IxO.astype(self.dtype)
 
 
 def _query_init(head_dim: int) -> nn.initializers.Initializer:
@@ -67,15 +55,15 @@ def _query_init(head_dim: int) -> nn.initializers.Initializer:
 class Attention(nn.Module):
     """Multi-head attention without scaling of the scores."""
 
-    config: T5Config
+    config: T5Sizes
 
     def setup(self) -> None:
         config, dtype = self.config, self.config.activation_dtype
         width = config.num_heads * config.head_dim
-        self.query = Dense(width, dtype, _query_init(config.head_dim))
-        self.key = Dense(width, dtype, _ATTENTION_INIT)
-        self.value = Dense(width, dtype, _ATTENTION_INIT)
-        self.out = Dense(config.emb_dim, dtype, _ATTENTION_INIT)
+        self.query = Dense(width, dtype=dtype, kernel_init=_query_init(config.head_dim))
+        self.key = Dense(width, dtype=dtype, kernel_init=_ATTENTION_INIT)
+        self.value = Dense(width, dtype=dtype, kernel_init=_ATTENTION_INIT)
+        self.out = Dense(config.emb_dim, dtype=dtype, kernel_init=_ATTENTION_INIT)
 
     def keys_values(
         self, x_BxSxD: Float[Array, "B S D"]
@@ -193,20 +181,22 @@ _add_position_bias.defvjp(_add_position_bias_forward, _add_position_bias_backwar
 class GatedMlp(nn.Module):
     """wo(gelu(wi_0 x) * wi_1 x), with the tanh form of GELU (Shazeer, 2020)."""
 
-    config: T5Config
+    config: T5Sizes
 
     @nn.compact
     def __call__(
         self, x_BxQxD: Float[Array, "B Q D"], *, deterministic: bool
     ) -> Float[Array, "B Q D"]:
         config, dtype = self.config, self.config.activation_dtype
-        gate_BxQxF = nn.gelu(Dense(config.mlp_dim, dtype, name="wi_0")(x_BxQxD), approximate=True)
-        hidden_BxQxF = gate_BxQxF * Dense(config.mlp_dim, dtype, name="wi_1")(x_BxQxD)
+        gate_BxQxF = nn.gelu(
+            Dense(config.mlp_dim, dtype=dtype, name="wi_0")(x_BxQxD), approximate=True
+        )
+        hidden_BxQxF = gate_BxQxF * Dense(config.mlp_dim, dtype=dtype, name="wi_1")(x_BxQxD)
         hidden_BxQxF = length_dropout(config)(hidden_BxQxF, deterministic=deterministic)
-        return Dense(config.emb_dim, dtype, name="wo")(hidden_BxQxF)
+        return Dense(config.emb_dim, dtype=dtype, name="wo")(hidden_BxQxF)
 
 
-def length_dropout(config: T5Config) -> nn.Dropout:
+def length_dropout(config: T5Sizes) -> nn.Dropout:
     """T5's dropout in the residual stream: one mask for all positions of a sequence."""
     return nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
@@ -240,7 +230,7 @@ def relative_position_buckets(
 class RelativePositionBias(nn.Module):
     """A learned score for each head and bucket of distance; one table for a whole stack."""
 
-    config: T5Config
+    config: T5Sizes
     bidirectional: bool
 
     @nn.compact
