@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 from recalign.errors import Stopped, UserError
-from recalign.trainer import loop, partitioning
+from recalign.trainer import optimization, partitioning
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.loop import train
@@ -110,7 +110,7 @@ def test_told_to_stop_it_saves_and_the_same_command_goes_on(
 @pytest.fixture
 def ruin(monkeypatch):
     """Multiplies the parameters of a step of all that is trained: what a learning rate might do."""
-    make = loop.make_train_step
+    make = optimization.make_train_step
 
     def ruin_at(number, factor):
         def ruinous(*args, **settings):
@@ -130,7 +130,7 @@ def ruin(monkeypatch):
 
             return types.SimpleNamespace(lower=lower)
 
-        monkeypatch.setattr(loop, "make_train_step", ruinous)
+        monkeypatch.setattr(optimization, "make_train_step", ruinous)
 
     return ruin_at
 
