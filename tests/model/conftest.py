@@ -11,6 +11,7 @@ import pytest
 from recalign.model.names import from_t5x, to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.model.t5.transformer import Transformer
+from tests.golden.t5x_precision import MULTIPLE
 
 EOS = 1
 GOLDEN = Path(__file__).parents[1] / "golden" / "t5x_minimal.npz"
@@ -81,6 +82,15 @@ def params(config) -> dict:
 @pytest.fixture(scope="session")
 def golden() -> dict:
     return dict(np.load(GOLDEN))
+
+
+@pytest.fixture(scope="session")
+def tolerance(golden) -> float:
+    """Of scores of networks of order one: both that are compared may miss the truth.
+
+    Each by `MULTIPLE` times what T5X's float32 misses of it (`tests/golden/t5x_precision.py`).
+    """
+    return 2 * MULTIPLE * float(golden["error/scores_20_12"])
 
 
 @pytest.fixture(scope="session")

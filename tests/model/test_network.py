@@ -68,13 +68,6 @@ def test_how_layers_are_compiled_changes_nothing(scanned, shallow, inputs_BxL, c
     )
 
 
-def test_padding_on_the_right_changes_nothing(config, params, inputs_BxL):
-    padded = jnp.pad(inputs_BxL, ((0, 0), (0, 9)))
-    np.testing.assert_allclose(
-        _apply(config, params, padded), _apply(config, params, inputs_BxL), atol=1e-5
-    )
-
-
 def test_an_example_of_padding_alone_gives_finite_numbers(config, params, inputs_BxL):
     assert np.isfinite(_apply(config, params, inputs_BxL.at[1].set(0))).all()
 

@@ -79,6 +79,12 @@ def test_logits(params, golden, logits_of):
     assert_as_precise_as_t5x(logits_of(params), golden, "logits")
 
 
+def test_padding_on_the_right_changes_nothing(config, params, golden):
+    inputs = np.pad(golden["inputs"], ((0, 0), (0, 9)))
+    found = _logits_of(config, dict(golden) | {"inputs": inputs})(params)
+    assert_as_precise_as_t5x(found, golden, "logits")
+
+
 def test_logits_in_bfloat16_within_the_rounding_that_t5x_itself_has(params, golden):
     found = _logits_of(tiny_config(dtype="bfloat16"), golden)(params)
     ours = found - golden["logits_bfloat16"]
