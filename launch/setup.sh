@@ -84,7 +84,7 @@ install_packages() {
       && uv pip install --python "$venv/bin/python" --no-deps --no-build-isolation -e "$root"
   else
     { "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip; } \
-      && "$venv/bin/python" -m pip install --require-hashes -r "$root/requirements.txt" \
+      && "$venv/bin/python" -m pip install --no-compile --require-hashes -r "$root/requirements.txt" \
       && "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e "$root"
   fi
 }

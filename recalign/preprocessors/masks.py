@@ -78,12 +78,16 @@ def longest_that_fits(inputs: int | None, targets: int | None, rule: Corruption)
     """The largest length up to which every corrupted text fits both budgets, EOS included."""
     if inputs is None and targets is None:
         return None
-    for length in itertools.count(2):
-        noise, spans = map(int, rule.counts(length))
-        if inputs is not None and length - noise + spans + 1 > inputs:
-            return length - 1
-        if targets is not None and noise + spans + 1 > targets:
-            return length - 1
+    for most in (2**power for power in itertools.count(9)):
+        length_N = tf.range(2, most)
+        noise_N, spans_N = rule.counts(length_N)
+        over_N = tf.zeros_like(length_N, tf.bool)
+        if inputs is not None:
+            over_N |= length_N - noise_N + spans_N + 1 > inputs
+        if targets is not None:
+            over_N |= noise_N + spans_N + 1 > targets
+        if tf.reduce_any(over_N):
+            return int(length_N[tf.argmax(tf.cast(over_N, tf.int32))]) - 1
     raise AssertionError("every budget is exceeded at some length")
 
 

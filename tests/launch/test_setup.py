@@ -26,7 +26,7 @@ def test_python_and_pip_otherwise(with_python):
     assert f"python3.11 -m venv {with_python.root}/.venv" in calls
     lock, package = installs(calls)
     assert lock == (
-        f"python -m pip install --require-hashes -r {with_python.root}/requirements.txt"
+        f"python -m pip install --no-compile --require-hashes -r {with_python.root}/requirements.txt"
     )
     assert "--no-deps" in package and package.endswith(f"-e {with_python.root}")
 

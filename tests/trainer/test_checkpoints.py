@@ -39,13 +39,15 @@ def mesh():
 @pytest.fixture(scope="module")
 def states(mesh):
     """States of the steps 1, 2, 3 with other parameters each."""
-    optimizer = make_optimizer(0.001, 10, 0)
-    return [
-        new_state(random_params(CONFIG, seed, mesh), optimizer, seed, mesh) for seed in (1, 2, 3)
-    ]
+    params, optimizer = random_params(CONFIG, 0, mesh), make_optimizer(0.001, 10, 0)
+
+    def state(step):
+        return new_state(jax.tree.map(lambda leaf: leaf * step, params), optimizer, step, mesh)
+
+    return [state(step) for step in (1, 2, 3)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shape(mesh):
     return state_shape(CONFIG, make_optimizer(0.001, 10, 0), mesh)
 

@@ -5,6 +5,7 @@ import shutil
 
 import jax
 import numpy as np
+import pytest
 
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.loop import train
@@ -24,6 +25,7 @@ def end_of(experiment):
     return saved.state, without_times(map(json.loads, lines))
 
 
+@pytest.mark.slow
 def test_goes_on_to_the_same_end(experiment, tmp_path, capsys):
     macros = {
         **TWO_TASKS,
