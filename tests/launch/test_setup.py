@@ -25,9 +25,8 @@ def test_python_and_pip_otherwise(with_python):
     calls = with_python.calls()
     assert f"python3.11 -m venv {with_python.root}/.venv" in calls
     lock, package = installs(calls)
-    assert lock == (
-        f"python -m pip install --no-compile --require-hashes -r {with_python.root}/requirements.txt"
-    )
+    locked = f"--require-hashes -r {with_python.root}/requirements.txt"
+    assert lock == f"python -m pip install --no-compile {locked}"
     assert "--no-deps" in package and package.endswith(f"-e {with_python.root}")
 
 
