@@ -119,10 +119,11 @@ def beam_decode(
     def advance(
         search: _Search, live_beams: int = beam_size, levels: tuple[int, int | None] = (0, None)
     ) -> _Search:
-        logits_BxKxV, cache = network.step(
-            params, memory, search.cache, _last_tokens(search), search.position
-        )
+        last_BxK = _last_tokens(search)
         if trie is None:
+            logits_BxKxV, cache = network.step(
+                params, memory, search.cache, last_BxK, search.position
+            )
             candidates = _any_token(
                 logits_BxKxV,
                 search.live_log_probs_BxK,
@@ -131,12 +132,13 @@ def beam_decode(
                 batch_sharding,
             )
         else:
+            children = trie.children(search.live_nodes_BxK, allowed_BxN, *levels)
+            tokens_BxKxM = trie.token_N[children[0]]
+            log_probs_BxKxM, cache = network.step_log_probs(
+                params, memory, search.cache, last_BxK, search.position, tokens_BxKxM
+            )
             candidates = _trie_children(
-                logits_BxKxV,
-                search.live_log_probs_BxK,
-                trie.children(search.live_nodes_BxK, allowed_BxN, *levels),
-                trie.token_N,
-                2 * beam_size,
+                log_probs_BxKxM, search.live_log_probs_BxK, children, trie.token_N, 2 * beam_size
             )
         return _select(search, candidates, network, cache, live_beams, alpha, eos_id)
 
@@ -211,18 +213,13 @@ def _any_token(
 
 
 def _trie_children(
-    logits_BxKxV: Float[Array, "B K V"],
+    log_probs_BxKxM: Float[Array, "B K M"],
     live_log_probs_BxK: Float[Array, "B K"],
     children: tuple[Int[Array, "B K M"], Bool[Array, "B K M"]],
     token_N: Int[Array, " N"],
     count: int,
 ) -> _Candidates:
     child_BxKxM, valid_BxKxM = children
-    # log_softmax at the children alone, in its own order of operations.
-    max_BxKx1 = jnp.max(logits_BxKxV, axis=-1, keepdims=True)
-    log_sum_BxKx1 = jnp.log(jnp.sum(jnp.exp(logits_BxKxV - max_BxKx1), axis=-1, keepdims=True))
-    logits_BxKxM = jnp.take_along_axis(logits_BxKxV, token_N[child_BxKxM], axis=-1)
-    log_probs_BxKxM = (logits_BxKxM - max_BxKx1) - log_sum_BxKx1
     log_probs_BxKxM += live_log_probs_BxK[..., None]
     log_probs, index = _top(jnp.where(valid_BxKxM, log_probs_BxKxM, NO_BEAM), count)
     nodes = jnp.take_along_axis(_flat(child_BxKxM), index, axis=1)

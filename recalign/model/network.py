@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from recalign.model.output import log_probs_at
+
 
 class Network(abc.ABC):
     """A network, as trainer, decoders, planner and weights see it; T5 is one of them.
@@ -98,6 +100,25 @@ class Network(abc.ABC):
         Returns:
           The logits of each beam's next token, and the cache.
         """
+
+    def step_log_probs(
+        self,
+        params: Any,
+        memory: Any,
+        cache: Any,
+        tokens_BxK: Int[Array, "B K"],
+        position: Array,
+        next_BxKxM: Int[Array, "B K M"],
+    ) -> tuple[Float[Array, "B K M"], Any]:
+        """A `step` of which M next tokens a beam are wanted: what a search in a trie asks for.
+
+        A network need not have it; one that does can do without an array of all logits.
+
+        Returns:
+          The log-probabilities of these tokens, normalised over the vocabulary, and the cache.
+        """
+        logits_BxKxV, cache = self.step(params, memory, cache, tokens_BxK, position)
+        return log_probs_at(logits_BxKxV, next_BxKxM), cache
 
     @abc.abstractmethod
     def reorder(self, cache: Any, beams_BxK: Int[Array, "B K"]) -> Any:

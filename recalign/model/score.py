@@ -62,13 +62,10 @@ def score_candidates(
         read_BxKxT: Array,
     ) -> tuple[Any, Array]:
         cache, log_probs_BxC = scored
-        logits_BxKxV, cache = network.step(
-            params, memory, cache, read_BxKxT[..., position], position
+        read_BxK, target_BxC = read_BxKxT[..., position], tokens_BxCxT[..., position]
+        at_target, cache = network.step_log_probs(
+            params, memory, cache, read_BxK, position, target_BxC.reshape(*read_BxK.shape, -1)
         )
-        K = logits_BxKxV.shape[1]
-        target_BxC = tokens_BxCxT[..., position]
-        at_target = jnp.take_along_axis(logits_BxKxV, target_BxC.reshape(B, K, -1), axis=-1)
-        at_target -= jax.nn.logsumexp(logits_BxKxV, axis=-1, keepdims=True)
         at_target = at_target.reshape(target_BxC.shape)
         return cache, log_probs_BxC + jnp.where(target_BxC > 0, at_target, 0.0)
 

@@ -4,6 +4,7 @@ Shape letters as in `recalign.model.t5.layers`; K beams an example, N layers, S 
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from recalign.model.network import Network, shift_right
+from recalign.model.output import log_probs_of_hidden
 from recalign.model.slots import Cache
 from recalign.model.t5.layers import padding_bias
 from recalign.model.t5.sizes import T5Sizes
@@ -91,6 +93,35 @@ class T5Config(T5Sizes, Network):
         tokens_BxK: Int[Array, "B K"],
         position: Array,
     ) -> tuple[Float[Array, "B K V"], Cache]:
+        hidden_BxKxD, cache = self._hidden(params, memory, cache, tokens_BxK, position)
+        return self._output_layer(params, hidden_BxKxD), cache
+
+    def step_log_probs(
+        self,
+        params: Any,
+        memory: Memory,
+        cache: Cache,
+        tokens_BxK: Int[Array, "B K"],
+        position: Array,
+        next_BxKxM: Int[Array, "B K M"],
+    ) -> tuple[Float[Array, "B K M"], Cache]:
+        hidden_BxKxD, cache = self._hidden(params, memory, cache, tokens_BxK, position)
+        logits_of = functools.partial(self._output_layer, params)
+        return log_probs_of_hidden(logits_of, hidden_BxKxD, next_BxKxM), cache
+
+    def _output_layer(self, params: Any, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        logits: Array = Transformer(self).bind({"params": params}).logits(hidden)
+        return logits
+
+    def _hidden(
+        self,
+        params: Any,
+        memory: Memory,
+        cache: Cache,
+        tokens_BxK: Int[Array, "B K"],
+        position: Array,
+    ) -> tuple[Float[Array, "B K D"], Cache]:
+        """The decoder's output at one position, before its last norm."""
         module, layer = Transformer(self).bind({"params": params}), DecoderLayer(self)
         slots = cache.slots
         slot_BxKxT, own_bias_Bx1xKxS = cache.at(position)
@@ -124,7 +155,7 @@ class T5Config(T5Sizes, Network):
             ),
             unroll=self.num_decoder_layers if self.unroll_layers else 1,
         )
-        return module.logits(x_BxKxD), Cache(keys, values, slot_BxKxT)
+        return x_BxKxD, Cache(keys, values, slot_BxKxT)
 
     def reorder(self, cache: Cache, beams_BxK: Int[Array, "B K"]) -> Cache:
         return cache.reordered(beams_BxK)

@@ -1,0 +1,55 @@
+"""Log-probabilities of some next tokens, without keeping the logits of all.
+
+Shape letters as in `recalign.model.network`; D width of the decoder's output, M wanted tokens.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+# Rows whose logits a CPU's caches hold. Logits of all beams of a batch would be written to memory
+# and read back, which takes two to three times as long as their matrix product.
+_ROWS_IN_CACHE = 128
+
+
+def log_probs_at(
+    logits: Float[Array, "*rows V"], tokens: Int[Array, "*rows M"]
+) -> Float[Array, "*rows M"]:
+    """log_softmax at these tokens alone, in its own order of operations."""
+    largest = jnp.max(logits, axis=-1, keepdims=True)
+    log_sum = jnp.log(jnp.sum(jnp.exp(logits - largest), axis=-1, keepdims=True))
+    return (jnp.take_along_axis(logits, tokens, axis=-1) - largest) - log_sum
+
+
+def log_probs_of_hidden(
+    logits_of: Callable[[Float[Array, "... D"]], Float[Array, "... V"]],
+    hidden_BxKxD: Float[Array, "B K D"],
+    tokens_BxKxM: Int[Array, "B K M"],
+) -> Float[Array, "B K M"]:
+    """The same of `logits_of(hidden)`; a CPU computes it in parts that its caches hold."""
+
+    def at_once(hidden: Float[Array, "... D"], tokens: Int[Array, "... M"]) -> Array:
+        return log_probs_at(logits_of(hidden), tokens)
+
+    def in_parts(hidden_BxKxD: Array, tokens_BxKxM: Array) -> Array:
+        (B, K, M), D = tokens_BxKxM.shape, hidden_BxKxD.shape[-1]
+        hidden, tokens = hidden_BxKxD.reshape(B * K, D), tokens_BxKxM.reshape(B * K, M)
+        parts = -(-B * K // _ROWS_IN_CACHE)
+        rows = -(-B * K // parts)
+        if parts == 1:
+            return at_once(hidden, tokens).reshape(B, K, M)
+
+        def split(x: Array) -> Array:
+            filled = jnp.pad(x, ((0, parts * rows - B * K), (0, 0)))
+            # A part takes rows from everywhere: where examples are spread, each device has some.
+            return filled.reshape(rows, parts, -1).swapaxes(0, 1)
+
+        found = jax.lax.map(lambda part: at_once(*part), (split(hidden), split(tokens)))
+        return found.swapaxes(0, 1).reshape(parts * rows, M)[: B * K].reshape(B, K, M)
+
+    log_probs: Array = jax.lax.platform_dependent(
+        hidden_BxKxD, tokens_BxKxM, cpu=in_parts, default=at_once
+    )
+    return log_probs
