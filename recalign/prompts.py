@@ -3,37 +3,34 @@
 The paper's prompts are those of Table 11 (Figure 1 shows the same). Where the paper disagrees with
 itself, one reading is taken everywhere:
 
-* Item IDs in a history: Table 11 prints `Item ID: 19762` in histories and `I3977` as target and
-  candidate. The model could not tell that they name the same kind of thing, so it is `I3977`
-  everywhere, as section 3.2 writes (`I123`).
-* An item is `Item ID: I1, Title: …;` with the semicolon in every list (Table 11); section 3.1 ends
-  the last one with a full stop or a comma. The item that a rating prompt asks about ends the prompt
-  and has no semicolon, as in Table 11.
-* The history of an MIM prompt says "(arranged in chronological order, …)" and a BPR prompt asks for
-  one of "two items", as in Table 11, not "two products" as in section 3.1.3.
-* The products' noun ("Amazon products") is a parameter: it names the shop of the data.
-* An empty list takes its sentence with it: a user without dislikes has no "The user dislikes …".
-  The first sentence that is left speaks of "A user", the following one of "The user" (the paper
-  shows no such case).
+* Item IDs: Table 11 prints `Item ID: 19762` in histories and `I3977` as target and candidate, so
+  that the model could not tell that they name the same thing. It is `I3977` everywhere, as in
+  section 3.2 (`I123`).
+* An item is `Item ID: I1, Title: …;` with the semicolon in every list (Table 11; section 3.1 ends
+  the last one otherwise). The item that a rating prompt asks about ends the prompt without one.
+* An MIM prompt says "(arranged in chronological order, …)" and a BPR prompt "two items", as in
+  Table 11, not "two products" as in section 3.1.3. The products' noun is a parameter.
+* An empty list takes its sentence with it, which the paper does not show: a user without dislikes
+  has no "The user dislikes …". The first sentence left speaks of "A user", the next of "The user".
 * The rating prompt of Table 11 shows the last five of the nine items of its retrieval prompt;
   section 3.2 gives all recommendation tasks the same window, and so do we.
-* The pool of the ranking prompt in Table 11 has items twice (I3446, I2618); ours has none.
+* The ranking pool in Table 11 has items twice (I3446, I2618); ours has none.
 * Item content (Figure 3) asks "What's the brand of I1014?" with a plain apostrophe; categories,
   which it does not show, are asked for in the plural.
 
 P5 (Geng et al., 2022) numbers its templates by family: 1 rating, 2 sequential, 3 explanation,
-4 review, 5 direct recommendation. Which fields a template shows and what it answers is P5's; the
-words are ours, since P5's are not the paper's. Whoever has P5's own gives them as a JSON file,
-`{"2-1": {"inputs": "…", "targets": "…"}, …}`, in gin `P5_TEMPLATES = 'words.json'`; a template that
-the file lacks keeps ours. Where P5 leaves room, one reading is taken:
+4 review, 5 direct recommendation. What a template shows and answers is P5's; the words are ours,
+since P5's are not the paper's. Whoever has P5's own gives them as a JSON file, `{"2-1": {"inputs":
+"…", "targets": "…"}, …}`, in gin `P5_TEMPLATES = 'words.json'`; a template that it lacks keeps
+ours. Where P5 leaves room, one reading is taken:
 
-* A user's description is the reviewer's name in P5, and the raw user ID where there is none; logs
-  hold no names, so it is always the raw ID (`{user_name}`).
-* Histories are item IDs of the window's w items with commas between them; P5 shows the whole
-  history and at times writes arrows. Items are written as everywhere in this package (`I12`).
+* A user's description is the reviewer's name in P5, else the raw user ID; logs hold no names, so it
+  is always the raw ID (`{user_name}`).
+* Histories are the IDs of the window's w items with commas between them; P5 shows the whole history
+  and at times writes arrows.
 * P5 blurs the stars that it trains on (4 becomes 3.9); here they are those of the log.
-* "Explanation" and "feature" come from a parser of opinions that P5 ran beforehand; here the
-  explanation is a sentence of the review and the feature a word of it (`data/explanations.py`).
+* "Explanation" and "feature" come from a parser of opinions that P5 ran beforehand; here they are
+  a sentence of the review and a word of it (`data/explanations.py`).
 """
 
 import dataclasses

@@ -14,39 +14,29 @@ from recalign.errors import UserError
 SUBJECTS = ("A user", "The user")
 
 
+_SUBJECT = "\1"  # stands for a subject in words
+
+
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """Fixed words, with white space around.
-
-    Attributes:
-        text: in the first sentence that is shown.
-        later: in the others, where it differs.
-    """
+    """Fixed words, with white space around."""
 
     text: str
-    later: str | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The texts that it may have."""
-        return (self.text,) if self.later is None else (self.text, self.later)
+        """The words; where they hold a subject, in the first sentence that is shown and later."""
+        return tuple(dict.fromkeys(self.text.replace(_SUBJECT, subject) for subject in SUBJECTS))
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What differs from sample to sample, with the punctuation that is glued to it.
+    """What differs from sample to sample, with the punctuation that is glued to it."""
 
-    Attributes:
-        name: of a field of the samples.
-        form: how it is written; "" as its preprocessor says.
-        prefix: what stands before it without a space.
-        suffix: what stands after it without a space; after a list's last item.
-    """
-
-    name: str
-    form: str = ""
-    prefix: str = ""
-    suffix: str = ""
+    name: str  # of a field of the samples
+    form: str = ""  # how it is written; "" as its preprocessor says
+    prefix: str = ""  # what stands before it without a space
+    suffix: str = ""  # what stands after it without a space; after a list's last item
 
     @property
     def key(self) -> str:
@@ -63,12 +53,9 @@ Sentence = tuple[Part, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """A prompt that was split.
+    """A prompt that was split: the sentences that the model reads, and those that it should write.
 
-    Attributes:
-        inputs: the sentences that the model reads.
-        targets: those that it should write.
-        number: P5's number of it, family * 100 + template; 0 for other prompts.
+    `number` is P5's, family * 100 + template; 0 for other prompts.
     """
 
     inputs: tuple[Sentence, ...]
@@ -106,12 +93,7 @@ class Prompt:
         return [self.template(where, products)]
 
     def template(self, where: str, products: str = "products", number: int = 0) -> Template:
-        """The prompt, split.
-
-        Args:
-            where: what the prompt belongs to, for messages.
-            products: the noun for what users buy.
-            number: of the template.
+        """The prompt, split; `where` it belongs is for messages, `products` what users buy.
 
         Raises:
             UserError: a stray brace, or fields without a space between them.
@@ -125,21 +107,18 @@ class Prompt:
 
 
 def check_glue(field: Field, where: str, *, stands_alone: bool, is_list: bool) -> None:
-    """Refuses punctuation at fields that cannot have it.
+    """Refuses punctuation at fields that cannot have it, by a UserError.
 
-    Args:
-        field: of a prompt.
-        where: it stands, for messages.
-        stands_alone: whether it has spaces around: what may be cut between two words.
-        is_list: whether it may have several numbers; what precedes them stands apart.
-
-    Raises:
-        UserError: there is punctuation where there may be none.
+    What may be cut between two words stands alone, with spaces around; what precedes a list stands
+    apart.
     """
     if field.prefix and (stands_alone or is_list):
         raise UserError(f"{where}: {field.prefix!r} before {field} needs a space after it")
     if field.suffix and stands_alone:
         raise UserError(f"{where}: {field.suffix!r} after {field} needs a space before it")
+
+
+_PLACE = "\0"  # stands where a field does, while what is glued to it is looked for
 
 
 def split(text: str, where: str, products: str = "products") -> Sentence:
@@ -151,20 +130,7 @@ def split(text: str, where: str, products: str = "products") -> Sentence:
     Raises:
         UserError: a stray brace, or fields without a space between them.
     """
-    first, later = (_split(text, where, products, subject) for subject in SUBJECTS)
-    return tuple(
-        Words(one.text, other.text)
-        if isinstance(one, Words) and isinstance(other, Words) and one != other
-        else one
-        for one, other in zip(first, later, strict=True)
-    )
-
-
-_PLACE = "\0"  # stands where a field does, while what is glued to it is looked for
-
-
-def _split(text: str, where: str, products: str, subject: str) -> Sentence:
-    nouns = {"products": products, "subject": subject}
+    nouns = {"products": products, "subject": _SUBJECT}
     fields: list[Field] = []
     words = ""
     try:
@@ -176,7 +142,7 @@ def _split(text: str, where: str, products: str, subject: str) -> Sentence:
     for literal, name, form, conversion in pieces:
         if name == "" or conversion:
             raise UserError(f"{where}: {text!r} has braces around no field: write {{{{ and }}}}")
-        words += (literal + nouns.get(name or "", "")).replace(_PLACE, "")
+        words += literal.replace(_PLACE, "").replace(_SUBJECT, "") + nouns.get(name or "", "")
         if name and name not in nouns:
             words += _PLACE
             fields.append(Field(name, form or ""))
@@ -186,6 +152,8 @@ def _split(text: str, where: str, products: str, subject: str) -> Sentence:
         last = parts[-1] if parts else None
         if len(suffix) > 1:
             raise UserError(f"{where}: a space is needed after {fields[0]}")
+        if suffix and _SUBJECT in word:
+            raise UserError(f"{where}: a space is needed between {{subject}} and {fields[0]}")
         if suffix:
             parts.append(dataclasses.replace(fields.pop(0), prefix=prefix, suffix=suffix[0]))
         elif isinstance(last, Words):

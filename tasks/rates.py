@@ -11,9 +11,7 @@ from recalign.preprocessors.surroundings import entered
 
 @gin.configurable(module="tasks")
 def mixture_rates(rates: Mapping[str, float] | None = None) -> Mapping[str, float]:
-    """Relative rates by task ("mim_toys") or kind of task ("mim").
-
-    Those not named keep the mixture's own: 1, and in P5's mixture 5 for sequential and direct.
+    """Relative rates by task ("mim_toys") or kind of task ("mim"); others keep the mixture's own.
 
     In gin `mixture_rates.rates = {"retrieval": 2.0}` is for all mixtures, and
     `reat_toys/mixture_rates.rates = {"mim": 0.5}` for that one.
@@ -23,9 +21,8 @@ def mixture_rates(rates: Mapping[str, float] | None = None) -> Mapping[str, floa
 
 def rates_of(mixture: str) -> Mapping[str, float]:
     """The rates of the experiment that this thread is in, else gin's."""
-    if (surroundings := entered()) is not None:
-        return surroundings.rates
-    return of_gin(mixture)
+    surroundings = entered()
+    return of_gin(mixture) if surroundings is None else surroundings.rates
 
 
 def of_gin(mixture: str) -> Mapping[str, float]:
@@ -47,9 +44,7 @@ def rate(mixture: str, task: seqio.Task, *, defaults: Mapping[str, float]) -> fl
             )
         if not isinstance(value, int | float) or value < 0:
             raise UserError(f"mixture_rates.rates[{name!r}] = {value!r}: a number >= 0 is needed")
-    kind = getattr(task, "kind", "")
-    for given in (rates, defaults):
-        for name in (task.name, kind):
-            if name in given:
-                return float(given[name])
-    return 1.0
+    names = (task.name, getattr(task, "kind", ""))
+    given = [rates[name] for name in names if name in rates]
+    given += [defaults[name] for name in names if name in defaults]
+    return float([*given, 1.0][0])

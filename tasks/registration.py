@@ -51,8 +51,8 @@ def register_dataset(name: str, *, products: str | None = None, verb: Sequence[s
 
     Args:
         name: of the prepared dataset.
-        products: the noun for what users buy: "A user has purchased the following {products}"; None
-            for the noun and verb that the prepared dataset at hand says of itself.
+        products: the noun for what users buy; None for the noun and verb that the prepared dataset
+            at hand says of itself.
         verb: what they did, where they bought nothing: ("listened to", "listen to").
     """
     if f"retrieval_{name}" in seqio.TaskRegistry.names():
@@ -110,12 +110,9 @@ def register_task(task: seqio.Task) -> seqio.Task:
 def register_mixture(
     name: str, task_names: Sequence[str], rates: Mapping[str, float] | None = None
 ) -> seqio.Mixture:
-    """Registers a mixture; gin's rates (`mixture_rates`) win over those given here.
+    """Registers a mixture of tasks; gin's rates (`mixture_rates`) win over those given here.
 
-    Args:
-        name: of the mixture.
-        task_names: of its tasks.
-        rates: by task or kind of task; 1 for those not named.
+    Rates are by task or kind of task, 1 for those not named.
 
     Raises:
         UserError: the name is taken.
@@ -130,12 +127,8 @@ def register_mixture(
 def ensure_registered(name: str, data_dir: str | None = None) -> None:
     """Makes sure that a task or mixture is registered, if need be with a dataset's defaults.
 
-    A name that no module registered is looked up among the prepared datasets: `reat_mine` is the
-    mixture `reat` of `mine`.
-
-    Args:
-        name: of a task or mixture.
-        data_dir: where prepared datasets are; None for the data directory that is set.
+    A name that no module registered is looked up among the prepared datasets of `data_dir`, else of
+    the data directory that is set: `reat_mine` is the mixture `reat` of `mine`.
 
     Raises:
         UserError: there is no such task, mixture or prepared dataset.
@@ -172,17 +165,10 @@ def _unknown(name: str, directory: str) -> str:
     known = [*seqio.MixtureRegistry.names(), *seqio.TaskRegistry.names()]
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(MIXTURES)}"
-    prepared = _prepared_datasets(directory)
+    root = epath.Path(directory)
+    folders = sorted(path.name for path in root.iterdir()) if root.exists() else []
+    prepared = [it for it in folders if (dataset_path(it, root) / INFO_FILE).exists()]
     return (
         f"no task or mixture {name!r} (names are <task or mixture>_<dataset>): {hint} Prepared in "
         f"{directory}: {', '.join(prepared) or 'no dataset'}"
-    )
-
-
-def _prepared_datasets(directory: str) -> list[str]:
-    root = epath.Path(directory)
-    if not root.exists():
-        return []
-    return sorted(
-        path.name for path in root.iterdir() if (dataset_path(path.name, root) / INFO_FILE).exists()
     )

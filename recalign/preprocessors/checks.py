@@ -1,12 +1,12 @@
 """What is wrong with a task, in one line that names the field, when it is registered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from recalign.data.splits import SPLITS
 from recalign.errors import UserError
 from recalign.preprocessors.fields import FieldType
 from recalign.preprocessors.layout import form_of
-from recalign.preprocessors.preprocessor import MAKERS, Preprocessor
+from recalign.preprocessors.preprocessor import MAKERS, TOKENS
 from recalign.preprocessors.samples import Recipe
 from recalign.wording import Field, Template, check_glue
 
@@ -36,9 +36,9 @@ def check(recipe: Recipe, evaluated_as: str) -> None:
     types = recipe.types
     for split in SPLITS:
         for template in recipe.templates(split):
-            for side in ("inputs", "targets"):
+            for side in TOKENS:
                 for field in template.fields(side):
-                    _check_field(field, types, f"{recipe.task}, {side}", recipe.preprocessors)
+                    _check_field(field, types, f"{recipe.task}, {side}")
             if evaluated_as and split != "train":
                 _check_answer(template, types, recipe.task, evaluated_as)
 
@@ -55,9 +55,7 @@ def _check_order(recipe: Recipe) -> None:
         made |= set(step.makes)
 
 
-def _check_field(
-    field: Field, types: Mapping[str, FieldType], where: str, steps: Sequence[Preprocessor]
-) -> None:
+def _check_field(field: Field, types: Mapping[str, FieldType], where: str) -> None:
     written = [name for name, made in types.items() if made.forms or made.cut]
     if field.name not in written:
         there = ", ".join(f"{{{name}}}" for name in written)
@@ -68,11 +66,9 @@ def _check_field(
     made = types[field.name]
     if field.form and field.form not in made.forms:
         forms = ", ".join(f"{{{field.name}:{form}}}" for form in made.forms if form)
-        raise UserError(
-            f"{where}: {field} is no form of {field.name!r}; "
-            + (f"there are {forms}" if forms else f"it is {{{field.name}}}")
-        )
-    form = form_of(field, types) if made.forms else None
+        there = f"there are {forms}" if forms else f"it is {{{field.name}}}"
+        raise UserError(f"{where}: {field} is no form of {field.name!r}; {there}")
+    form = form_of(field, types)
     check_glue(
         field,
         where,
@@ -90,7 +86,7 @@ def _check_answer(
     template: Template, types: Mapping[str, FieldType], task: str, evaluated_as: str
 ) -> None:
     answer = template.answer
-    form = form_of(answer, types) if answer is not None and types[answer.name].forms else None
+    form = None if answer is None else form_of(answer, types)
     if evaluated_as == "rating":
         if form is None or len(form.words) != 2:
             raise UserError(

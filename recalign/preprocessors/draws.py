@@ -1,8 +1,8 @@
 """Random draws as a pure function of (seed, position), for a whole batch of positions at once.
 
-TensorFlow's stateless operations take one seed a call, so a batch of positions would need a call
-each. Here a draw is a hash of (seed, position, purpose, number): SplitMix64 (Steele, Lea and Flood,
-2014), whose output function passes the usual test batteries on counters, applied elementwise.
+TensorFlow's stateless operations take one seed a call, so a batch would need a call for each
+position. A draw is a hash of (seed, position, purpose, number) instead: SplitMix64 (Steele, Lea and
+Flood, 2014), whose output function passes the usual test batteries on counters.
 """
 
 import dataclasses
@@ -34,12 +34,7 @@ def _mixed(value: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """What may be drawn at a batch of positions.
-
-    Attributes:
-        key: of the stream (`stream_key`).
-        position_B: int64 [B].
-    """
+    """Random numbers at positions of a stream, int64 [B], by its key (`stream_key`)."""
 
     key: int
     position_B: tf.Tensor
@@ -67,9 +62,9 @@ class Draws:
         return tf.cast(fraction_B * tf.cast(limit_B, tf.float64), tf.int64)
 
     def order(self, purpose: str, count: int | tf.Tensor) -> tf.Tensor:
-        """int64 [B, count] distinct, non-negative random numbers: ranked, they give a random order.
+        """int64 [B, count] non-negative random numbers: ranked, they give a random order.
 
-        The number's place is its low bits (at most 2^20 places), so that no two are equal.
+        Each has its place as low bits (at most 2^20 places), so that no two are equal.
         """
         bits = tf.bitwise.right_shift(self.bits(purpose, count), _constant(21))
         return tf.cast(bits, tf.int64) * 2**20 + tf.range(tf.cast(count, tf.int64))

@@ -12,25 +12,15 @@ from recalign.preprocessors.settings import TaskSettings
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """How the numbers of a field are written.
+    """How the numbers of a field are written."""
 
-    Attributes:
-        texts: what each number is written as, of a dataset.
-        words: the same, where it does not depend on the dataset.
-        end: glued to every text.
-        separator: glued to every text but the last of a list.
-        cut: 0 for what is never cut; else in which turn it is, where a prompt is too long.
-        between_words: whether cuts are between words, where that leaves anything.
-        uncut_words: how many of the first words are never cut.
-    """
-
-    texts: Callable[[PreparedDataset], Sequence[str]] | None = None
-    words: tuple[str, ...] = ()
-    end: str = ""
-    separator: str = ""
-    cut: int = 0
-    between_words: bool = True
-    uncut_words: int = 0
+    texts: Callable[[PreparedDataset], Sequence[str]] | None = None  # of all numbers, by a dataset
+    words: tuple[str, ...] = ()  # the same, where it is the same for all datasets
+    end: str = ""  # glued to every text
+    separator: str = ""  # glued to every text but the last of a list
+    cut: int = 0  # in which turn it is cut where a prompt is too long; 0 for never
+    between_words: bool = True  # whether cuts are between words, where that leaves anything
+    uncut_words: int = 0  # how many of the first words are never cut
 
     def texts_of(self, dataset: PreparedDataset) -> Sequence[str]:
         """The text of every number."""
@@ -41,44 +31,16 @@ class Form:
 class FieldType:
     """What a field of the samples holds.
 
-    Attributes:
-        forms: how it may be written, by name; the first where a prompt says nothing. Empty for a
-            text that the batch holds as strings.
-        width: how many numbers it has, by the settings.
-        in_window: whether its numbers are aligned with the history's, so that the oldest may leave.
-        dropped: whether the first of its numbers may leave where there is no room for all.
-        optional: whether it may have nothing to show, which takes its sentence with it.
-        cut: where it is a text, in which turn it is cut.
+    A prompt that names no form has the first one. There is none for a text that the batch holds as
+    strings.
     """
 
-    forms: Mapping[str, Form]
-    width: Callable[[TaskSettings], int] = lambda settings: 1
-    in_window: bool = False
-    dropped: bool = False
-    optional: bool = False
-    cut: int = 0
-
-
-def _items(dataset: PreparedDataset) -> list[str]:
-    items = zip(dataset.catalogue.ids, dataset.catalogue.titles, strict=True)
-    return [prompts.ITEM.format(id=id_, title=title) for id_, title in items]
-
-
-def _ids(dataset: PreparedDataset) -> Sequence[str]:
-    return dataset.catalogue.ids
-
-
-def _titles(dataset: PreparedDataset) -> list[str]:
-    items = zip(dataset.catalogue.titles, dataset.catalogue.ids, strict=True)
-    return [title or id_ for title, id_ in items]
-
-
-def _user_numbers(dataset: PreparedDataset) -> list[str]:
-    return [f"user_{n}" for n in range(1, len(dataset.sequences("train").users) + 1)]
-
-
-def _user_names(dataset: PreparedDataset) -> list[str]:
-    return dataset.sequences("train").users
+    forms: Mapping[str, Form]  # how it may be written, by name
+    width: Callable[[TaskSettings], int] = lambda settings: 1  # how many numbers it has
+    in_window: bool = False  # whether it is aligned with the history, so that the oldest may leave
+    dropped: bool = False  # whether its first numbers may leave where there is no room for all
+    optional: bool = False  # whether it may have nothing to show, which takes its sentence with it
+    cut: int = 0  # where it is a text, in which turn it is cut
 
 
 def star_values(dataset: PreparedDataset) -> np.ndarray:
@@ -87,30 +49,34 @@ def star_values(dataset: PreparedDataset) -> np.ndarray:
     return np.unique(np.zeros(1, np.float32) if ratings is None else ratings)
 
 
-def _stars(dataset: PreparedDataset) -> list[str]:
-    return [f"{stars:g}" for stars in star_values(dataset)]
-
-
 def item_values(dataset: PreparedDataset, field: str) -> list[str]:
     """A content field of every item as text, "" where it is unknown."""
     values = dataset.catalogue.table[field].to_pylist()
-    if field == "categories":
-        return [", ".join(value) for value in values]
-    return [value or "" for value in values]
+    return [", ".join(value) if field == "categories" else value or "" for value in values]
+
+
+def _items(dataset: PreparedDataset) -> list[str]:
+    items = zip(dataset.catalogue.ids, dataset.catalogue.titles, strict=True)
+    return [prompts.ITEM.format(id=id_, title=title) for id_, title in items]
+
+
+def _titles(dataset: PreparedDataset) -> list[str]:
+    items = zip(dataset.catalogue.ids, dataset.catalogue.titles, strict=True)
+    return [title or id_ for id_, title in items]
 
 
 def _values(dataset: PreparedDataset) -> list[str]:
     return [value for field in prompts.FIELD_QUESTIONS for value in item_values(dataset, field)]
 
 
-_WORDS_BEFORE_THE_TITLE = len(prompts.ITEM.split("{title}")[0].split())
 # When what is cut: reviews first, then explanations, headlines, titles, features.
 REVIEW, EXPLANATION, HEADLINE, TITLE, FEATURE = 1, 2, 3, 4, 5
 
-_ITEM = Form(_items, cut=TITLE, uncut_words=_WORDS_BEFORE_THE_TITLE)
+_IDS = Form(lambda dataset: dataset.catalogue.ids)
+_ITEM = Form(_items, cut=TITLE, uncut_words=len(prompts.ITEM.split("{title}")[0].split()))
 _ITEM_FORMS = {
-    "ids": Form(_ids),
-    "list": Form(_ids, separator=prompts.LIST_SEPARATOR),
+    "ids": _IDS,
+    "list": dataclasses.replace(_IDS, separator=prompts.LIST_SEPARATOR),
     "items": dataclasses.replace(_ITEM, end=prompts.ITEM_END),
     "item": _ITEM,
     "title": Form(_titles, cut=TITLE),
@@ -166,10 +132,17 @@ def text(cut: int = REVIEW) -> FieldType:
     return FieldType({}, cut=cut)
 
 
-ROW = FieldType({"number": Form(_user_numbers), "name": Form(_user_names)})
+ROW = FieldType(
+    {
+        "number": Form(
+            lambda it: [f"user_{n + 1}" for n in range(len(it.sequences("train").users))]
+        ),
+        "name": Form(lambda dataset: dataset.sequences("train").users),
+    }
+)
 """A user, by the number in the dataset."""
 
-STARS = FieldType({"": Form(_stars)})
+STARS = FieldType({"": Form(lambda dataset: [f"{stars:g}" for stars in star_values(dataset)])})
 """A rating, by its place among those that occur."""
 
 QUESTION = words(*prompts.FIELD_QUESTIONS.values())

@@ -1,9 +1,8 @@
 """The one engine that turns prompts into tokens: a row of phrases for each example, joined.
 
-A row of the batch is a row of columns. The template that the example is shown by says of each
-column where its kind of phrase begins in the table, and which of the example's numbers to add. A
-text that the batch holds as a string is a phrase of a table made for the batch. One prompt is a
-family of one; of several, an example's `drawn_template` chooses.
+An example is a row of columns. Its template says of each column where its kind of phrase begins in
+the table, and which of the example's numbers to add. A text that the batch holds as a string is a
+phrase of a table made for the batch. Of several templates an example's `drawn_template` chooses.
 """
 
 import dataclasses
@@ -32,10 +31,10 @@ from recalign.wording import Field, Sentence, Template, Words
 Fields = Mapping[str, tf.Tensor]
 
 
-def form_of(field: Field, types: Mapping[str, FieldType]) -> Form:
-    """How a prompt writes a field that is no text."""
+def form_of(field: Field, types: Mapping[str, FieldType]) -> Form | None:
+    """How a prompt writes a field; None for a text."""
     forms = types[field.name].forms
-    return forms[field.form] if field.form else next(iter(forms.values()))
+    return forms[field.form] if field.form else next(iter(forms.values()), None)
 
 
 class Layout:
@@ -63,23 +62,14 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class _Column:
-    """A column of a template.
+    """A column of a template."""
 
-    Attributes:
-        first: the phrase of the number 0.
-        value: the place of its number in the row of numbers; 0 holds a zero.
-        text: which text it is; -1 for none.
-        turn: in which turn it is cut; 0 for never.
-        field: the field that it shows, "" for words and ends.
-        is_end: whether it stands there only after a cut.
-    """
-
-    first: int = EMPTY
-    value: int = 0
-    text: int = -1
-    turn: int = 0
-    field: str = ""
-    is_end: bool = False
+    first: int = EMPTY  # the phrase of the number 0
+    value: int = 0  # the place of its number in the row of numbers; 0 holds a zero
+    text: int = -1  # which text it is; -1 for none
+    turn: int = 0  # in which turn it is cut; 0 for never
+    field: str = ""  # the field that it shows; "" for words and ends
+    is_end: bool = False  # whether it stands there only after a cut
 
 
 class Side:
@@ -113,7 +103,7 @@ class Side:
         self._masks = {
             part.name: int(self.table.lengths_of(self._blocks(part)[1])[-1])
             for part in parts
-            if isinstance(part, Field) and part.name in self.window_fields()
+            if isinstance(part, Field) and types[part.name].in_window
         }
         cost_of_words_T = [1 + sum(map(self._words_cost, side)) for side in sides]
         with tf.init_scope():
@@ -127,17 +117,13 @@ class Side:
         """Whether any template shows the field."""
         return field in self._names or field in self._texts
 
-    def window_fields(self) -> list[str]:
-        """The fields whose oldest items may leave."""
-        return [name for name in self._names if self._types[name].in_window]
-
     # Columns --------------------------------------------------------------------------------------
 
     def _blocks(self, field: Field) -> tuple[Block, ...]:
         """The phrases of a field's numbers before the last one, and of the last."""
-        if field.name in self._texts:
-            return ()
         form = form_of(field, self._types)
+        if form is None:
+            return ()
         last = Block(form, field.prefix, f"{form.end}{field.suffix}")
         return Block(form, field.prefix, f"{form.end}{form.separator}"), last
 
@@ -175,7 +161,7 @@ class Side:
 
     def _variant(self, sentences: Sequence[Sentence], number: int, words: Words) -> int:
         """The place of the number that says which variant of a sentence's words is shown."""
-        if words.later is None and not self._is_optional(sentences[number]):
+        if len(words.variants) == 1 and not self._is_optional(sentences[number]):
             return 0
         key = (sentences, number, len(words.variants) - 1)
         if key not in self._variants:
@@ -228,16 +214,12 @@ class Side:
     def keep(self, base: str, fields: Fields, budget: int | None) -> tf.Tensor:
         """bool [B, w]: which numbers of a field stay when the first leave until the rest fits.
 
-        The fields that are aligned with the history leave with it. Those that are drawn later among
-        what stays, such as the masked history, count an item as the longer of itself and the mask.
-
-        Args:
-            base: the field, such as "history".
-            fields: of the batch.
-            budget: tokens that fit.
+        With "history", the fields that are aligned with it leave too. Those that are drawn later
+        among what stays, such as the masked history, count an item as the longer of itself and the
+        mask.
         """
-        names = self.window_fields() if self._types[base].in_window else [base]
-        names = [name for name in names if name in self._names]
+        is_kept = self._types[base].in_window
+        names = [n for n in self._names if n == base or (is_kept and self._types[n].in_window)]
         later = [name for name in names if name not in fields]
         _, length_BxL, _, _ = self._columns({**fields, **dict.fromkeys(later, fields[base])})
         others = self._matrix(lambda c: bool(c.field) and c.field not in names)

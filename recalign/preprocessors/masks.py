@@ -10,7 +10,14 @@ from recalign.errors import UserError
 from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.phrases import join
-from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, Lengths, preprocessor
+from recalign.preprocessors.preprocessor import (
+    TOKENS,
+    Batch,
+    BatchFunction,
+    Context,
+    Lengths,
+    preprocessor,
+)
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.windows import ABSENT
 
@@ -49,17 +56,11 @@ def sentinels(vocabulary: seqio.SentencePieceVocabulary) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """How much of a text is corrupted.
+    """How much of a text is corrupted."""
 
-    Attributes:
-        ratio: share of the tokens, rounded, at least one token.
-        mean_span_length: of the corrupted spans, in tokens.
-        most_spans: number of sentinels that the vocabulary has.
-    """
-
-    ratio: float
-    mean_span_length: float
-    most_spans: int
+    ratio: float  # share of the tokens, rounded, at least one token
+    mean_span_length: float  # of the corrupted spans, in tokens
+    most_spans: int  # number of sentinels that the vocabulary has
 
     def counts(self, length_B: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
         """int32 [B]: how many of the tokens are corrupted, and in how many spans.
@@ -233,9 +234,7 @@ def _text_room(context: Context) -> Lengths:
     )
 
 
-@preprocessor(
-    makes={"inputs": fields.NUMBER, "targets": fields.NUMBER}, needs=["inputs"], room=_text_room
-)
+@preprocessor(makes=dict.fromkeys(TOKENS, fields.NUMBER), needs=["inputs"], room=_text_room)
 def corrupt_spans(context: Context) -> BatchFunction:
     """Spans of the text's tokens, a fifth of them, give way to sentinels (MLM, section 3.1.2).
 

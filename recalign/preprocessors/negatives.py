@@ -255,9 +255,9 @@ def _is_repeat(item_BxT: tf.Tensor) -> tf.Tensor:
 def _tries(counts: np.ndarray, owned: np.ndarray, count: int) -> int:
     """How many independent draws nearly always hold `count` distinct items that are not owned.
 
-    For a user who owns more of the popularity than 95 % of the others do: the smallest number,
-    growing by a quarter, whose expected yield is four standard deviations above `count`. At most
-    eight for each negative: beyond, the exact completion is cheaper.
+    For a user who owns more of the popularity than 95 % of the others do, the expected yield is
+    four standard deviations above `count`. At most eight for each negative: beyond, the exact
+    completion is cheaper.
     """
     share = counts / max(1, counts.sum())
     records = owned // len(counts)

@@ -1,9 +1,8 @@
 """A stream's examples in packed rows: row n is a function of (seed, n), wherever a run was stopped.
 
-Every window of 2,048 positions of the stream is packed by itself into a number of rows that is the
-same for all windows, so nothing before a row's own window need be known to make it: a run goes on
-at any row, and one host or eight read the same. How many rows that takes is measured once, on the
-first windows. Should a later window need more, the shortest of its examples are left out.
+Every window of 2,048 positions of the stream is packed by itself, into as many rows as any other:
+a run goes on at any row, and one host or eight read the same. How many rows that takes is measured
+once, on the first windows. Should a later one need more, its shortest examples are left out.
 """
 
 import dataclasses
@@ -32,17 +31,11 @@ _MEASURED = 4
 
 @dataclasses.dataclass(frozen=True)
 class PackedStream:
-    """The endless stream of rows; its positions are rows.
+    """The endless stream of rows; its positions are rows."""
 
-    Attributes:
-      stream: of the examples.
-      lengths: of "inputs" and "targets", of a row, which is the most of an example.
-      rows: that a window is packed into.
-    """
-
-    stream: Stream
-    lengths: Mapping[str, int]
-    rows: int
+    stream: Stream  # of the examples
+    lengths: Mapping[str, int]  # of "inputs" and "targets", of a row and the most of an example
+    rows: int  # that a window is packed into
 
     @classmethod
     def of(cls, stream: Stream, lengths: Mapping[str, int]) -> "PackedStream":
@@ -69,18 +62,11 @@ class PackedStream:
     def batches(
         self, first_position: int, lengths: Mapping[str, int], batch_size: int, rows: slice
     ) -> tf.data.Dataset:
-        """This process's rows of the batches from row `first_position` on.
+        """This process's rows of the batches from row `first_position` on; see `Stream.batches`.
 
-        Args:
-          first_position: a multiple of `batch_size`.
-          lengths: of this stream.
-          batch_size: rows of the batch over all processes.
-          rows: of each batch, those that this process reads.
-
-        Returns:
-          For "inputs" and "targets" their tokens, `…_segment_ids` and `…_positions`, int32
-          [rows, length]; "task" int32 [rows, length of targets], the task at each target, -1 at
-          padding; and "examples" int64 [tasks], those of the batch over all processes.
+        For "inputs" and "targets" there are their tokens, `…_segment_ids` and `…_positions`, int32
+        [rows, length]; "task" int32 [rows, length of targets] is the task at each target, -1 at
+        padding; "examples" int64 [tasks] are those of the batch over all processes.
         """
         if dict(lengths) != dict(self.lengths):
             raise UserError(f"rows of {self.lengths} were asked for as {dict(lengths)}")

@@ -16,36 +16,24 @@ LEFT_OUT = -1
 
 
 def rows_of_examples(
-    lengths: Mapping[str, Int[np.ndarray, " N"]], capacity: Mapping[str, int], rows: int
+    lengths: Mapping[str, Int[np.ndarray, " N"]],
+    capacity: Mapping[str, int],
+    rows: int,
+    *,
+    may_grow: bool = False,
 ) -> Int[np.ndarray, " N"]:
-    """The row of each example, or LEFT_OUT: the longest first, each where it fits best.
+    """The row of each example: the longest first, each where it fits best.
+
+    Where none has room: LEFT_OUT, or a new row.
 
     An example is as long as the largest share of a row that one of its features takes. It fits best
     where what is left of the row has most nearly its own proportions: so rows run out of inputs and
-    of targets together. (First-fit left a fifth of the rows of next-item IDs empty: some were full
-    of short histories' targets, others of long histories' inputs.)
+    of targets together. (First-fit left a fifth of the rows of next-item IDs empty.)
 
     >>> lengths = {"inputs": np.array([6, 4, 2, 2]), "targets": np.array([1, 2, 1, 2])}
     >>> rows_of_examples(lengths, {"inputs": 8, "targets": 4}, rows=2)
     array([0, 1, 1, 0])
     """
-    return _placed(lengths, capacity, rows, may_grow=False)
-
-
-def rows_needed(lengths: Mapping[str, Int[np.ndarray, " N"]], capacity: Mapping[str, int]) -> int:
-    """How many rows hold all of the examples, each no longer than a row."""
-    fewest = max(-(-int(lengths[name].sum()) // whole) for name, whole in capacity.items())
-    return int(_placed(lengths, capacity, max(fewest, 1), may_grow=True).max()) + 1
-
-
-def _placed(
-    lengths: Mapping[str, Int[np.ndarray, " N"]],
-    capacity: Mapping[str, int],
-    rows: int,
-    *,
-    may_grow: bool,
-) -> Int[np.ndarray, " N"]:
-    """The row of each example. Where none has room: a new row, or LEFT_OUT."""
     names = list(capacity)
     size_NxF = np.stack([lengths[name] for name in names], axis=1).astype(np.int64)
     whole_F = np.array([capacity[name] for name in names], np.int64)
@@ -68,6 +56,12 @@ def _placed(
         row_N[example] = row
         left_RxF[row] -= size_NxF[example]
     return row_N
+
+
+def rows_needed(lengths: Mapping[str, Int[np.ndarray, " N"]], capacity: Mapping[str, int]) -> int:
+    """How many rows hold all of the examples, each no longer than a row."""
+    fewest = max(-(-int(lengths[name].sum()) // whole) for name, whole in capacity.items())
+    return int(rows_of_examples(lengths, capacity, max(fewest, 1), may_grow=True).max()) + 1
 
 
 def without_empty_rows(row_N: Int[np.ndarray, " N"], rows: int) -> Int[np.ndarray, " N"]:
@@ -93,17 +87,11 @@ def packed_rows(
     capacity: Mapping[str, int],
     rows: int,
 ) -> dict[str, Int[np.ndarray, "R L"]]:
-    """The rows' tokens, and for each feature its segment ids and positions.
+    """The rows' tokens, and for each feature its segment ids and positions, int32 [rows, capacity].
 
-    Args:
-      tokens: of each feature, padded on the right with 0.
-      row_N: of `rows_of_examples`. The examples of a row stand in their order here.
-      capacity: of each feature, the length of a row.
-      rows: how many.
-
-    Returns:
-      For a feature `inputs`: `inputs`, `inputs_segment_ids` (1, 2, …; 0 is padding) and
-      `inputs_positions` (0, 1, … in each example), int32 [rows, capacity].
+    For `inputs`: `inputs`, `inputs_segment_ids` (1, 2, …; 0 is padding) and `inputs_positions` (0,
+    1, … in each example). The tokens given are padded on the right with 0; the examples of a row
+    stand in their order there.
     """
     kept_M = np.flatnonzero(row_N != LEFT_OUT)
     kept_M = kept_M[np.argsort(row_N[kept_M], kind="stable")]

@@ -1,14 +1,11 @@
 """Token ids of everything that stands between two spaces of a prompt, computed once.
 
 SentencePiece never crosses white space, so the ids of a prompt are the ids of its phrases, one
-after the other. A phrase table numbers the phrases: a prompt is then a row of phrase numbers, and
-its tokens are one gather.
+after the other: a prompt is a row of phrase numbers, and its tokens are one gather.
 
-One exception, measured: a unigram model compares sums of scores in float32, and over hundreds of
-tokens the rounding decides near-ties. Tokenized whole, 13 of 1,500 ranking prompts of Toys write
-"I4900," as 4|900 instead of 49|00, depending on where it stands, and SentencePiece and TensorFlow
-Text do not even agree on which prompts. Joined, an item has the same tokens wherever it stands. BPE
-models have no such ties.
+One exception, measured: a unigram model sums scores in float32, and over hundreds of tokens the
+rounding decides near-ties. Tokenized whole, 13 of 1,500 ranking prompts of Toys write "I4900," as
+4|900 instead of 49|00. Joined, an item has the same tokens wherever it stands.
 """
 
 import dataclasses
@@ -25,14 +22,9 @@ from recalign import prompts
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors.fields import Form
 
-EMPTY = 0
-"""The number of the phrase without tokens."""
-
-SHORTENED_END = 1
-"""The number of the phrase after a text that was cut."""
-
-END_OF_SEQUENCE = 2
-"""The number of the phrase that ends inputs and targets."""
+EMPTY, SHORTENED_END, END_OF_SEQUENCE = 0, 1, 2
+"""The numbers of the phrase without tokens, of that after a text that was cut, and of the one that
+ends inputs and targets."""
 
 _LONE = ("", prompts.SHORTENED_END)
 _LAST = ("</s>",)
@@ -65,20 +57,12 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Phrases as token ids, columnar.
+    """Phrases as token ids, columnar, int32."""
 
-    Attributes:
-        tokens: int32 [total].
-        lengths: int32 [phrases].
-        bare: int32 [phrases], the tokens that stay however much is cut; all of what is never cut.
-        cut: int32 [total]: a phrase that may keep the tokens before this one at most is cut to
-            this many tokens.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    bare: np.ndarray
-    cut: np.ndarray
+    tokens: np.ndarray  # [total]
+    lengths: np.ndarray  # [phrases]
+    bare: np.ndarray  # [phrases], tokens that stay however much is cut; all of what is never cut
+    cut: np.ndarray  # [total]; a phrase that may keep the tokens before this one is cut to so many
 
     @classmethod
     def token(cls, number: int) -> "Encoded":
@@ -124,11 +108,8 @@ def encoded_block(dataset: PreparedDataset, block: Block, model: str, extra_ids:
 class PhraseTable:
     """All phrases of a prompt, numbered: empty, a lone end, the end of sequence, words, blocks.
 
-    Attributes:
-        tokens: int32 [total], of all phrases, one after the other.
-        starts: int32 [phrases], where each phrase's tokens begin.
-        lengths: int32 [phrases], how many there are.
-        bare: int32 [phrases], how many are never cut.
+    `starts`, int32 [phrases], is where each begins among the tokens; for the other columns see
+    `Encoded`.
     """
 
     def __init__(

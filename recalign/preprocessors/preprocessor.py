@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ MAKERS: dict[str, list[str]] = {}
 BatchFunction = Callable[[Batch], Batch]
 Lengths = Mapping[str, int | None]
 _ANY: Lengths = dict.fromkeys(TOKENS)
+_NOTHING: Mapping = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,27 +46,18 @@ class Epoch:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What preprocessors are bound to.
+    """What preprocessors are bound to."""
 
-    Attributes:
-        task: its name, for messages.
-        dataset: the prepared dataset.
-        split: "train", "validation" or "test".
-        settings: windows, pools, masks, as gin has them now.
-        key: of all that is drawn.
-        lengths: the most tokens of `inputs` and `targets` to leave; None for any number.
-        asked: the lengths that the user gave, for messages.
-        prompt: see `layout`.
-    """
-
-    task: str
+    task: str  # its name, for messages
     dataset: PreparedDataset
-    split: str
-    settings: TaskSettings
-    key: int = 0
+    split: str  # "train", "validation" or "test"
+    settings: TaskSettings  # windows, pools, masks, as gin has them now
+    key: int = 0  # of all that is drawn
+    # The most tokens of `inputs` and `targets` to leave, None for any number; and what the user
+    # gave, for messages.
     lengths: Lengths = dataclasses.field(default_factory=lambda: _ANY)
     asked: Lengths = dataclasses.field(default_factory=lambda: _ANY)
-    prompt: Layout | None = None
+    prompt: Layout | None = None  # see `layout`
 
     @property
     def layout(self) -> Layout:
@@ -81,22 +74,16 @@ class Context:
 class Preprocessor:
     """A step from users' sequences to examples.
 
-    Attributes:
-        name: of the public function that made it, and its arguments.
-        bind: gives its function of batches, which is an `Epoch` of a task's first one.
-        makes: the fields that it adds or changes.
-        needs: the fields that it reads.
-        missing: the fields that it cannot make of a dataset, with the reason. One that can make
-            none of its fields is left out, and prompts that show them are too.
-        room: how many tokens the preprocessors before it may leave, given how many it may.
+    A task's first one is bound to an `Epoch`. One that can make none of its fields of a dataset is
+    left out, and prompts that show them are too.
     """
 
-    name: str
+    name: str  # of the public function that made it, and its arguments
     bind: Callable[[Context], BatchFunction]
-    makes: Mapping[str, FieldType]
-    needs: Collection[str]
-    missing: Callable[[PreparedDataset], Mapping[str, str]]
-    room: Callable[[Context], Lengths]
+    makes: Mapping[str, FieldType]  # the fields that it adds or changes
+    needs: Collection[str]  # the fields that it reads
+    missing: Callable[[PreparedDataset], Mapping[str, str]]  # what it cannot make, and why
+    room: Callable[[Context], Lengths]  # the tokens that those before it may leave
 
     @property
     def __name__(self) -> str:
@@ -112,10 +99,10 @@ class Preprocessor:
 
 def preprocessor(
     *,
-    makes: Mapping[str, FieldType] | Callable[..., Mapping[str, FieldType]] | None = None,
+    makes: Mapping[str, FieldType] | Callable[..., Mapping[str, FieldType]] = _NOTHING,
     needs: Collection[str] | Callable[..., Collection[str]] = (),
-    missing: Callable[[PreparedDataset], Mapping[str, str]] | None = None,
-    room: Callable[[Context], Lengths] | None = None,
+    missing: Callable[[PreparedDataset], Mapping[str, str]] = lambda dataset: {},
+    room: Callable[[Context], Lengths] = lambda context: context.lengths,
 ) -> Callable[[Callable[..., BatchFunction]], Callable[..., Preprocessor]]:
     """Makes a preprocessor of a function `(context, **arguments) -> (batch -> batch)`.
 
@@ -128,9 +115,9 @@ def preprocessor(
     """
 
     def decorate(function: Callable[..., BatchFunction]) -> Callable[..., Preprocessor]:
-        optional = list(inspect.signature(function).parameters.values())[1:]
-        if not any(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in optional):
-            for field in (makes() if callable(makes) else makes) or ():
+        _, *parameters = inspect.signature(function).parameters.values()
+        if not any(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in parameters):
+            for field in makes() if callable(makes) else makes:
                 MAKERS.setdefault(field, []).append(f"{function.__name__}()")
 
         @functools.wraps(function)
@@ -139,14 +126,13 @@ def preprocessor(
             return Preprocessor(
                 name=f"{function.__name__}({', '.join(shown)})",
                 bind=lambda context: function(context, *values, **named),
-                makes=(makes(*values, **named) if callable(makes) else makes) or {},
+                makes=makes(*values, **named) if callable(makes) else makes,
                 needs=needs(*values, **named) if callable(needs) else needs,
-                missing=missing or (lambda dataset: {}),
-                room=room or (lambda context: context.lengths),
+                missing=missing,
+                room=room,
             )
 
-        parameters = list(inspect.signature(function).parameters.values())
-        make.__signature__ = inspect.Signature(parameters[1:])  # type: ignore[attr-defined]
+        make.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return make
 
     return decorate

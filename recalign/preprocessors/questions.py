@@ -1,11 +1,8 @@
 """Which of a family's prompts shows a sample, and what its questions of yes or no are about."""
 
-from collections.abc import Mapping
-
 import tensorflow as tf
 
 from recalign import prompts
-from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors import fields
 from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, preprocessor
 from recalign.preprocessors.ratings import without_ratings
@@ -33,20 +30,14 @@ def draw_template(context: Context) -> BatchFunction:
     return add
 
 
-YES_NO = fields.words(*prompts.YES_NO)
-
-
 def _makes(other: str) -> dict[str, fields.FieldType]:
-    makes = {"yes_no": YES_NO, "asked": fields.items()}
+    makes = {"yes_no": fields.words(*prompts.YES_NO), "asked": fields.items()}
     return makes | ({"asked_stars": fields.STARS} if other == "stars" else {})
 
 
-def _missing(dataset: PreparedDataset) -> Mapping[str, str]:
-    reason = without_ratings(dataset)
-    return {} if reason is None else {"asked_stars": reason}
-
-
-@preprocessor(makes=_makes, needs=["target", "drawn_template"], missing=_missing)
+@preprocessor(
+    makes=_makes, needs=["target", "drawn_template"], missing=without_ratings("asked_stars")
+)
 def yes_or_no(context: Context, other: str) -> BatchFunction:
     """What a question is about: half of those of yes or no ask about something that is not so.
 
@@ -54,12 +45,10 @@ def yes_or_no(context: Context, other: str) -> BatchFunction:
 
         {"target": [4, 4], "negatives": [[7], [2]]} -> {"asked": [4, 2], "yes_no": [1, 0], …}
 
-    Args:
-        context: what it is bound to.
-        other: "item" for another item, the first negative; "stars" for other stars.
+    With `other="stars"` they ask about other stars. Templates that are not answered by yes or no
+    ask about what is so.
 
-    Makes `yes_no` int32 [B], 1 for yes, `asked` [B] and, with stars, `asked_stars` [B]. Templates
-    that are not answered by yes or no ask about what is so.
+    Makes `yes_no` int32 [B], 1 for yes, `asked` [B] and, with stars, `asked_stars` [B].
     """
     asks = [any(f.name == "yes_no" for f in t.fields("targets")) for t in context.layout.templates]
     asks_T = tf.constant(asks)

@@ -11,31 +11,37 @@ from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, p
 from recalign.preprocessors.surroundings import task_settings
 from recalign.preprocessors.windows import ABSENT, split_columns
 
-LABEL = fields.words(*prompts.YES_NO, like_dislike=prompts.LIKE_DISLIKE)
 
+def without_ratings(*names: str) -> Callable[[PreparedDataset], Mapping[str, str]]:
+    """Says of a dataset why it lacks these fields, where there is nothing to say about ratings."""
 
-def without_ratings(dataset: PreparedDataset) -> str | None:
-    """Why there is nothing to say about ratings, where there is not."""
-    reason = dataset.no_ratings(task_settings().like_threshold)
-    if reason is None:
-        return None
-    if dataset.info.get("ratings"):
-        return f"dataset {dataset.name!r}: {reason}: there are no likes to predict"
-    return (
-        f"the log of dataset {dataset.name!r} has no ratings, so there are no likes to predict: "
-        "prepare it from a log with a rating column, or use another task"
-    )
-
-
-def _missing(*names: str) -> Callable[[PreparedDataset], Mapping[str, str]]:
     def missing(dataset: PreparedDataset) -> Mapping[str, str]:
-        reason = without_ratings(dataset)
-        return {} if reason is None else dict.fromkeys(names, reason)
+        reason = dataset.no_ratings(task_settings().like_threshold)
+        if reason is None:
+            return {}
+        if dataset.info.get("ratings"):
+            reason = f"dataset {dataset.name!r}: {reason}: there are no likes to predict"
+        else:
+            reason = (
+                f"the log of dataset {dataset.name!r} has no ratings, so there are no likes to "
+                "predict: prepare it from a log with a rating column, or use another task"
+            )
+        return dict.fromkeys(names, reason)
 
     return missing
 
 
-@preprocessor(makes={"label": LABEL}, needs=["place"], missing=_missing("label"))
+def _is_like(context: Context, place: tf.Tensor) -> tf.Tensor:
+    """bool, by places in the split's columns: whether the rating is above the threshold."""
+    ratings = split_columns(context.dataset, context.split).ratings
+    return tf.gather(ratings, place) > context.settings.threshold(context.dataset)
+
+
+@preprocessor(
+    makes={"label": fields.words(*prompts.YES_NO, like_dislike=prompts.LIKE_DISLIKE)},
+    needs=["place"],
+    missing=without_ratings("label"),
+)
 def label(context: Context) -> BatchFunction:
     """Whether the user likes the target: a rating above the threshold (section 3.2).
 
@@ -43,12 +49,10 @@ def label(context: Context) -> BatchFunction:
 
     Makes `label` int32 [B], 1 for a like.
     """
-    ratings = split_columns(context.dataset, context.split).ratings
-    threshold = context.settings.threshold(context.dataset)
 
     def add(batch: Batch) -> Batch:
-        rating_B = tf.gather(ratings, batch["place"])
-        return batch | {"label": tf.cast(rating_B > threshold, tf.int32)}
+        likes_B = _is_like(context, batch["place"])
+        return batch | {"label": tf.cast(likes_B, tf.int32)}
 
     return add
 
@@ -56,7 +60,7 @@ def label(context: Context) -> BatchFunction:
 @preprocessor(
     makes={"liked": fields.window(optional=True), "disliked": fields.window(optional=True)},
     needs=["history", "history_place"],
-    missing=_missing("liked", "disliked"),
+    missing=without_ratings("liked", "disliked"),
 )
 def likes(context: Context) -> BatchFunction:
     """The history's items that the user likes, and those that the user does not (section 3.2).
@@ -65,13 +69,10 @@ def likes(context: Context) -> BatchFunction:
 
     Makes `liked` and `disliked`, int32 [B, w].
     """
-    ratings = split_columns(context.dataset, context.split).ratings
-    threshold = context.settings.threshold(context.dataset)
 
     def add(batch: Batch) -> Batch:
-        likes_BxW = tf.gather(ratings, batch["history_place"]) > threshold
-        return {
-            **batch,
+        likes_BxW = _is_like(context, batch["history_place"])
+        return batch | {
             "liked": tf.where(likes_BxW, batch["history"], ABSENT),
             "disliked": tf.where(likes_BxW, ABSENT, batch["history"]),
         }
@@ -79,7 +80,7 @@ def likes(context: Context) -> BatchFunction:
     return add
 
 
-@preprocessor(makes={"stars": fields.STARS}, needs=["place"], missing=_missing("stars"))
+@preprocessor(makes={"stars": fields.STARS}, needs=["place"], missing=without_ratings("stars"))
 def stars(context: Context) -> BatchFunction:
     """The user's rating of the target.
 

@@ -21,12 +21,11 @@ def drop_old_history(context: Context) -> BatchFunction:
 
     Changes `history`, and the fields aligned with it.
     """
-    types = context.layout.types
+    aligned = [name for name, made in context.layout.types.items() if made.in_window]
 
     def add(batch: Batch) -> Batch:
         keep_BxW = context.layout.inputs.keep("history", batch, context.lengths["inputs"])
-        aligned = [name for name in batch if name in types and types[name].in_window]
-        kept = {name: tf.where(keep_BxW, batch[name], ABSENT) for name in aligned}
+        kept = {n: tf.where(keep_BxW, batch[n], ABSENT) for n in aligned if n in batch}
         return batch | kept
 
     return add
@@ -77,11 +76,7 @@ def _check_lengths(context: Context) -> None:
         )
 
 
-def _kept(*names: str, held_out: Sequence[str] = ()) -> list[str]:
-    return ["row", "history", *TOKENS, *names, *held_out]
-
-
-@preprocessor(needs=_kept)
+@preprocessor(needs=lambda *names, held_out=(): ["row", "history", *TOKENS, *names, *held_out])
 def keep_features(context: Context, *names: str, held_out: Sequence[str] = ()) -> BatchFunction:
     """The features of an example: its tokens, `row`, `split`, `history` and those named.
 

@@ -1,6 +1,7 @@
 """All samples of a task and split: its preprocessors, bound to the data and called on batches."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -46,10 +47,7 @@ class Recipe:
     @property
     def types(self) -> Mapping[str, FieldType]:
         """The fields that the preprocessors make."""
-        types: dict[str, FieldType] = {}
-        for step in self.preprocessors:
-            types |= step.makes
-        return types
+        return {name: made for step in self.preprocessors for name, made in step.makes.items()}
 
     def templates(self, split: str) -> Sequence[Template]:
         """The templates of a split, whether or not a log has what they show."""
@@ -57,10 +55,8 @@ class Recipe:
 
     def missing(self, dataset: PreparedDataset) -> Mapping[str, str]:
         """The fields that a dataset has nothing for, with the reason."""
-        missing: dict[str, str] = {}
-        for step in self.preprocessors:
-            missing |= step.missing(dataset)
-        return missing
+        found = (step.missing(dataset).items() for step in self.preprocessors)
+        return dict(itertools.chain.from_iterable(found))
 
     def lacking(self, dataset: PreparedDataset, split: str = "train") -> str | None:
         """Why a dataset has no samples of this kind; None where it has."""
@@ -139,21 +135,14 @@ class Samples:
         return self._epoch.size
 
     def __call__(self, sample_B: tf.Tensor, position_B: tf.Tensor) -> Batch:
-        """The features of examples.
-
-        Args:
-            sample_B: int64 [B], numbers of samples, 0 … len - 1.
-            position_B: int64 [B], what is drawn is drawn for.
-        """
+        """The features of samples 0 … len - 1, drawn for these positions, both int64 [B]."""
         return self._rest(self._epoch({"sample": sample_B, "position": position_B}))
 
     def of_histories(self, history_BxW: tf.Tensor, row_B: tf.Tensor) -> Batch:
         """The inputs of examples with these histories instead of users' windows.
 
-        Args:
-            history_BxW: int32 [B, w], the oldest first, negative before a short one.
-            row_B: int64 [B], whose they are; a prompt that names its user leaves a negative one
-                out.
+        Histories are int32 [B, w], the oldest item first, negative before a short one; the users'
+        rows int64 [B], where a prompt leaves a negative one out.
         """
         zero_B = tf.zeros_like(row_B)
         batch = dict.fromkeys(("sample", "position", "record", "place"), zero_B)

@@ -11,24 +11,15 @@ from recalign.errors import UserError
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class TaskSettings:
-    """Sizes of the paper's samples (section 4.1); in gin: `TaskSettings.history_length = 5`.
+    """Sizes of the paper's samples (section 4.1); in gin: `TaskSettings.history_length = 5`."""
 
-    Attributes:
-        history_length: w, the number of items of a window.
-        candidate_pool: size of a ranking pool, the target included.
-        masking_ratio: share of the items (MIM) or tokens (MLM) that are masked.
-        mean_span_length: mean length in tokens of a corrupted span (MLM).
-        like_threshold: a rating above it is a like; None for the dataset's own, which is 3 unless
-            `prepare` was told otherwise or the ratings are 0 and 1.
-        every_prefix: whether training has a sample for every item but a user's first, as sequential
-            recommenders do, instead of the paper's windows, of which most users have one.
-    """
-
-    history_length: int = 20
-    candidate_pool: int = 100
-    masking_ratio: float = 0.2
-    mean_span_length: float = 3.0
-    like_threshold: float | None = None
+    history_length: int = 20  # w, the number of items of a window
+    candidate_pool: int = 100  # size of a ranking pool, the target included
+    masking_ratio: float = 0.2  # share of the items (MIM) or tokens (MLM) that are masked
+    mean_span_length: float = 3.0  # mean length in tokens of a corrupted span (MLM)
+    like_threshold: float | None = None  # a rating above it is a like; None for the dataset's own
+    # Whether training has a sample for every item but a user's first, as sequential recommenders
+    # do, instead of the paper's windows, of which most users have one.
     every_prefix: bool = False
 
     def threshold(self, dataset: PreparedDataset) -> float:

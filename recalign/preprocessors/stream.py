@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from recalign.errors import UserError
 from recalign.preprocessors.preprocessor import TOKENS, Batch
-from recalign.preprocessors.task import RecommendationTask, one_by_one
+from recalign.preprocessors.task import one_by_one
 
 _BLOCK = 4096
 """Tasks drawn at once, so that counting them over millions of positions takes no time."""
@@ -28,21 +28,13 @@ _CHUNK = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """The endless stream of a mixture's tasks in one split.
+    """The endless stream of a mixture's tasks in one split."""
 
-    Attributes:
-      tasks: those that have the split.
-      rates: relative, aligned with `tasks`.
-      seed: of the choice of tasks, and of each task's order and draws.
-      split: of the tasks.
-      shuffle: whether a task's epochs are permuted.
-    """
-
-    tasks: tuple[seqio.Task, ...]
-    rates: tuple[float, ...]
-    seed: int
+    tasks: tuple[seqio.Task, ...]  # those that have the split
+    rates: tuple[float, ...]  # relative, aligned with `tasks`
+    seed: int  # of the choice of tasks, and of each task's order and draws
     split: str = "train"
-    shuffle: bool = True
+    shuffle: bool = True  # whether a task's epochs are permuted
 
     @classmethod
     def of(
@@ -83,11 +75,11 @@ class Stream:
         """This process's rows of the batches from `first_position` on.
 
         Args:
-          first_position: a multiple of `batch_size`.
+          first_position: a multiple of `batch_size`; before it nothing is read.
           lengths: of "inputs" and "targets", to which both are padded with zeros, as SeqIO's
             EncDecFeatureConverter pads them without packing.
-          batch_size: of the batch over all processes.
-          rows: of each batch, those that this process reads.
+          batch_size: number of stream positions in one global batch.
+          rows: those positions of each batch that this process reads.
 
         Returns:
           {"inputs" int32 [rows, L], "targets" int32 [rows, T], "task" int64 [rows]} without end.
@@ -124,14 +116,9 @@ class Stream:
         rows: slice,
         names: Collection[str] = TOKENS,
     ) -> tf.data.Dataset:
-        """What `batches` holds, one by one and as long as they are: "task" int64 and `names`.
+        """What `batches` holds, one by one and as long as they are; see there.
 
-        Args:
-          first_position: before it nothing is read.
-          lengths: the most tokens of "inputs" and "targets"; None for any number.
-          batch_size: number of stream positions in one global batch.
-          rows: those positions of each batch that this process reads.
-          names: of features that all the tasks have.
+        `names` are of features that all the tasks have; without lengths they are of any length.
         """
         own = self._of_rows(first_position, batch_size, rows)
         if self._is_addressed:
@@ -148,7 +135,7 @@ class Stream:
     @cached_property
     def _is_addressed(self) -> bool:
         """Whether the examples of all tasks can be asked for by position."""
-        return all(map(_is_addressed, self.tasks))
+        return all(getattr(task, "is_addressed", False) for task in self.tasks)
 
     @cached_property
     def _thresholds(self) -> np.ndarray:
@@ -187,7 +174,7 @@ class Stream:
         )
 
     def _maker(
-        self, task: RecommendationTask, lengths: Mapping[str, int] | None
+        self, task: seqio.Task, lengths: Mapping[str, int] | None
     ) -> Callable[[tf.Tensor], Batch]:
         return task.maker(self.split, lengths, shuffle=self.shuffle, seed=self.seed)[1]
 
@@ -239,7 +226,7 @@ class Stream:
         its_own = numbered.map(
             lambda of, number, mine: (number[of == task_number], mine[of == task_number])
         )
-        if _is_addressed(task):
+        if getattr(task, "is_addressed", False):
             make = self._maker(task, lengths)
             dataset = one_by_one(
                 its_own.map(tf.boolean_mask).rebatch(_CHUNK),
@@ -264,11 +251,6 @@ class Stream:
                 for name, value in example.items()
             }
         )
-
-
-def _is_addressed(task: seqio.Task) -> bool:
-    """Whether an example of the task can be made by itself."""
-    return isinstance(task, RecommendationTask) and task.is_addressed
 
 
 def _check_purpose(mixture: seqio.Mixture, tasks: Sequence[seqio.Task]) -> None:

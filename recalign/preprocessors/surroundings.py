@@ -17,21 +17,13 @@ from recalign.preprocessors.settings import TaskSettings
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:
-    """One experiment's.
-
-    Attributes:
-        data_dir: where prepared datasets lie; local or gs://.
-        settings: sizes of the samples.
-        rates: of the mixture's tasks, by task or kind; 1 for those not named.
-        templates_file: P5's templates in the user's words; None for ours.
-        vocabulary_file: for datasets without a vocabulary of their own; None for T5's.
-    """
+    """One experiment's data folder, local or gs://, and settings."""
 
     data_dir: str = DEFAULT_DATA_DIR
     settings: TaskSettings = dataclasses.field(default_factory=TaskSettings)
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    templates_file: str | None = None
-    vocabulary_file: str | None = None
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)  # by task or kind, else 1
+    templates_file: str | None = None  # P5's templates in the user's words; None for ours
+    vocabulary_file: str | None = None  # for datasets without one of their own; None for T5's
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

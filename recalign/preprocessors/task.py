@@ -19,9 +19,8 @@ from recalign.preprocessors.preprocessor import Batch, Context, Preprocessor
 from recalign.preprocessors.samples import Recipe, Samples, Wording
 from recalign.preprocessors.surroundings import data_directory, task_settings
 
-BATCH = 256
+_BATCH = 256
 """Positions that are turned into examples at once: the operations' own cost is shared."""
-
 
 _ROUNDS = 12
 """Rounds of the cipher behind the shuffle: with TensorFlow's 4, a million samples keep a
@@ -153,11 +152,12 @@ class RecommendationTask(seqio.Task):
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """What may answer its examples, by number: the catalogue's IDs, or two words, no first."""
+        """What may answer its examples: the catalogue's IDs, or two words, the negative first."""
         if self.evaluated_as == "rating":
             answer = self._recipe.templates("test")[0].answer
-            assert answer is not None, "checks.check sees to it"
-            return form_of(answer, self._recipe.types).words
+            form = answer and form_of(answer, self._recipe.types)
+            assert form, "checks.check sees to it"
+            return form.words
         return tuple(self.source.open().catalogue.ids)
 
     @property
@@ -191,15 +191,12 @@ class RecommendationTask(seqio.Task):
         """
         self._check_split(split)
         dataset = self.source.open() if dataset is None else dataset
-        return Samples(
-            self.recipe,
-            dataset,
-            split,
+        vocabulary, settings = (
             self.output_features["inputs"].vocabulary,
             task_settings().of(dataset),
-            dict(sequence_length or {}),
-            key,
         )
+        lengths = sequence_length or {}
+        return Samples(self.recipe, dataset, split, vocabulary, settings, lengths, key)
 
     def get_dataset(
         self,
@@ -235,7 +232,7 @@ class RecommendationTask(seqio.Task):
         end = tf.int64.max if num_epochs is None else num_epochs * size
         first = first_position if self.is_addressed else 0
         positions = tf.data.Dataset.range(first + shard.index, end, shard.num_shards)
-        dataset = one_by_one(positions.batch(BATCH), make)
+        dataset = one_by_one(positions.batch(_BATCH), make)
         if not self.is_addressed:
             with seqio.utils.map_seed_manager(seed):
                 after = self.preprocessors[len(self._recipe.preprocessors) :]
@@ -244,10 +241,8 @@ class RecommendationTask(seqio.Task):
             # What follows ours may drop examples or make more of them: it is replayed.
             dataset = dataset.skip(first_position // shard.num_shards)
         elif num_epochs is not None:
-            left = max(0, end - first_position - shard.index)
-            dataset = dataset.apply(
-                tf.data.experimental.assert_cardinality(-(-left // shard.num_shards))
-            )
+            left = -(-max(0, end - first_position - shard.index) // shard.num_shards)
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(left))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def maker(

@@ -19,21 +19,13 @@ ABSENT = -1
 
 @dataclasses.dataclass(frozen=True)
 class SplitColumns:
-    """A split's sequences as tensors, one after the other.
+    """A split's sequences as tensors, one after the other."""
 
-    Attributes:
-        items: int32 [total].
-        ratings: float32 [total]; None where the log has none.
-        rows: int64 [R], the users' numbers.
-        starts: int64 [R], where each record's items begin.
-        lengths: int64 [R], how many there are.
-    """
-
-    items: tf.Tensor
-    ratings: tf.Tensor | None
-    rows: tf.Tensor
-    starts: tf.Tensor
-    lengths: tf.Tensor
+    items: tf.Tensor  # int32 [total]
+    ratings: tf.Tensor | None  # float32 [total]; None where the log has none
+    rows: tf.Tensor  # int64 [R], the users' numbers
+    starts: tf.Tensor  # int64 [R], where each record's items begin
+    lengths: tf.Tensor  # int64 [R], how many there are
 
 
 @functools.lru_cache(64)
@@ -51,10 +43,13 @@ def split_columns(dataset: PreparedDataset, split: str) -> SplitColumns:
         )
 
 
-_EXAMPLE = {"row": fields.ROW, "record": fields.NUMBER, "history": fields.window()}
-_PLACES = {"history_place": fields.NUMBER}
+_WINDOW = {
+    "row": fields.ROW,
+    "record": fields.NUMBER,
+    "history": fields.window(),
+    "history_place": fields.NUMBER,
+}
 _NEXT = {"target": fields.items(), "place": fields.NUMBER}
-
 
 Bounds = Callable[[Batch, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]]
 """A batch, each sample's number in its record, the record's length -> the window's first item, the
@@ -64,11 +59,8 @@ one after its last, and the target, all as places in the record; None for no tar
 def _windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoch:
     """The samples of a split by number: first those of the first record, in time order.
 
-    Args:
-        context: what the preprocessor is bound to.
-        rule: how many samples a record has (`samples_per_user`).
-        width: of a window.
-        bounds_of: where a sample's window and target are.
+    How many a record has is said by the rule of a kind of task (`samples_per_user`), where windows
+    and targets are by `bounds_of`.
     """
     lengths = np.diff(context.dataset.sequences(context.split).row_splits)
     counts = samples_per_user(rule, lengths, context.split, context.settings.history_length)
@@ -93,13 +85,13 @@ def _windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoc
         }
         if target_B is None:
             return found
-        target_place_B = start_B + target_B
-        return found | {"target": tf.gather(columns.items, target_place_B), "place": target_place_B}
+        place_B = start_B + target_B
+        return found | {"target": tf.gather(columns.items, place_B), "place": place_B}
 
     return Epoch(int(counts.sum()), fields_of)
 
 
-@preprocessor(makes=_EXAMPLE | _PLACES | _NEXT)
+@preprocessor(makes=_WINDOW | _NEXT)
 def next_item_windows(context: Context, every_prefix: bool = False) -> Epoch:
     """Every window of w items of a training part, and the item after it (section 4.1).
 
@@ -108,13 +100,9 @@ def next_item_windows(context: Context, every_prefix: bool = False) -> Epoch:
         {"sample": [0, 1]} -> {"history": [[4, 7], [7, 1]], "target": [1, 9], "row": [0, 0], …}
 
     A part of at most w + 1 items is one sample; a short history begins with -1. A user of a
-    held-out split is a sample about the last item.
-
-    Args:
-        context: what it is bound to.
-        every_prefix: in training every item but a user's first is a target, as sequential
-            recommenders have it: [4] -> 7, [4, 7] -> 1, [7, 1] -> 9. So it is, too, where
-            `TaskSettings.every_prefix` says it.
+    held-out split is a sample about the last item. With `every_prefix`, or
+    `TaskSettings.every_prefix`, every item but a user's first is a target in training, as
+    sequential recommenders have it: [4] -> 7, [4, 7] -> 1, [7, 1] -> 9.
 
     Makes `row` and `target` [B], `history` int32 [B, w]; `record`, `place` int64 [B] and
     `history_place` [B, w], where they stand in the split's columns.
@@ -134,7 +122,7 @@ def next_item_windows(context: Context, every_prefix: bool = False) -> Epoch:
     return _windows(context, "tiger" if every_prefix else "retrieval", width, bounds_of)
 
 
-@preprocessor(makes=_EXAMPLE | _PLACES)
+@preprocessor(makes=_WINDOW)
 def item_windows(context: Context) -> Epoch:
     """Every window of w items of a training part (MIM, section 3.1.1).
 
@@ -153,7 +141,7 @@ def item_windows(context: Context) -> Epoch:
     return _windows(context, "mim", width, bounds_of)
 
 
-@preprocessor(makes=_EXAMPLE | _PLACES | _NEXT | {"history": fields.window(lambda settings: 1)})
+@preprocessor(makes=_WINDOW | _NEXT | {"history": fields.window(lambda settings: 1)})
 def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> Epoch:
     """An item of a training part, and one that the same user bought soon after it.
 
@@ -162,13 +150,9 @@ def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> Ep
         {"sample": [0, 1], "position": [0, 1]} ->
         {"history": [[4], [7]], "target": [7, 1], "row": [0, 0], …}
 
-    Another item at distance d is drawn with a chance in proportion to 1 / d: a user's weights of
-    the transition graph's edges (`baselines/graph.py`).
-
-    Args:
-        context: what it is bound to.
-        span: the greatest distance.
-        both_ways: whether items that were bought before count too: then every item is a sample.
+    An item at distance d, at most `span`, is drawn with a chance in proportion to 1 / d, as a user
+    weighs the edges of the transition graph (`baselines/graph.py`). `both_ways`: those bought
+    before count too, so every item is a sample.
 
     Makes what `next_item_windows` makes, with a history of one item.
     """
@@ -192,7 +176,7 @@ def _sub_sequence(settings: TaskSettings) -> int:
     return max(2, settings.history_length)
 
 
-@preprocessor(makes=_EXAMPLE | _PLACES | {"history": fields.window(_sub_sequence)})
+@preprocessor(makes=_WINDOW | {"history": fields.window(_sub_sequence)})
 def sub_sequences(context: Context) -> Epoch:
     """A random sub-sequence of 2 to w items of a training part (MLM, section 3.1.2).
 

@@ -15,17 +15,11 @@ _NAMES = {"small": "Small", "base": "Base", "large": "Large", "xl": "XL", "xxl":
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A T5 network and where its weights came from, as results.json has it.
+    """A T5 network and where its weights came from, as results.json has it."""
 
-    Attributes:
-      size: "small" to "xxl" where the network is T5 1.1's of that size, else "".
-      parameters: how many; None where it is not said.
-      pretrained: whether fine-tuning began from a checkpoint.
-    """
-
-    size: str = ""
-    parameters: int | None = None
-    pretrained: bool = False
+    size: str = ""  # "small" to "xxl" where the network is T5 1.1's of that size
+    parameters: int | None = None  # how many; None where it is not said
+    pretrained: bool = False  # whether fine-tuning began from a checkpoint
 
     @property
     def short(self) -> str:

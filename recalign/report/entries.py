@@ -40,25 +40,18 @@ _WAYS = {"": "", "candidates": ", within the pool", "exact": ", by exact probabi
 class Entry:
     """A line of a table; one is equal to itself alone.
 
-    Attributes:
-      kind: "retrieval", "ranking" or "rating".
-      prompt: the task's name without its dataset's.
-      decoding: the way to the answers, of `outcomes.DECODINGS`.
-      values: of every metric, one a seed.
-      outcomes: of every user, one a seed; none where they are not known. Users of one draw of a
-        planted corpus are apart from those of another (`outcomes.in_draw`).
-      num_examples: how many users, of all draws.
-      joined: the label of the prior that the model was joined with; "" for the model alone.
+    `outcomes` are of every user, one a seed; none where they are not known. Users of one draw of a
+    planted corpus are apart from those of another (`outcomes.in_draw`).
     """
 
     system: System
-    kind: str
-    prompt: str
-    decoding: str
-    values: Mapping[str, tuple[float, ...]]
+    kind: str  # "retrieval", "ranking" or "rating"
+    prompt: str  # the task's name without its dataset's
+    decoding: str  # the way to the answers, of `outcomes.DECODINGS`
+    values: Mapping[str, tuple[float, ...]]  # of every metric, one a seed
     outcomes: tuple[Outcomes, ...]
-    num_examples: int | None
-    joined: str = ""
+    num_examples: int | None  # how many users, of all draws
+    joined: str = ""  # the label of the prior that the model was joined with
 
     @property
     def restricted(self) -> bool:

@@ -46,23 +46,14 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """A predictions file, sorted by row.
+    """A predictions file, sorted by row."""
 
-    Attributes:
-      rows: int64 [n], the users' rows in the dataset.
-      targets: n answers that were asked for.
-      beams: n lists of texts, best first.
-      pools: the candidates in the prompt's order, n lists; None where the prompts have none.
-      outcomes: by way of decoding, of `outcomes.DECODINGS`.
-      samples: the first examples.
-    """
-
-    rows: Int64[np.ndarray, " n"]
-    targets: tuple[str, ...]
-    beams: tuple[tuple[str, ...], ...]
-    pools: tuple[tuple[str, ...], ...] | None
-    outcomes: Mapping[str, Outcomes]
-    samples: tuple[Sample, ...]
+    rows: Int64[np.ndarray, " n"]  # the users' rows in the dataset
+    targets: tuple[str, ...]  # n answers that were asked for
+    beams: tuple[tuple[str, ...], ...]  # n lists of texts, best first
+    pools: tuple[tuple[str, ...], ...] | None  # n lists of candidates in the prompt's order
+    outcomes: Mapping[str, Outcomes]  # by way of decoding, of `outcomes.DECODINGS`
+    samples: tuple[Sample, ...]  # the first examples
 
 
 def read_predictions(
@@ -70,9 +61,7 @@ def read_predictions(
 ) -> Predictions | None:
     """Takes what the report needs of the lines of a file; None where there are none.
 
-    Args:
-      records: the lines.
-      answers: the two words of a rating task, the negative one first.
+    `answers` are the two words of a rating task, the negative one first.
     """
     lines = []
     samples: list[Sample] = []
