@@ -32,6 +32,8 @@ def task_of(kind, prompt, **changes):
         ("retrieval", Prompt("{history:titles} What?", "{target}"),
          r"\{history:titles\} is no form of 'history'; there are \{history:items\}, \{history:ids"),
         ("retrieval", Prompt("{history}{target}", "{target}"), r"a space is needed after \{histo"),
+        ("retrieval", Prompt("{subject}{history} What?", "{target}"),
+         r"a space is needed between \{subject\} and \{history\}"),
         ("retrieval", Prompt("{history}. What next?", "{target}"),
          r"'\.' after \{history\} needs a space before it"),
         ("retrieval", Prompt("{history} What next?", "{target:title}"),

@@ -74,6 +74,13 @@ def test_all_divisions_into_spans_are_equally_likely():
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
+def test_counts_by_hand():
+    # 0.2 * 60 = 12 tokens, 12 / 3 = 4 spans; 0.2 * 3 rounds to 1; of two tokens one stays.
+    assert [tuple(map(int, RULE.counts(length))) for length in (60, 3, 2)] == [
+        (12, 4), (1, 1), (1, 1),
+    ]  # fmt: skip
+
+
 def test_no_more_spans_than_sentinels():
     inputs, _ = corrupt([[9] * 100], ratio=0.5, mean=1.0, most=7)
     assert sum(token > FIRST - 100 for token in inputs[0]) == 7

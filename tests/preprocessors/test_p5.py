@@ -71,6 +71,8 @@ def test_a_wording_is_split_at_spaces_and_fields():
         Field("history", suffix=","),
         Words("{x} what?"),
     )
+    (subject,) = split_sentence("Does {subject} like {products}?", "here", "films")
+    assert subject.variants == ("Does A user like films?", "Does The user like films?")
     template = template_of("2-3", "After {history}, what would {user_id} buy?", "{item_id}", "here")
     assert template.number == 203
     assert template.inputs[0][1] == Field("history", "list", suffix=",")
