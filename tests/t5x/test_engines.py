@@ -9,6 +9,7 @@ import pytest
 from t5x import utils
 
 from recalign.errors import UserError
+from recalign.model.network import shift_right
 from recalign.preprocessors.packed_stream import PackedStream
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.t5x.dataset import resumed_dataset
