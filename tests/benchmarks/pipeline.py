@@ -31,6 +31,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recalign.host_memory import keep_freed_memory
+
 LENGTHS = {"inputs": 1024, "targets": 128}
 KINDS = ("retrieval", "ranking", "mim", "mlm", "bpr", "ie")
 MIXTURE = "ut_at"
@@ -57,6 +59,7 @@ def main() -> None:
     if options.prepare:
         print(json.dumps(_prepare_drawn_log(options.prepare, options.interactions)))
         return
+    keep_freed_memory()  # before there are threads, as `recalign train` does; for all ways alike
     result: dict[str, Any] = {
         "compared": "positions -> padded batches by ours, given samples -> strings -> padded "
         f"batches by the plain ways; batches of {BATCH}, {LENGTHS}; examples a CPU second"
