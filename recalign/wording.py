@@ -93,7 +93,7 @@ class Prompt:
         return [self.template(where, products)]
 
     def template(self, where: str, products: str = "products", number: int = 0) -> Template:
-        """The prompt, split; `where` it belongs is for messages, `products` what users buy.
+        """The prompt, split. `where` names the task in messages; `products` is what users buy.
 
         Raises:
             UserError: a stray brace, or fields without a space between them.

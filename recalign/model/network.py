@@ -15,9 +15,10 @@ class Network(abc.ABC):
     """A network, as trainer, decoders, planner and weights see it; T5 is one of them.
 
     A network is a frozen dataclass of its sizes and switches, and holds no arrays: it can be a
-    static argument of `jax.jit`, gin configures it, and `Experiment.network` hands it out. To add
-    one, write a folder beside `t5/` and name its class in `recalign.model.NETWORKS`, or a module of
-    your own that an experiment imports (`tests/examples/decoder_only.py`):
+    static argument of `jax.jit`, gin configures it by its class's name, and `Experiment.network`
+    hands it out. To add one, write a folder beside `t5/` and name its class in
+    `recalign.model.NETWORKS`, or a module of your own that an experiment imports
+    (`tests/examples/decoder_only.py`):
 
         import my_network
         Experiment.model = @my_network.Mine()
@@ -27,7 +28,8 @@ class Network(abc.ABC):
       layers/…                               stacked layers, the first axis counts them
       …/scale                                not decayed
       {query,key,value,wi_0,wi_1,logits_dense}/kernel [in, out]     spread over devices by columns
-      {out,wo}/kernel [in, out], token_embedder/embedding [V, D]    spread by rows
+      {out,wo}/kernel [in, out], rel_embedding [heads, …]           spread by rows
+      token_embedder/embedding [V, D]        spread by rows; every network has it
 
     Shape letters: B examples, L input length, T target length, V vocabulary, K beams.
 
@@ -59,7 +61,7 @@ class Network(abc.ABC):
 
     def params_shape(self) -> Any:
         """The parameters as shapes, without computing any."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
     @abc.abstractmethod
     def logits(

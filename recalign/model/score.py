@@ -15,7 +15,7 @@ from recalign.model.decode import NO_BEAM
 from recalign.model.network import Network, shift_right
 from recalign.model.trie import Trie
 
-# Candidates that are scored at once: their logits and their cache are in memory together.
+# Candidates that are scored at once: their cache is in memory together, and off a CPU their logits.
 _MOST_AT_ONCE = 20
 
 

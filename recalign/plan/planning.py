@@ -146,8 +146,9 @@ class _Planner:
             )
         if not partitionings(experiment, where.chips):
             raise UserError(
-                f"BATCH_SIZE = {experiment.batch_size} and the network's heads cannot be shared "
-                f"out to {where.chips} chips by any NUM_PARTITIONS"
+                f"BATCH_SIZE = {experiment.batch_size}, VOCAB_SIZE = "
+                f"{experiment.network.vocab_size} and the network's heads and widths cannot be "
+                f"shared out to {where.chips} chips by any NUM_PARTITIONS"
             )
         tried = search(
             experiment,

@@ -17,6 +17,7 @@ from recalign.preprocessors.settings import TaskSettings
 
 _NEVER = -1e30
 _CHOSEN = 1e30
+_MOST_BITS = 26  # 64 MB
 _UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular item is left
 
 
@@ -36,7 +37,7 @@ class _Owned:
     @classmethod
     def of(cls, pairs: np.ndarray, splits: np.ndarray) -> "_Owned":
         """What holds these pairs, int64 [pairs], in the rows that splits, int64 [rows + 1], say."""
-        bits = (16 * len(pairs)).bit_length()
+        bits = min((16 * len(pairs)).bit_length(), _MOST_BITS)
         with tf.init_scope():
             hashes = _first_bits(tf.constant(pairs), bits)
             may_hold = np.zeros(2**bits, bool)
@@ -221,7 +222,7 @@ def negatives(context: Context, count: int | None = None) -> BatchFunction:
 
         {"record": [5], …} -> {"negatives": [[0, 2]], …}
 
-    Makes `negatives` int32 [B, count]; None for as many as a pool needs beside its target.
+    Makes `negatives` int32 [B, count]; a `count` of None is what a pool needs beside its target.
     """
     wanted = _pool(context.settings) if count is None else count
     try:

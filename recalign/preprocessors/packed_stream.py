@@ -23,7 +23,7 @@ from recalign.preprocessors.preprocessor import TOKENS
 from recalign.preprocessors.stream import Stream
 
 WINDOW = 2048
-"""Positions of the stream that are packed together; a whole chunk, so that none is made twice."""
+"""Positions of the stream that are packed together."""
 
 _MEASURED = 4
 """Windows whose rows are counted before the first; they vary by a few per cent."""

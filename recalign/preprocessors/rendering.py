@@ -44,8 +44,7 @@ def render(context: Context) -> BatchFunction:
     Makes `inputs` and `targets`, int32 [B, (tokens)].
     """
     layout = context.layout
-    eos = layout.vocabulary.eos_id
-    if eos is None or eos < 0:
+    if layout.vocabulary.eos_id < 0:
         raise UserError(f"{context.task}: the vocabulary has no end of sequence")
     _check_lengths(context)
     shown = [feature for feature in TOKENS if any(getattr(t, feature) for t in layout.templates)]

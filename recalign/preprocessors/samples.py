@@ -141,8 +141,8 @@ class Samples:
     def of_histories(self, history_BxW: tf.Tensor, row_B: tf.Tensor) -> Batch:
         """The inputs of examples with these histories instead of users' windows.
 
-        Histories are int32 [B, w], the oldest item first, negative before a short one; the users'
-        rows int64 [B], where a prompt leaves a negative one out.
+        Histories are int32 [B, w], the oldest item first, negative before a short one. Rows are the
+        users', int64 [B]; a prompt that names its user leaves a negative one out.
         """
         zero_B = tf.zeros_like(row_B)
         batch = dict.fromkeys(("sample", "position", "record", "place"), zero_B)

@@ -129,12 +129,14 @@ class RecommendationTask(seqio.Task):
         self.dataset_name = dataset
         self.kind = kind
         self._evaluated_as = evaluated_as
-        self._has_own_words = products is None
+        self._in_words_of_dataset = products is None
 
     @property
     def recipe(self) -> Recipe:
         """What makes its samples, in the words of the dataset that is in its surroundings."""
-        return self._recipe.worded(self.source.open()) if self._has_own_words else self._recipe
+        return (
+            self._recipe.worded(self.source.open()) if self._in_words_of_dataset else self._recipe
+        )
 
     @property
     def splits(self) -> Sequence[str]:

@@ -59,8 +59,8 @@ one after its last, and the target, all as places in the record; None for no tar
 def _windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoch:
     """The samples of a split by number: first those of the first record, in time order.
 
-    How many a record has is said by the rule of a kind of task (`samples_per_user`), where windows
-    and targets are by `bounds_of`.
+    `rule` says how many a record has (`samples_per_user`), `bounds_of` where windows and targets
+    are.
     """
     lengths = np.diff(context.dataset.sequences(context.split).row_splits)
     counts = samples_per_user(rule, lengths, context.split, context.settings.history_length)

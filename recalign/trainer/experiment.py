@@ -261,7 +261,7 @@ def _load(
 def _with_place(message: str, provenance: gin_reader.Provenance, otherwise: str = "") -> str:
     """The first line of 'T5Config.emb_dim must be …', after the place that bound EMB_DIM."""
     said = message.splitlines()[0]
-    name = re.match(r"[A-Z]\w+\.(\w+)", said)
+    name = re.match(r"[A-Z]\w+\.([a-z]\w*)", said)
     place = provenance.latest(name[1].upper(), name[0])[1] if name else otherwise
     return said if not place or said.startswith(place) else f"{place}: {said}"
 

@@ -68,6 +68,7 @@ def _train(experiment: Experiment, force: bool) -> None:
     )
     stream = Stream.of(experiment.mixture_or_task_name, experiment.seed)
     setup.check_vocabulary(experiment, stream.tasks)
+    validation = Validation(experiment, stream.tasks, mesh)
     directory, last_step = experiment.directory, experiment.train_steps
 
     # State: the newest checkpoint, else start weights. The step compiles while data is looked up.
@@ -107,7 +108,6 @@ def _train(experiment: Experiment, force: bool) -> None:
     examples_seen = source.counts(0, position)
     rows = partitioning.rows_of_this_process(batch_size, mesh)
     batches = source.batches(position, lengths, batch_size, rows).as_numpy_iterator()
-    validation = Validation(experiment, stream.tasks, mesh)
 
     # Writers.
     is_writer = jax.process_index() == 0

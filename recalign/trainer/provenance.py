@@ -32,6 +32,7 @@ from recalign.data.origins import (
 )
 from recalign.data.records import VERSION as DATA_VERSION
 from recalign.errors import UserError
+from recalign.model.t5.config import T5Config
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.writers import say
@@ -62,6 +63,8 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
     }
     model = dataclasses.asdict(experiment.model)
     del model["dropout_rate"]  # the experiment's is what counts
+    if not isinstance(experiment.model, T5Config):
+        model["network"] = type(experiment.model).__name__
     return plain(
         {
             "mixture": experiment.mixture_or_task_name,

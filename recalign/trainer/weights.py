@@ -29,10 +29,13 @@ def start_weights(
         params = random_params(experiment.network, experiment.seed, mesh)
         if shares := experiment.item_vectors:
             network = experiment.network
-            if dataset is None or not isinstance(network, T5Config):
+            if not isinstance(network, T5Config):
                 raise UserError(
-                    f"ITEM_VECTORS = {dict(shares)}: it needs T5 (Experiment.model = @T5Config()) "
-                    "and a task with a prepared dataset"
+                    f"ITEM_VECTORS = {dict(shares)}: it needs T5 (Experiment.model = @T5Config())"
+                )
+            if dataset is None:
+                raise UserError(
+                    f"ITEM_VECTORS = {dict(shares)}: it needs a task with a prepared dataset"
                 )
             params = with_item_knowledge(params, network, dataset, shares, experiment.seed)
         return params, experiment.initial_step

@@ -96,10 +96,15 @@ def check_params(where: str, params: Mapping[str, Tensor], network: Network) -> 
     """UserError where names, shapes, types or the vocabulary are not those of the model."""
     embedding = params.get("token_embedder/embedding")
     if embedding is not None and embedding.shape[:1] != (network.vocab_size,):
+        name, way_on = type(network).__name__, ""
+        if isinstance(network, T5Config):
+            way_on = (
+                "; `recalign convert --item_tokens DATASET` gives it rows for a dataset's item "
+                "tokens"
+            )
         raise UserError(
             f"{where}: its vocabulary has {embedding.shape[0]} tokens, the model's "
-            f"{network.vocab_size} ({type(network).__name__}.vocab_size); `recalign convert "
-            "--item_tokens DATASET` gives it rows for a dataset's item tokens"
+            f"{network.vocab_size} ({name}.vocab_size){way_on}"
         )
     _check(where, "parameters", params, param_shapes(network))
     for name, tensor in params.items():

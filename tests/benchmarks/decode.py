@@ -94,7 +94,7 @@ def main() -> None:
         ),
     }
     programs = {
-        "encode": lambda: encode({"params": params}, inputs_BxL),
+        "encode": lambda: encode(params, inputs_BxL),
         **searches,
         "scored": lambda: score(
             params, encoder_input_tokens_BxL=inputs_BxL, trie=trie, candidates_BxC=pools_BxC

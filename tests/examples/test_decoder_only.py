@@ -134,6 +134,8 @@ def test_it_is_trained_and_evaluated(run):
     losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]
     assert losses[-1] < losses[0] - 0.5
     assert 0 <= results["tasks"]["retrieval_tiny"]["hr@10"] <= 1
+    run_file = json.loads((experiment.directory / "run.json").read_text())
+    assert run_file["made_from"]["model"]["network"] == "DecoderOnly"
     ids = set()
     for line in (experiment.directory / "predictions/retrieval_tiny-test.jsonl").open():
         ids |= set(json.loads(line)["beams"])

@@ -136,13 +136,10 @@ def test_mixtures_run_through_seqios_feature_converter(prepared):
 
 
 def counts_of(mixture, count=600):
-    provider = seqio.get_mixture_or_task(mixture)
-    vocabulary = provider.output_features["inputs"].vocabulary
-    dataset = provider.get_dataset(LENGTHS, "train", seed=0).take(count)
-    texts = [vocabulary.decode(e["inputs"].tolist()) for e in dataset.as_numpy_iterator()]
-    masked = sum("[masked item]" in text for text in texts)
-    retrieval = sum(text.endswith("buy next?") for text in texts)
-    return np.array([masked, retrieval, count - masked - retrieval]) / count
+    """Shares of masked items, retrieval and masked words; SeqIO reads it so (test_mixture.py)."""
+    stream = Stream.of(mixture, seed=0)
+    counts = dict(zip((task.kind for task in stream.tasks), stream.counts(0, count), strict=True))
+    return np.array([counts[kind] for kind in ("mim", "retrieval", "mlm")]) / count
 
 
 def test_rates_are_equal_until_gin_says_otherwise_when_used(prepared):
@@ -171,8 +168,8 @@ def test_p5s_mixture_leaves_out_what_the_log_lacks(prepared):
         assert {task.kind for task in mixture.tasks if "train" in task.splits} == left
         evaluated = {task.kind for task in mixture.tasks if task.metric_objs and task.splits}
         assert evaluated == left | {"p5_2_7"}
-        dataset = mixture.get_dataset(lengths, "train", seed=0).take(30)
-        assert len(list(dataset.as_numpy_iterator())) == 30
+    dataset = mixture.get_dataset(lengths, "train", seed=0).take(30)
+    assert len(list(dataset.as_numpy_iterator())) == 30
     with pytest.raises(UserError, match="p5_review_films: dataset 'films' has no review texts"):
         seqio.get_mixture_or_task("p5_review_films").get_dataset(lengths)
     with pytest.raises(UserError, match="p5_2_7_films has no split 'train'; it has validation, te"):

@@ -97,6 +97,14 @@ def test_a_field_bound_by_its_own_name_is_called_so():
         load_experiment(FILES, [*WHOLE, "Experiment.beam_size = 'x'"])
 
 
+def test_what_nothing_binds_is_told_with_the_files(tmp_path):
+    path = tmp_path / "own.gin"
+    path.write_text("from tests.trainer import own_network\nExperiment.model = @Unbound()\n")
+    said = rf"^gin/models/tiny.gin, .*, {path}: Unbound.__init__\(\) missing 1 required"
+    with pytest.raises(UserError, match=said):
+        load_experiment([*FILES, str(path)], WHOLE)
+
+
 def test_a_file_that_is_not_there():
     with pytest.raises(UserError, match=r"no gin file 'gin/nowhere.gin'; looked in"):
         load_experiment(["gin/nowhere.gin"])

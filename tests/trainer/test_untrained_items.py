@@ -41,8 +41,8 @@ def by_raw_id(items):
 
 def test_trained_items_keep_their_probabilities(before, after):
     history = before.dataset.catalogue.ids[:2]
-    expected = by_raw_id(before.recommend(history, 48))
-    items = after.recommend(history, 51)
+    expected = by_raw_id(before.recommend(history, 60))
+    items = after.recommend(history, 60)
     assert {item.raw_id for item in items if item.untrained} == set(NEW)
     found = by_raw_id(items)
     assert set(found) == {*expected, *NEW}
