@@ -1,10 +1,11 @@
 """Makes t5x_checkpoints.tar.xz: one tiny train state, written by T5X itself in both of its layouts.
 
-    python tests/golden/make_t5x_checkpoints.py     # where `import t5x` works
+    PYTHONPATH=. python tests/golden/make_t5x_checkpoints.py     # where `import t5x` works
 
 The archive holds `legacy/checkpoint_7` (written by `Checkpointer`), `orbax/checkpoint_7` (by
-`OrbaxCheckpointManagerInterface`) and `expected.npz`: tokens and T5X's logits. Tables are products
-of a row and a column, so that the archive is small.
+`OrbaxCheckpointManagerInterface`) and `expected.npz`: tokens, and T5X's logits in float64 with its
+float32 error (`t5x_precision.py`). Tables are products of a row and a column, so that the archive
+is small.
 """
 
 import functools
@@ -13,11 +14,14 @@ import pathlib
 import tarfile
 import tempfile
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+
+from tests.golden import t5x_precision
 
 SIZES = {
     "vocab_size": 132,
@@ -48,21 +52,56 @@ def without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def main() -> None:
-    """Writes the archive."""
-    # Here, so that the tests, which do without T5X, can ask for the values.
-    from t5x import adafactor, checkpoints, partitioning, train_state
-    from t5x.examples.t5 import network
-
-    config = network.T5Config(
-        **SIZES, dtype=jnp.float32, mlp_activations=("gelu", "linear"), dropout_rate=0.0
-    )
-    model = network.Transformer(config)
+def tokens() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs, the decoder's inputs and targets."""
     rng = np.random.default_rng(0)
     inputs = rng.integers(2, SIZES["vocab_size"], (2, 9)).astype(np.int32)
     inputs[1, 6:] = 0
     targets = rng.integers(2, SIZES["vocab_size"], (2, 5)).astype(np.int32)
-    decoder_inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
+    return inputs, np.pad(targets[:, :-1], ((0, 0), (1, 0))), targets
+
+
+def t5x_model(dtype: Any) -> Any:
+    """T5X's network of these sizes."""
+    from t5x.examples.t5 import network
+
+    return network.Transformer(
+        network.T5Config(**SIZES, dtype=dtype, mlp_activations=("gelu", "linear"), dropout_rate=0.0)
+    )
+
+
+def logits_of(dtype: Any) -> dict[str, np.ndarray]:
+    """`logits` [2, 5, 132] of the values that the archive holds."""
+    model = t5x_model(dtype)
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), *tokens(), enable_dropout=False)["params"]
+    )
+    params = {
+        name: jnp.asarray(drawn("target/" + "/".join(name), leaf.shape), dtype)
+        for name, leaf in flatten_dict(shapes).items()
+    }
+    applied = jax.jit(lambda p: model.apply({"params": p}, *tokens(), enable_dropout=False))
+    return {"logits": np.asarray(applied(unflatten_dict(params)))}
+
+
+def in_float64() -> dict[str, np.ndarray]:
+    """The truth."""
+    from t5x.examples.t5 import layers, network
+
+    with t5x_precision.float64([layers, network]):
+        found = logits_of(jnp.float64)
+    assert found["logits"].dtype == np.float64
+    return found
+
+
+def main() -> None:
+    """Writes the archive."""
+    # Here, so that the tests, which do without T5X, can ask for the values.
+    from t5x import adafactor, checkpoints, partitioning, train_state
+
+    logits = t5x_precision.measured(lambda: logits_of(jnp.float32), in_float64)
+    model = t5x_model(jnp.float32)
+    inputs, decoder_inputs, targets = tokens()
     variables = model.init(jax.random.key(0), inputs, decoder_inputs, targets, enable_dropout=False)
     optimizer = adafactor.Adafactor(
         decay_rate=0.8,
@@ -77,9 +116,11 @@ def main() -> None:
     values["state/step"] = np.int32(STEP)
     as_jax = {tuple(name.split("/")): jnp.asarray(value) for name, value in values.items()}
     state = state.restore_state(unflatten_dict(as_jax))
-    logits = model.apply(
+    found = model.apply(
         {"params": state.params}, inputs, decoder_inputs, targets, enable_dropout=False
     )
+    # The state's weights are those that the truth was computed of.
+    t5x_precision.assert_as_precise_as_t5x(found, logits, "logits")
     partitioner = partitioning.PjitPartitioner(num_partitions=1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -96,7 +137,7 @@ def main() -> None:
             folder / "expected.npz",
             inputs=inputs,
             decoder_inputs=decoder_inputs,
-            logits=np.asarray(logits),
+            **logits,
         )
         for path in folder.rglob("commit_success.txt"):
             path.write_text("Checkpoint commit was successful")

@@ -15,6 +15,7 @@ from recalign.model.names import to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.weights import convert, inspection, load_params, t5x_legacy, t5x_orbax
 from recalign.weights.tensors import as_float32
+from tests.golden.t5x_precision import assert_as_precise_as_t5x
 from tests.weights.comparison import logits
 
 MODULES = {"legacy": t5x_legacy, "orbax": t5x_orbax}
@@ -54,9 +55,7 @@ def test_logits_are_t5xs(t5x_golden, t5x_maker, layout):
     config = T5Config(**t5x_maker.SIZES)
     params, step = load_params(str(t5x_golden / layout), config)
     assert step == t5x_maker.STEP
-    np.testing.assert_allclose(
-        logits(params, config, expected), expected["logits"], rtol=1e-5, atol=1e-5
-    )
+    assert_as_precise_as_t5x(logits(params, config, expected), expected, "logits")
 
 
 def test_both_layouts_make_the_same_run(t5x_golden, tmp_path):
