@@ -64,6 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with _told_to_stop(options.verb):
             if options.verb in _OF_MANY_STEPS:
                 host_memory.keep_freed_memory()
+                quiet.hush_echoes()
             quiet.load_tensorflow()
             options.run(options)
         sys.stdout.flush()

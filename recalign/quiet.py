@@ -1,8 +1,9 @@
-"""TensorFlow without its greeting."""
+"""TensorFlow without its greeting, and failed writes without their echoes."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 import tempfile
@@ -38,3 +39,21 @@ def load_tensorflow() -> None:
             os.close(standard_error)
             gc.freeze()
             gc.enable()
+
+
+def hush_echoes() -> None:
+    """Leaves out what asyncio says of further writes after one has failed, which is told.
+
+    Orbax leaves its loop at the first write of a checkpoint that fails. Nobody asks for the others
+    then ("never retrieved"), and those that end find the loop closed: a traceback each.
+    """
+    hook = sys.unraisablehook
+
+    def but_closed_loops(unraisable: sys.UnraisableHookArgs) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = but_closed_loops
+    logging.getLogger("asyncio").addFilter(
+        lambda record: "never retrieved" not in record.getMessage()
+    )
