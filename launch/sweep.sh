@@ -130,12 +130,13 @@ end_row() {
   say "${rows[$number]}: ${outcomes[$number]}"
 }
 
-# Rows in the background do not hear Ctrl-C; on SIGTERM they save their state.
+# Rows in the background do not hear Ctrl-C; on SIGTERM they save their state. One that has just begun
+# may not be in the queue yet, but the shell knows it.
 interrupted() {
-  local entry
+  local process
   trap '' INT TERM
   say "interrupted; ending the rows that are running (the same command goes on)"
-  for entry in ${queue[@]+"${queue[@]}"}; do kill -TERM "${entry#*:}" 2>/dev/null || true; done
+  for process in $(jobs -p); do kill -TERM "$process" 2>/dev/null || true; done
   wait
   exit 130
 }

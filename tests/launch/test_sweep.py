@@ -9,12 +9,12 @@ import pytest
 
 # A run: leaves its results unless the test has it fail, forget them, or last.
 PYTHON = """#!/usr/bin/env bash
-echo "python $*" >>"$CALLS"
 for argument in "$@"; do
   case $argument in --gin.MODEL_DIR=*) directory=${argument#*=} ;; esac
 done
 directory=${directory//\\'/}
 trap 'echo "saved $directory" >>"$CALLS"; exit 0' TERM
+echo "python $*" >>"$CALLS"
 if [[ -e $FAIL ]]; then
   read -r row how <"$FAIL"
   if [[ $directory == *"$row" ]]; then
