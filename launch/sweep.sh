@@ -130,8 +130,8 @@ end_row() {
   say "${rows[$number]}: ${outcomes[$number]}"
 }
 
-# Rows in the background do not hear Ctrl-C; on SIGTERM they save their state. One that has just begun
-# may not be in the queue yet, but the shell knows it.
+# Rows in the background do not hear Ctrl-C; on SIGTERM they save their state. The shell knows even a
+# row that has begun and is not in the queue yet.
 interrupted() {
   local process
   trap '' INT TERM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -41,11 +42,12 @@ def load_tensorflow() -> None:
             gc.enable()
 
 
+@functools.cache  # once a process
 def hush_echoes() -> None:
-    """Leaves out what asyncio says of further writes after one has failed, which is told.
+    """Leaves out what Python says of a checkpoint's other writes when one has failed and is told.
 
-    Orbax leaves its loop at the first write of a checkpoint that fails. Nobody asks for the others
-    then ("never retrieved"), and those that end find the loop closed: a traceback each.
+    Orbax closes its loop at the first write that fails. Nobody asks what became of the others
+    ("never retrieved"), and those that end find the loop closed: each would be a traceback.
     """
     hook = sys.unraisablehook
 
