@@ -305,5 +305,5 @@ def _text(sentences: Sequence[Sentence], shown: Mapping[str, str]) -> str:
             else f"{part.prefix}{shown[part.key]}{part.suffix}"
             for part in sentence
         )
-        said.append(" ".join(words).strip())
+        said.append(" ".join(words).strip(" "))
     return " ".join(said)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import seqio
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recalign import prompts
@@ -114,6 +114,7 @@ def test_odd_titles_in_a_small_vocabulary(vocabulary):
 
 
 @settings(max_examples=60, deadline=None)
+@example(["0", "\x85"])  # white space to Python, a character to SentencePiece
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=2, max_size=6))
 def test_any_titles_in_a_small_vocabulary(vocabulary, titles):
     check_joined_equals_whole(titles, vocabulary)
