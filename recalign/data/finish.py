@@ -21,6 +21,7 @@ from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.own_vocabulary import own_vocabulary as train_own_vocabulary
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
+from recalign.data.readers.tally import WARNING
 from recalign.data.records import VERSION, Shard, shard_digests, write_metadata
 from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
@@ -226,8 +227,8 @@ def finish(
 
 def _ambiguous(shared: Sequence[str]) -> str:
     return (
-        f"{len(shared):,} items have an ID in the log that is another item's in the catalogue"
-        f" ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]} there"
+        f"{WARNING}{len(shared):,} of the items have an ID in the log that is another item's in the"
+        f" catalogue ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]} there"
     )
 
 

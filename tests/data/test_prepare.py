@@ -12,7 +12,7 @@ from recalign.data.interactions import ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
-from tests.corpus import vocabulary_file
+from tests.corpus import log_of, vocabulary_file
 
 NO_ITEMS = ItemTable([], [], [], [], [], [])
 
@@ -43,6 +43,22 @@ def test_each_split_shows_what_comes_before_its_target(prepared):
         "u3": ("ce", "a"),
     }
     assert raw(prepared, "test") == {"u1": ("abc", ""), "u2": ("abde", ""), "u3": ("cea", "")}
+
+
+def test_a_log_whose_ids_look_like_the_catalogues_is_warned_of(tmp_path):
+    """Random ids of a log of I1 to I8: an item keeps its ID by chance alone."""
+    log = log_of([[f"I{(n + step) % 8 + 1}" for step in range(5)] for n in range(8)])
+    dataset = prepare(log, NO_ITEMS, name="small", data_dir=tmp_path, k_core=0)
+    shared = [
+        raw
+        for raw, own in zip(dataset.catalogue.raw_ids, dataset.catalogue.ids, strict=True)
+        if raw != own
+    ]
+    assert len(shared) > 4
+    assert [note for note in dataset.info["notes"] if "ID in the log" in note] == [
+        f"warning: {len(shared)} of the items have an ID in the log that is another item's in the"
+        f" catalogue ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]} there"
+    ]
 
 
 def test_ratings_stay_with_their_items(prepared):
