@@ -25,7 +25,7 @@ _RULES = (
     (r"model/(remat|unroll_layers)", TOLD),
     (r"model/(dtype|attention|float32_attention_logits)", FORCED),
     (r"model/.*|training/optimizer_name", REFUSED),
-    (r"mixture|settings/.*|training/(batch_size|pack|seed|task_feature_lengths/.*)", ANEW),
+    (r"mixture|likes/.*|settings/.*|training/(batch_size|pack|seed|task_feature_lengths/.*)", ANEW),
     (r"training/(learning_rate.*|train_steps|warmup_steps|decay_factor|steps_per_cycle)", TOLD),
     (r"versions/.*", TOLD),
     (r".*", FORCED),
@@ -98,6 +98,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
         Difference(name, one.get(name), other.get(name))
         for name in (*one, *(name for name in other if name not in one))
         if one.get(name) not in (other.get(name), _UNKNOWN_WORDS)
+        and not (name.startswith("likes/") and name not in one)  # runs that began before it
     ]
 
 

@@ -56,6 +56,7 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
       tasks: of its mixture.
     """
     own = [task for task in tasks if isinstance(task, RecommendationTask)]
+    datasets = {task.dataset_name: task.source.open() for task in own}
     training = {
         field.name: getattr(experiment, field.name)
         for field in dataclasses.fields(experiment)
@@ -68,7 +69,12 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
     return plain(
         {
             "mixture": experiment.mixture_or_task_name,
-            "datasets": {task.dataset_name: task.source.open().fingerprint for task in own},
+            "datasets": {name: dataset.fingerprint for name, dataset in datasets.items()},
+            "likes": {
+                name: experiment.settings.threshold(dataset)
+                for name, dataset in datasets.items()
+                if dataset.has_ratings
+            },
             "vocabulary": _vocabulary(tasks),
             "tasks": {task.name: {"wording": _wording(task)} for task in tasks},
             "settings": {

@@ -1,24 +1,34 @@
 """A run says when what it was made from has changed, with both values and the way on."""
 
 import concurrent.futures
+import dataclasses
+import itertools
 import json
 import pathlib
+import re
 import shutil
 
+import numpy as np
 import pytest
 import seqio
+from sklearn.metrics import roc_auc_score
 
 import tasks
 from recalign.data import integrity
+from recalign.data.interactions import ItemTable
 from recalign.data.origins import differences
+from recalign.data.prepare import prepare
+from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
+from recalign.report import content
+from recalign.report.run import read_run
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.loop import train
 from recalign.trainer.provenance import origin
 from recalign.trainer.recommend import Recommender
 from recalign.wording import Prompt
-from tests.corpus import make_corpus
+from tests.corpus import log_of, make_corpus, random_sequences, titles
 from tests.trainer.conftest import FILES, TWO_TASKS, bindings
 
 
@@ -146,7 +156,8 @@ def another_data_dir(tmp_path_factory):
     return str(directory)
 
 
-def test_a_dataset_that_was_prepared_anew_is_refused_by_every_verb(again, another_data_dir, begun):
+def test_a_dataset_that_was_prepared_anew_is_told_by_every_verb(again, another_data_dir, begun):
+    """`train`, `eval`, and what `recommend` and `serve` open refuse it; `report` leaves it out."""
     message = r"datasets/tiny was \w{12}… and is \w{12}…"
     with pytest.raises(UserError, match=f"was made otherwise: {message}: .* another MODEL_DIR"):
         again(DATA_DIR=another_data_dir, force=True)
@@ -155,6 +166,130 @@ def test_a_dataset_that_was_prepared_anew_is_refused_by_every_verb(again, anothe
         evaluate(load_experiment(FILES, given), "test", "last", max_examples=2)
     with pytest.raises(UserError, match=f"{message}: give the --data_dir"):
         Recommender(again.run, data_dir=another_data_dir)
+    own = bindings(**{**begun, "MODEL_DIR": str(again.run)})
+    evaluate(load_experiment(FILES, own), "test", "last", max_examples=2)
+    assert not any("tiny" in gap for _, gap in content.read([again.run], None).gaps)
+    shown = content.read([again.run], another_data_dir)
+    (gap,) = [gap for _, gap in shown.gaps if re.search(message, gap)]
+    assert "is not the one that was evaluated" in gap
+    assert not any(title in str(shown) for title in _titles_of_others(begun, another_data_dir))
+
+
+def predictions(run: pathlib.Path, task: str) -> list[dict]:
+    text = (run / "predictions" / f"{task}-test.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_other_test_targets_are_refused_and_no_prediction_keeps_the_old_ones(
+    again, begun, tmp_path
+):
+    """The log was put right, and prepared again: the same items, other answers."""
+    sequences = random_sequences(0, 60, 50, 30)
+    generator = np.random.default_rng(1)
+    ratings = [generator.integers(1, 6, len(it)).tolist() for it in sequences]
+    named = log_of(sequences).item_ids
+    named = dict(zip(named, titles(2, len(named)), strict=True))
+    one, two = next(
+        (one, two)
+        for one, two in itertools.combinations(range(20), 2)
+        if sequences[one][-1] not in sequences[two] and sequences[two][-1] not in sequences[one]
+    )
+    sequences[one][-1], sequences[two][-1] = sequences[two][-1], sequences[one][-1]
+    other = make_corpus(
+        "tiny", tmp_path / "data", sequences=sequences, ratings=ratings, item_titles=named
+    )
+    own = load_experiment(FILES, bindings(**{**begun, "MODEL_DIR": str(again.run)}))
+    before = evaluate(own, "test", "last", max_examples=20)
+    old = [record["target"] for record in predictions(again.run, "retrieval_tiny")]
+    written = files(again.run / "predictions")
+    given = {**begun, "MODEL_DIR": str(again.run), "DATA_DIR": str(tmp_path / "data")}
+    changed = load_experiment(FILES, bindings(**given))
+    with pytest.raises(
+        UserError, match=r"made otherwise: datasets/tiny was \w{12}… and is \w{12}…"
+    ):
+        evaluate(changed, "test", "last", max_examples=20)
+    assert files(again.run / "predictions") == written
+
+    (again.run / "run.json").unlink()  # as of an earlier recalign's run: nothing to compare with
+    after = evaluate(changed, "test", "last", max_examples=20)
+    new = [record["target"] for record in predictions(again.run, "retrieval_tiny")]
+    shown = other.sequences("test")
+    answers = [other.catalogue.ids[n] for n in shown.items[shown.row_splits[1:] - 1]]
+    assert new == answers[:20]
+    assert [n for n in range(20) if new[n] != old[n]] == [one, two]
+    assert (new[one], new[two]) == (old[two], old[one])
+    assert after["made_from"]["datasets"] != before["made_from"]["datasets"]
+    assert not [gap for gap in read_run(again.run).gaps if "another evaluation" in gap]
+
+
+@pytest.fixture
+def rated(begun, tmp_path):
+    """A run of one step on ratings; makes it, prepares its log at a threshold, and evaluates."""
+    vocabulary = pathlib.Path(begun["DATA_DIR"]) / "tiny" / "1.0.0" / "sentencepiece.model"
+    sequences = random_sequences(3, 12, 20, 9)
+    log = log_of(
+        sequences, [[(n + u) % 5 + 1 for n in range(len(s))] for u, s in enumerate(sequences)]
+    )
+    names = ItemTable.of_titles(log.item_ids, titles(1, len(log.item_ids)))
+    given = {
+        "MODEL_DIR": str(tmp_path / "run"), "DATA_DIR": str(tmp_path), "TRAIN_STEPS": 1,
+        "MIXTURE_OR_TASK_NAME": "rating_rated",
+    }  # fmt: skip
+
+    def prepared(like_threshold: float) -> str:
+        dataset = prepare(
+            log, names, name="rated", data_dir=tmp_path, k_core=1, like_threshold=like_threshold,
+            sentencepiece_model=vocabulary,
+        )  # fmt: skip
+        return dataset.fingerprint
+
+    prepared.experiment = load_experiment(FILES, bindings(**given))
+    return prepared
+
+
+def test_what_counts_as_a_like_has_changed(rated, capfd):
+    """Labels, predictions and metrics are of the new threshold, and the run says so."""
+    experiment = rated.experiment
+    marks, found = [], []
+    for threshold in (3.0, 4.0):
+        marks.append(rated(threshold))
+        if threshold == 3.0:
+            train(experiment)
+        results = evaluate(experiment, "test", "last")
+        records = predictions(experiment.directory, "rating_rated")
+        found.append([record["label"] for record in records])
+        of_yes = [dict(zip(it["beams"], it["log_probs"], strict=True)) for it in records]
+        scores = [it.get("yes", -1e7) - it.get("no", -1e7) for it in of_yes]
+        expected = roc_auc_score(found[-1], scores)
+        assert results["tasks"]["rating_rated"]["auc_roc"] == pytest.approx(expected)
+    dataset = open_dataset("rated", experiment.data_dir)
+    shown = dataset.sequences("test")
+    last = shown.ratings[shown.row_splits[1:] - 1]
+    assert found == [(last > 3).tolist(), (last > 4).tolist()] and found[0] != found[1]
+    assert marks[0] == marks[1]  # the records are the same: the threshold is a value of its own
+    told = "otherwise than the run was trained: likes/rated was 3.0 and is 4.0"
+    assert told in capfd.readouterr().err
+    assert any(
+        "likes/rated was 3.0 and is 4.0" in gap for gap in read_run(experiment.directory).gaps
+    )
+    with pytest.raises(UserError, match="likes/rated was 3.0 and is 4.0: give another MODEL_DIR"):
+        train(dataclasses.replace(experiment, train_steps=2))
+
+
+def test_a_run_from_before_likes_were_written_down_goes_on():
+    likes = {"likes": {"tiny": 3.0}}
+    assert not differences({"mixture": "a"}, {"mixture": "a", **likes})
+    assert differences(likes, {"likes": {"tiny": 4.0}})[0].rule == "anew"
+
+
+def _titles_of_others(begun, another_data_dir) -> set[str]:
+    """Titles of the other dataset that the run's own does not have."""
+    own, others = (
+        set(open_dataset("tiny", place).catalogue.titles)
+        for place in (begun["DATA_DIR"], another_data_dir)
+    )
+    assert len(others - own) > 20
+    return others - own
 
 
 def test_two_runs_and_two_data_folders_in_one_process(again, another_data_dir, begun, tmp_path):

@@ -1,4 +1,5 @@
 import math
+import re
 import shutil
 
 import numpy as np
@@ -142,6 +143,24 @@ def test_an_id_means_one_item_or_says_which(recommender, monkeypatch):
     assert recommender.items.index("raw:raw:I9", "x") == 0
     monkeypatch.setattr(recommender.items, "of_raw_id", {"I3": 2})  # the same item
     assert recommender.items.index("I3", "x") == 2
+
+
+def test_the_advice_about_a_small_catalogue_works_to_the_end(data_dir, tmp_path):
+    """What the error says to do is done: it trains, and the run opens and answers."""
+    macros = {
+        "MIXTURE_OR_TASK_NAME": "ut_tiny", "CANDIDATE_POOL": 100, "TRAIN_STEPS": 2,
+        "TASK_FEATURE_LENGTHS": {"inputs": 256, "targets": 24},
+        "MODEL_DIR": str(tmp_path / "run"), "DATA_DIR": data_dir,
+    }  # fmt: skip
+    with pytest.raises(UserError) as error:
+        train(load_experiment(FILES, bindings(**macros)))
+    advice = re.search(r"lower (TaskSettings\.candidate_pool) to at most (\d+)$", str(error.value))
+    assert advice is not None and 11 <= int(advice[2]) < 100, error.value
+    train(load_experiment(FILES, [*bindings(**macros), f"{advice[1]} = {advice[2]}"]))
+    recommender = Recommender(tmp_path / "run")
+    assert recommender._experiment.settings.candidate_pool == int(advice[2])
+    answers = recommender.recommend(["I1", "I7"], 3)
+    assert len({answer.id for answer in answers} - {"I1", "I7"}) == 3
 
 
 def test_a_run_without_a_retrieval_task_recommends(experiment):
