@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gin
 import hypothesis
@@ -110,3 +111,25 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     shared = made_once(tmp_path_factory, "data", make)
     # A worker's own: files prepare other datasets beside it.
     return str(shutil.copytree(shared, tmp_path_factory.mktemp("data") / "own"))
+
+
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What the system is asked for, in order: ("fsync", path), ("rename", from, to) or
+    ("remove", folder)."""
+    asked: list[tuple[str, ...]] = []
+
+    def note(module: Any, name: str, kind: str) -> None:
+        real = getattr(module, name)
+
+        def noting(first: Any, *rest: Any, **more: Any) -> Any:
+            path = os.readlink(f"/proc/self/fd/{first}") if kind == "fsync" else os.fspath(first)
+            asked.append((kind, path, *map(os.fspath, rest if kind == "rename" else ())))
+            return real(first, *rest, **more)
+
+        monkeypatch.setattr(module, name, noting)
+
+    for name, kind in (("fsync", "fsync"), ("rename", "rename"), ("replace", "rename")):
+        note(os, name, kind)
+    note(shutil, "rmtree", "remove")
+    return asked

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import re
 import socket
 from collections.abc import Iterator
@@ -32,12 +33,11 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
             _remove_leftovers(final)
             temporary.mkdir()
             yield temporary
-            for part in (*temporary.iterdir(), temporary):
-                _to_disk(part)
+            tree_to_disk(temporary)
             if final.exists():
                 final.rename(replaced)
             temporary.rename(final)
-            _to_disk(final.parent)
+            to_disk(final.parent)
         finally:
             for leftover in (temporary, replaced):
                 if leftover.exists():
@@ -64,12 +64,12 @@ def whole_file(final: epath.Path, writer: str = "") -> Iterator[IO[bytes]]:
     part = final.with_name(f"{final.name}{writer}.part")
     with part.open("wb") as file:
         yield file
-    _to_disk(part)
+    to_disk(part)
     part.replace(final)
-    _to_disk(final.parent)
+    to_disk(final.parent)
 
 
-def _to_disk(path: epath.Path) -> None:
+def to_disk(path: epath.Path) -> None:
     """Waits until a local file or directory is on disk: a rename must not come before its data."""
     if "://" in os.fspath(path):
         return  # an object in a bucket is there whole once it was written
@@ -78,6 +78,15 @@ def _to_disk(path: epath.Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def tree_to_disk(directory: epath.Path) -> None:
+    """Waits until all that a local directory holds is on disk, and the directory too."""
+    if "://" in os.fspath(directory):
+        return
+    for path in pathlib.Path(directory).rglob("*"):
+        to_disk(epath.Path(path))
+    to_disk(directory)
 
 
 def _host() -> str:

@@ -13,7 +13,9 @@ import urllib.request
 import zlib
 
 import tqdm
+from etils import epath
 
+from recalign.data.atomic import to_disk
 from recalign.errors import UserError
 
 _CHUNK = 2**20
@@ -67,6 +69,7 @@ def download(
                 raise
             finally:
                 _validator_file(part).unlink(missing_ok=True)
+            to_disk(epath.Path(part))
             part.replace(destination)
         else:
             _check(destination, url, _expected(destination, sha256))

@@ -91,3 +91,15 @@ def _fingerprint(path: epath.Path) -> str | None:
     except (UserError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) else None
+
+
+def lines_of_log(directory: epath.Path) -> int:
+    """How many lines metrics.jsonl had when the newest checkpoint was saved; 0: none says so."""
+    folder = directory / "checkpoints"
+    steps = [it for it in folder.iterdir() if it.name.isdecimal()] if folder.is_dir() else []
+    try:
+        newest = max(steps, key=lambda step: int(step.name))
+        found = integrity.read_sealed(newest / "info" / "metadata").get("lines")
+    except (UserError, ValueError):
+        return 0
+    return found if isinstance(found, int) else 0

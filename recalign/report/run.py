@@ -18,6 +18,8 @@ from recalign.report.configuration import Configuration, read_configuration
 from recalign.report.predictions import Predictions, read_predictions
 
 Metrics = Mapping[str, float]
+# Of a line of metrics.jsonl, what is no figure of the run.
+_NO_VALUES = ("step", "time", "kind", "line")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
     run = Run(
         name=name or path.name,
         results=results,
-        records=_read_records(path / "metrics.jsonl", gaps),
+        records=_read_records(path / "metrics.jsonl", agreement.lines_of_log(path), gaps),
         predictions=_read_predictions(path / "predictions", results, gaps) if results else {},
         configuration=configuration,
         gaps=tuple(gaps),
@@ -232,13 +234,16 @@ def _read_results(path: epath.Path, gaps: list[str]) -> Results | None:
     return results
 
 
-def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
+def _read_records(path: epath.Path, lines: int, gaps: list[str]) -> tuple[Record, ...]:
+    """Of metrics.jsonl, which had so many lines when the newest checkpoint was saved."""
     if not path.exists():
         gaps.append("No metrics.jsonl: there are no curves.")
         return ()
     # A step that was logged again after a resume counts once, as it was logged last.
     records: dict[tuple[str, int], Record] = {}
-    for raw in _json_lines(path, gaps):
+    found = list(_numbered_lines(path, gaps))
+    gaps += _lines_that_are_missing(found, lines)
+    for raw in (value for _, value in found if value is not None):
         step = raw.get("step")
         if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**53:
             gaps.append("A line of metrics.jsonl has no step and was left out.")
@@ -246,7 +251,7 @@ def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
         kind = str(raw.get("kind", "train"))
         seconds = raw.get("time")
         try:
-            values = _numbers({k: v for k, v in raw.items() if k not in ("step", "time", "kind")})
+            values = _numbers({k: v for k, v in raw.items() if k not in _NO_VALUES})
             seconds = float(seconds) if isinstance(seconds, int | float) else None
         except (UserError, OverflowError, RecursionError):
             gaps.append(f"The line of step {step} in metrics.jsonl is damaged and was left out.")
@@ -262,6 +267,28 @@ def _read_records(path: epath.Path, gaps: list[str]) -> tuple[Record, ...]:
             record = dataclasses.replace(record, values={**earlier.values, **record.values})
         records[kind, record.step] = record
     return tuple(sorted(records.values(), key=lambda record: (record.step, record.kind)))
+
+
+def _lines_that_are_missing(
+    found: Sequence[tuple[int, Mapping[str, Any] | None]], lines: int
+) -> list[str]:
+    """What somebody took out of metrics.jsonl, whose lines say their numbers, a sentence each."""
+    told, shift, place = [], 0, 0
+    for place, value in found:
+        number = place + shift if value is None else value.get("line", place + shift)
+        if not isinstance(number, int) or number < place + shift:
+            told.append(f"metrics.jsonl, line {place} stands there twice, or in another place.")
+        elif number > place + shift:
+            told.append(_missing(place + shift, number - 1))
+        shift = number - place if isinstance(number, int) else shift
+    if place + shift < lines:
+        told.append(_missing(place + shift + 1, lines))
+    return told
+
+
+def _missing(first: int, last: int) -> str:
+    which = f"line {first} is" if first == last else f"lines {first} to {last} are"
+    return f"metrics.jsonl: {which} missing of those that the run wrote."
 
 
 def _read_predictions(
@@ -329,15 +356,19 @@ def _read_configuration(
 
 
 def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
-    """The file's objects; a damaged line (a run that was killed leaves one) becomes a gap."""
+    """The file's objects that are whole."""
+    return (value for _, value in _numbered_lines(path, gaps) if value is not None)
+
+
+def _numbered_lines(
+    path: epath.Path, gaps: list[str]
+) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """(number from 1, object); a damaged line (a run that was killed leaves one) becomes a gap."""
     with path.open("rb") as lines:
         need_digests = integrity.has_digests(list(itertools.islice(lines, 3)))
         lines.seek(0)
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        for number, line in enumerate(filter(bytes.strip, lines), start=1):
             value = integrity.record_of(line, need_digests)
-            if value is not None:
-                yield value
-            else:
+            yield number, value
+            if value is None:
                 gaps.append(f"{path.name}, line {number} is damaged and was left out.")

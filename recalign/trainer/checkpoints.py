@@ -7,6 +7,7 @@ so that a file that was damaged later is recognised even where its format notice
 of layers lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import os
@@ -21,6 +22,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from recalign.data import integrity
+from recalign.data.atomic import to_disk, tree_to_disk
 from recalign.errors import UserError
 from recalign.trainer.partitioning import is_stacked, path_names
 from recalign.trainer.state import TrainState
@@ -39,7 +41,7 @@ _Restored = TypeVar("_Restored")
 # files: no memory, no network, no permission.
 _OF_DAMAGE = (
     ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, EOFError, RecursionError,
-    IndexError, AssertionError,
+    IndexError, AssertionError, NotImplementedError,
 )  # fmt: skip
 
 
@@ -53,10 +55,17 @@ class Damaged(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a run goes on from."""
+    """What a run goes on from.
+
+    Attributes:
+      state: after its last step.
+      first_step: where fine-tuning began.
+      lines: of metrics.jsonl until then; None where the checkpoint does not say.
+    """
 
     state: TrainState
     first_step: int
+    lines: int | None
 
 
 class Checkpoints:
@@ -69,6 +78,7 @@ class Checkpoints:
         self._folder = (model_dir.absolute() if is_local else model_dir) / FOLDER
         if read_only and not self._folder.exists():
             raise UserError(f"{model_dir} holds no checkpoints: train first, or check MODEL_DIR")
+        on_disk = {"temporary_path_class": _OnDisk} if is_local else {}
         keep_best = checkpoint_managers.BestN(
             get_metric_fn=lambda metrics: metrics[SELECTION],
             n=1,
@@ -85,6 +95,7 @@ class Checkpoints:
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [checkpoint_managers.LatestN(keep), keep_best]
                 ),
+                **on_disk,
             ),
             item_handlers={
                 "params": ocp.StandardCheckpointHandler(),
@@ -106,13 +117,20 @@ class Checkpoints:
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
-    def save(self, state: TrainState, first_step: int, metric: float | None = None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        first_step: int,
+        metric: float | None = None,
+        lines: int | None = None,
+    ) -> None:
         """Copies the state to host memory and goes on writing in the background.
 
         Args:
           state: after a step that was found to be finite.
           first_step: where fine-tuning began.
           metric: what the best checkpoint is chosen by; None where nothing was validated.
+          lines: of metrics.jsonl until this step.
         """
         step = int(state.step)
         if step in self.steps():
@@ -126,6 +144,8 @@ class Checkpoints:
         }
         if metric is not None:
             info[SELECTION] = metric
+        if lines is not None:
+            info["lines"] = lines
         with self._of_the_place():
             self._manager.save(
                 step,
@@ -143,7 +163,10 @@ class Checkpoints:
         def read(step: int) -> Saved:
             shapes = {"params": shape.params, "rest": shape._replace(params={})}
             params, rest, info = self._read(step, shapes)
-            return Saved(rest._replace(params=params), int(info["first_step"]))
+            first_step = _or_damaged(lambda: int(info["first_step"]))
+            lines = info.get("lines")
+            lines = lines if isinstance(lines, int) else None
+            return Saved(rest._replace(params=params), first_step, lines)
 
         while steps := self.steps():
             try:
@@ -273,6 +296,20 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager = self._opened()
+
+
+class _OnDisk(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """A checkpoint has its name when its files are on disk, and older ones go when the name is.
+
+    TensorStore waits for the arrays, but Orbax for none of the JSON beside them.
+    """
+
+    async def finalize(self) -> None:
+        await asyncio.to_thread(tree_to_disk, self.get())
+        await super().finalize()
+        final = self.get_final()
+        for path in (*final.iterdir(), final, final.parent):  # it wrote two files before the rename
+            await asyncio.to_thread(to_disk, path)
 
 
 def _in_chunks(tree: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool, Int
 
+from recalign.data import integrity
 from recalign.errors import UserError
 
 if TYPE_CHECKING:
@@ -98,4 +99,4 @@ def read_ids(file: str | os.PathLike) -> list[str]:
     path = epath.Path(file)
     if not path.exists():
         raise UserError(f"{path}: no such file of allowed IDs")
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    return [line.strip() for line in integrity.read_text(path).splitlines() if line.strip()]

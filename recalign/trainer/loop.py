@@ -111,7 +111,8 @@ def _train(experiment: Experiment, force: bool) -> None:
 
     # Writers.
     is_writer = jax.process_index() == 0
-    writer = MetricsWriter(directory, resumed_at, enabled=is_writer)
+    lines = None if saved is None else saved.lines
+    writer = MetricsWriter(directory, resumed_at, is_writer, lines)
     if is_writer:
         write_whole(directory / CONFIG_FILE, run_config.text_of(experiment))
         at_step = [f"step {resumed_at}: {it}" for it in changes]
@@ -141,11 +142,11 @@ def _train(experiment: Experiment, force: bool) -> None:
                 if validates:
                     selection = _validate(validation, state.params, step, pace, writer)
                 in_flight.check_update(state.params)
-                checkpoints.save(state, first_step, selection)
+                checkpoints.save(state, first_step, selection, writer.lines)
         if step > resumed_at or start is not None:
             in_flight.wait()
             in_flight.check_update(state.params)
-            checkpoints.save(state, first_step)
+            checkpoints.save(state, first_step, lines=writer.lines)
         checkpoints.wait()
 
     if stop.by is not None:

@@ -23,24 +23,41 @@ class MetricsWriter:
     """Appends to MODEL_DIR/metrics.jsonl and to TensorBoard's event files.
 
     Lines past the step that a run goes on from are taken away first, so that a resumed run leaves
-    neither gaps nor repeats: what it trains again it also writes again. A line's last field is the
-    digest of its others; a damaged line is told and taken away.
+    neither gaps nor repeats: what it trains again it also writes again. A line ends with its number
+    in the file and the digest of its other fields: a damaged line is told and taken away, and one
+    that somebody cut out is missed.
     """
 
-    def __init__(self, directory: epath.Path, first_step: int, enabled: bool = True):
+    def __init__(
+        self, directory: epath.Path, first_step: int, enabled: bool = True, lines: int | None = None
+    ):
+        """Opens the log.
+
+        Args:
+          directory: MODEL_DIR.
+          first_step: that the run goes on from.
+          enabled: whether this process writes.
+          lines: how many there were at that step, as its checkpoint has it; None: it does not say.
+        """
+        self.lines = 0
         self._path = directory / METRICS_FILE
         self._enabled = enabled
         if not enabled:
             return
         directory.mkdir(parents=True, exist_ok=True)
-        _keep_lines_until(self._path, first_step)
+        self.lines = _keep_lines_until(self._path, first_step)
+        if lines is not None and lines != self.lines:
+            say(f"{self._path}: {self.lines:,} of its {lines:,} lines until step {first_step:,}")
+            self.lines = lines
         self._board = tf.summary.create_file_writer(os.fspath(directory))
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-        """Writes {"step", "time", "kind", **values, "sha256"}; dictionaries may be nested."""
+        """Writes {"step", "time", "kind", **values, "line", "sha256"}; values may be nested."""
         if not self._enabled:
             return
-        record = {"step": step, "time": round(time.time(), 3), "kind": kind, **values}
+        self.lines += 1
+        now = round(time.time(), 3)
+        record = {"step": step, "time": now, "kind": kind, **values, "line": self.lines}
         with self._path.open("a") as file:
             file.write(json.dumps(integrity.sealed(record, integrity.DIGITS_OF_A_LINE)) + "\n")
         with self._board.as_default():
@@ -49,20 +66,25 @@ class MetricsWriter:
         self._board.flush()
 
 
-def _keep_lines_until(path: epath.Path, step: int) -> None:
+def _keep_lines_until(path: epath.Path, step: int) -> int:
+    """Takes later lines away; returns the number of the last one that stays."""
     if not path.exists():
-        return
+        return 0
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
     need_digests = integrity.has_digests(lines)
-    kept = []
+    kept: list[bytes] = []
+    last = 0
     for number, line in enumerate(lines, start=1):
         record = integrity.record_of(line, need_digests)
         if record is not None and line.endswith(b"\n"):
-            kept += [line] if record["step"] <= step else []
+            if record["step"] <= step:
+                kept.append(line)
+                last = record.get("line", last + 1)
         elif number < len(lines):  # the last one is cut where a run was killed
             say(f"{path}, line {number} is damaged and is taken away")
     write_whole(path, b"".join(kept).decode())
+    return last
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tqdm
+from etils import epath
 
+from recalign.data.atomic import to_disk, tree_to_disk
 from recalign.errors import UserError
 from recalign.weights import formats, inspection, own
 from recalign.weights.growth import NewRows, grow
@@ -149,7 +151,9 @@ def _whole_or_nothing(target: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
+        tree_to_disk(epath.Path(unfinished))
         unfinished.rename(target)
+        to_disk(epath.Path(target.parent))
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error}") from error
     finally:

@@ -15,7 +15,7 @@ from recalign.weights.tensors import Index, Tensor
 # for a bucket.
 _CHUNK_BYTES = 64 * 2**20
 _DRIVERS = {2: "zarr", 3: "zarr3"}
-# What is written gets its name when it is complete: syncing each array only takes time.
+# What is written gets its name when it is complete and on disk: syncing each array only takes time.
 _CONTEXT = ts.Context({"file_io_sync": False})
 COMPRESSOR = {"id": "zstd", "level": 1}
 

@@ -105,6 +105,52 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     assert [it.name for it in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path, on_disk):
+    path = tmp_path / "file"
+    atomic.write_whole(epath.Path(path), "text")
+    part = f"{path}.part"
+    assert on_disk == [
+        ("fsync", part),
+        ("rename", part, str(path)),
+        ("fsync", str(tmp_path)),
+    ]
+
+
+def test_a_file_that_several_may_write_is_on_disk_before_it_takes_its_place(tmp_path, on_disk):
+    path = tmp_path / "file"
+    with atomic.whole_file(epath.Path(path), ".3") as file:
+        file.write(b"text")
+        assert on_disk == [] and not path.exists()
+    part = f"{path}.3.part"
+    assert on_disk == [("fsync", part), ("rename", part, str(path)), ("fsync", str(tmp_path))]
+
+
+def test_a_directory_is_on_disk_before_it_takes_its_place(final, on_disk):
+    with atomic_directory(final) as directory:
+        fill(directory, "one")
+        (directory / "other").write_text("two")
+        temporary = str(directory)
+    files = [("fsync", f"{temporary}/{name}") for name in ("file", "other")]
+    assert sorted(on_disk[:2]) == files
+    assert on_disk[2:] == [
+        ("fsync", temporary),
+        ("rename", temporary, str(final)),
+        ("fsync", str(final.parent)),
+    ]
+    on_disk.clear()
+    with atomic_directory(final) as directory:  # what was there is moved away last of all
+        fill(directory, "two")
+    kinds = [kind for kind, *_ in on_disk]
+    assert kinds == ["fsync", "fsync", "rename", "rename", "fsync", "remove"]
+    replaced = on_disk[2][2]
+    assert on_disk[2:] == [
+        ("rename", str(final), replaced),
+        ("rename", on_disk[1][1], str(final)),
+        ("fsync", str(final.parent)),
+        ("remove", replaced),
+    ]
+
+
 def test_a_path_through_a_file(tmp_path):
     (tmp_path / "name").write_text("a file")
     with (

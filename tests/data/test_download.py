@@ -100,6 +100,11 @@ def test_a_file_is_fetched_once_and_recorded(server, tmp_path):
     assert names == ["reviews.json.gz", "reviews.json.gz.record.json"]
 
 
+def test_a_file_is_on_disk_before_it_has_its_name(server, tmp_path, on_disk):
+    path = fetch(server, tmp_path / "f.gz")
+    assert on_disk == [("fsync", f"{path}.part"), ("rename", f"{path}.part", str(path))]
+
+
 def test_a_cut_connection_is_resumed_where_it_broke(server, tmp_path):
     server.cut_after = [1_000_000, 500_000]
     assert fetch(server, tmp_path / "f.gz").read_bytes() == CONTENT

@@ -105,6 +105,27 @@ def test_the_best_is_not_another_for_a_damaged_figure(tmp_path, states, shape, c
     assert "checkpoint 3 does not say how good it is" in capfd.readouterr().err
 
 
+def test_a_checkpoint_is_on_disk_before_its_name_and_older_ones_go_after(tmp_path, states, on_disk):
+    """After a power cut a whole checkpoint is there: TensorStore waits for arrays by itself."""
+    checkpoints = save(epath.Path(tmp_path), states[:1], metrics=(None,), keep=1)
+    on_disk.clear()
+    checkpoints.save(states[1], first_step=0)
+    checkpoints.close()
+    folder = tmp_path / FOLDER
+    (renamed,) = [n for n, it in enumerate(on_disk) if it[0] == "rename" and it[2] == f"{folder}/2"]
+    temporary = on_disk[renamed][1]
+    before = {path for kind, path, *_ in on_disk[:renamed] if kind == "fsync"}
+    written = {path for path in (folder / "2").rglob("*") if "array_metadatas" not in path.parts}
+    of_orbax = {folder / "2" / name for name in ("_CHECKPOINT_METADATA", "commit_success.txt")}
+    assert {
+        f"{temporary}/{path.relative_to(folder / '2')}" for path in written - of_orbax
+    } <= before
+    (removed,) = [n for n, it in enumerate(on_disk) if it == ("remove", f"{folder}/1")]
+    after = {path for kind, path, *_ in on_disk[renamed:removed] if kind == "fsync"}
+    assert {*map(str, of_orbax), str(folder / "2"), str(folder)} <= after
+    assert checkpoints.steps() == [2]
+
+
 def data_files(step: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in (step / "params").rglob("d/*") if path.is_file()]
 

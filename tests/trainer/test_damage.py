@@ -11,7 +11,7 @@
 |  | report | leaves it out and says so |
 | predictions' settings | eval | makes all again |
 | results.json | report | refuses: evaluate again |
-| metrics.jsonl | train, report | a damaged line is left out, and told |
+| metrics.jsonl | train, report | a damaged line is left out, and told; so is one that is missing |
 """
 
 import json
@@ -270,6 +270,34 @@ def test_a_flipped_bit_of_the_log_is_a_gap(run):
         left = tuple(it for it in whole.records if (it.step, it.kind) != (2, "eval"))
         assert found.records == left and len(left) == 3
         assert found.gaps == ("metrics.jsonl, line 2 is damaged and was left out.",)
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ([0, 2, 3], "line 2 is missing"),
+        ([0, 3], "lines 2 to 3 are missing"),
+        ([2, 3], "lines 1 to 2 are missing"),
+        ([0, 1, 2], "line 4 is missing"),
+        ([0], "lines 2 to 4 are missing"),
+    ],
+)
+def test_lines_that_were_cut_out_of_the_log_are_told(run, left, told):
+    """Whole ones: each line says its number, and the checkpoint how many there were."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[n] for n in left))
+    assert read_run(epath.Path(run)).gaps == (
+        f"metrics.jsonl: {told} of those that the run wrote.",
+    )
+
+
+def test_a_line_of_the_log_that_stands_there_twice_is_told(run):
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[1], *lines[2:]]))
+    told = "metrics.jsonl, line 3 stands there twice, or in another place."
+    assert told in read_run(epath.Path(run)).gaps
 
 
 @pytest.mark.parametrize(

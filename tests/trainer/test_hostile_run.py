@@ -7,6 +7,7 @@ can write a file can write its digest.
 
 import io
 import json
+import os
 import pathlib
 import pickle
 import shutil
@@ -32,6 +33,8 @@ _WATCHED = (
     "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
     "pickle.find_class",
 )  # fmt: skip
+# What Orbax writes beside the arrays; array_metadatas is a folder.
+_OF_ORBAX = {"_METADATA", "_CHECKPOINT_METADATA", "_sharding", "metadata", "array_metadatas"}
 _seen: list[str] = []
 _watching: list[bool] = []
 
@@ -131,47 +134,67 @@ def test_the_classes_that_tfds_would_import_are_not_read(dataset, tmp_path, monk
     assert "hostile_features" not in sys.modules
 
 
+_TOUCH = "__import__('os').system('touch ran')"
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("text", "other"),
     [
-        lambda text: text.replace("StandardCheckpointHandler", "os.system"),
-        lambda text: text.replace("orbax.checkpoint", "hostile_handlers"),
-        lambda text: text.replace("np.ndarray", "__import__('os').system('touch ran')"),
-        lambda text: text.replace("jax.Array", "pickle"),
-        lambda text: text.replace("true", "__import__('os')"),
-        lambda text: "[" * 100_000,
-        lambda text: "{}",
-        lambda text: "\x80\x04.",
+        ("StandardCheckpointHandler", "os.system"),
+        ("orbax.checkpoint", "hostile_handlers"),
+        ("jax.Array", _TOUCH),
+        ("jax.Array", "pickle"),
+        ("('decoder'", f"({_TOUCH}"),
+        ("NamedSharding", "hostile_handlers.Sharding"),
+        ("AxisType.Auto", _TOUCH),
+        ('"ext_metadata": null', f'"ext_metadata": {{"random_key_impl": "{_TOUCH}"}}'),
+        ('"custom_metadata": null', '"custom_metadata": {"module": "hostile_handlers"}'),
+        ("true", _TOUCH),
+        (None, "[" * 100_000),
+        (None, "{}"),
+        (None, "\x80\x04."),
     ],
 )
-def test_what_orbax_says_of_its_arrays_calls_nothing(trained, tmp_path, monkeypatch, change):
-    """Read or refused, in one line."""
+def test_what_orbax_says_of_its_arrays_calls_nothing(trained, tmp_path, monkeypatch, text, other):
+    """Read or refused, in one line; a text that stands in none of its files would show nothing."""
     run = tmp_path / "run"
     shutil.copytree(trained[0].model_dir, run)
+    (tmp_path / "hostile_handlers.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    for name in ("_METADATA", "_CHECKPOINT_METADATA", "_sharding", "metadata", "array_metadatas"):
-        for path in (run / "checkpoints").rglob(name):
-            if path.is_file():
-                path.write_text(change(path.read_text()))
+    changed = set()
+    for path in (run / "checkpoints").rglob("*"):
+        kind = "array_metadatas" if path.parent.name == "array_metadatas" else path.name
+        if kind in _OF_ORBAX and path.is_file():
+            before = path.read_text()
+            path.write_text(other if text is None else before.replace(text, other))
+            changed |= {kind} if path.read_text() != before else set()
+    assert changed if text else changed == _OF_ORBAX
     shape = sharded_params_shape(trained[0].network, make_mesh())
     try:
         Checkpoints(epath.Path(run), read_only=True).restore_params("last", shape)
     except UserError as error:
         assert "\n" not in str(error)
+    assert "hostile_handlers" not in sys.modules
 
 
 @pytest.mark.slow
 def test_by_the_system_calls(tmp_path):
-    """The tests above again, watched from outside: no program, no connection but local ones."""
+    """The tests above and those of gin again, watched from outside: no program, no connection but
+    local ones."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    calls = tmp_path / "calls"
+    calls, of_gin = tmp_path / "calls", pathlib.Path(__file__).with_name("test_run_config.py")
     outcome = subprocess.run(
         ["strace", "-f", "-qq", "-e", "trace=execve,connect", "-o", str(calls), sys.executable,
-         "-m", "pytest", "-q", "-m", "not slow", __file__],
+         "-m", "pytest", "-q", "-m", "not slow", __file__, os.fspath(of_gin)],
         cwd=pathlib.Path(__file__).resolve().parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stdout[-3000:]
+    # Both files ran: a dot a test.
+    assert {line.split(".py")[0] for line in outcome.stdout.splitlines() if ".py ." in line} == {
+        "tests/trainer/test_hostile_run", "tests/trainer/test_run_config",
+    }  # fmt: skip
     lines = calls.read_text().splitlines()
     assert not [line for line in lines if "connect(" in line and "AF_INET" in line]
     programs = [line for line in lines if "execve(" in line and "= 0" in line]

@@ -211,3 +211,24 @@ def test_a_damaged_line_of_the_metrics_log_is_told_and_taken_away(tmp_path, capf
     MetricsWriter(epath.Path(tmp_path), first_step=6)
     assert path.read_bytes().splitlines(keepends=True) == [whole[0], whole[2]]
     assert "metrics.jsonl, line 2 is damaged and is taken away" in capfd.readouterr().err
+
+
+def test_the_metrics_log_goes_on_with_the_number_that_its_checkpoint_says(tmp_path, capfd):
+    path = tmp_path / "metrics.jsonl"
+    writer = MetricsWriter(epath.Path(tmp_path), first_step=0)
+    for step in (2, 4, 6, 8):
+        writer.write(step, "train", {"loss": 1.0})
+    assert writer.lines == 4
+    whole = path.read_bytes().splitlines(keepends=True)
+    for left, lines, numbers in (
+        (whole, 3, [1, 2, 3, 4]),  # the fourth was past the checkpoint
+        (whole[:2], 3, [1, 2, 4]),  # the third is gone
+        ([whole[0], whole[2]], 3, [1, 3, 4]),
+        (whole[:2], None, [1, 2, 3]),  # an earlier checkpoint, which does not say
+    ):
+        path.write_bytes(b"".join(left))
+        MetricsWriter(epath.Path(tmp_path), 6, lines=lines).write(8, "train", {"loss": 1.0})
+        found = [json.loads(line)["line"] for line in path.read_text().splitlines()]
+        assert found == numbers
+        told = capfd.readouterr().err
+        assert ("2 of its 3 lines until step 6" in told) == (numbers == [1, 2, 4])

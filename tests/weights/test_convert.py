@@ -75,6 +75,17 @@ def test_weights_only_begins_a_new_optimizer(own_run, tmp_path, mesh):
     assert info["first_step"] == STEP
 
 
+def test_weights_are_on_disk_before_they_have_their_name(own_run, tmp_path, on_disk):
+    target = tmp_path / "t5x" / f"checkpoint_{STEP}"
+    convert(str(own_run), str(target), destination_format="t5x_orbax", weights_only=True)
+    (renamed,) = [n for n, it in enumerate(on_disk) if it[0] == "rename" and it[2] == str(target)]
+    unfinished = on_disk[renamed][1]
+    before = {path for kind, path, *_ in on_disk[:renamed] if kind == "fsync"}
+    names = {str(path.relative_to(target)) for path in target.rglob("*")}
+    assert len(names) > 5 and {f"{unfinished}/{name}" for name in names} <= before
+    assert ("fsync", str(target.parent)) in on_disk[renamed:]
+
+
 def test_from_a_run_the_best_checkpoint_is_taken(own_run, trained_state, tmp_path):
     later = tmp_path / "run"
     checkpoints = Checkpoints(epath.Path(later), keep=2)
