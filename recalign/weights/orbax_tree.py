@@ -27,6 +27,10 @@ from recalign.weights.tensors import Tensor, flatten, from_array
 METADATA = "_METADATA"
 _MSGPACK = "checkpoint"
 _PLACEHOLDER = "PLACEHOLDER://"
+# What JSON and Python's literals raise where a file is damaged, or is somebody else's.
+_OF_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError,
+)  # fmt: skip
 _EMPTY = ("Dict", "None", "List", "Tuple")
 _COMMIT_BYTES = 16 * 2**20
 _COMMITTED = "commit_success.txt"
@@ -160,14 +164,10 @@ def _names_and_zarr_version(folder: epath.Path) -> tuple[dict[str, str], int]:
     try:
         table = json.loads(path.read_text())
         keys = {
-            ast.literal_eval(key): entry["value_metadata"]["value_type"]
+            tuple(map(str, ast.literal_eval(key))): entry["value_metadata"]["value_type"]
             for key, entry in table["tree_metadata"].items()
         }
-    except (ValueError, KeyError, TypeError, SyntaxError) as error:
-        raise UserError(f"{path}: cannot be read: {error!r}") from error
-    names = {
-        "/".join(map(str, key)): ".".join(map(str, key))
-        for key, kind in keys.items()
-        if kind not in _EMPTY
-    }
+    except _OF_DAMAGE as error:
+        raise UserError(f"{path}: cannot be read: {str(error)[:200]!r}") from error
+    names = {"/".join(key): ".".join(key) for key, kind in keys.items() if kind not in _EMPTY}
     return names, 3 if table.get("use_zarr3") else 2

@@ -41,14 +41,14 @@ _WINDOW = ("loss", "z_loss", "correct", "tokens")
 
 def detect(path: epath.Path) -> bool:
     """Whether the path is a run, or one of its checkpoints."""
-    return (path / FOLDER).is_dir() or (path.name.isdigit() and (path / _PARAMS).is_dir())
+    return (path / FOLDER).is_dir() or (path.name.isdecimal() and (path / _PARAMS).is_dir())
 
 
 def locate(path: epath.Path) -> epath.Path:
     """A run or one of its checkpoints -> the folder of a checkpoint: of a run, the best."""
     if not (path / FOLDER).is_dir():
         return path
-    steps = {int(it.name): it for it in (path / FOLDER).iterdir() if it.name.isdigit()}
+    steps = {int(it.name): it for it in (path / FOLDER).iterdir() if it.name.isdecimal()}
     if not steps:
         raise UserError(f"{path}: its {FOLDER} hold no whole checkpoint")
     return steps[best({step: _score(folder) for step, folder in steps.items()})]
@@ -206,7 +206,12 @@ def read_info(folder: epath.Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     found = integrity.read_json(path)
-    is_whole = isinstance(found, dict) and isinstance(found.get("fingerprints", {}), dict)
+    is_whole = (
+        isinstance(found, dict)
+        and isinstance(found.get("fingerprints", {}), dict)
+        and isinstance(found.get("first_step", 0), int)
+        and isinstance(found.get(SELECTION, 0.0), int | float)
+    )
     if not is_whole or (integrity.DIGEST in found and not integrity.is_sealed(found)):
         raise UserError(f"{path}: damaged: not as it was written")
     return found
