@@ -23,12 +23,15 @@ for number, words in enumerate(commands):
     else:
         for stream, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{folder}/{number}.{name}", os.O_WRONLY | os.O_CREAT), stream)
-        sys.exit(cli.main(words))
+        if isinstance(words, list):
+            sys.exit(cli.main(words))
+        exec(words, {"__name__": "__main__"})
+        sys.exit()
 """
 
 
 def run_all(
-    commands: Sequence[Sequence[str]],
+    commands: Sequence[Sequence[str] | str],
     cwd: pathlib.Path,
     python: str | pathlib.Path = sys.executable,
     environment: dict[str, str] | None = None,
@@ -36,7 +39,7 @@ def run_all(
     """What becomes of each command, one after the other, whether or not one of them fails.
 
     Args:
-      commands: words after `recalign`.
+      commands: words after `recalign`, or a program in Python.
       cwd: where they run.
       python: whose `recalign` runs.
       environment: else this process's.
@@ -44,7 +47,7 @@ def run_all(
     env = {**(os.environ if environment is None else environment), "JAX_PLATFORMS": "cpu"}
     with tempfile.TemporaryDirectory() as folder:
         loading = subprocess.run(
-            [python, "-c", _LOADING_ONCE, folder, json.dumps([list(words) for words in commands])],
+            [python, "-c", _LOADING_ONCE, folder, json.dumps(list(commands), default=list)],
             cwd=cwd,
             env=env,
             capture_output=True,

@@ -1,4 +1,4 @@
-"""README's "Your own log", run from top to bottom on a made-up shop."""
+"""README's "Your own log" and its Python, run from top to bottom on a made-up shop."""
 
 import os
 import pathlib
@@ -36,6 +36,11 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line]
 
 
+def programs() -> list[str]:
+    """README's Python, block by block."""
+    return re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
 def make_shop(folder: pathlib.Path) -> None:
     """300 customers who buy 6 to 9 of 150 products, neighbours in the catalogue in turn."""
     draw = random.Random(0)
@@ -58,8 +63,8 @@ def test_every_command_of_the_section_runs_in_its_order(tmp_path):
     make_shop(tmp_path)
     written = commands()
     assert {program for program, *_ in written} == {".venv/bin/recalign"}
-    outcomes = run_all(
-        [[verb, *words, *SHORT.get(verb, ())] for _, verb, *words in written],
+    *outcomes, of_python = run_all(
+        [*([verb, *words, *SHORT.get(verb, ())] for _, verb, *words in written), *programs()],
         cwd=tmp_path,
         environment={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -73,7 +78,13 @@ def test_every_command_of_the_section_runs_in_its_order(tmp_path):
     ]  # fmt: skip
     assert re.search(r"^shop +300 ", said["prepare"], re.MULTILINE)
     assert "What would the user buy next?" in " ".join(said["show"].split())
-    assert len(said["recommend"].strip().splitlines()) == 5
+    items = said["recommend"].strip().splitlines()
+    assert len(items) == 5
+    assert of_python.returncode == 0, of_python.stderr[-3000:]
+    # The same from Python, which prints score, the log's own ID and title.
+    parts = [re.split(" {2,}", item) for item in items]
+    expected = [f"{score} {raw_id} {title}" for score, _, raw_id, title in parts]
+    assert of_python.stdout.splitlines() == expected
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 

@@ -34,7 +34,7 @@ def panels_by_user(corpus: Corpus) -> list[Panel]:
     panels = []
     for kind, way in ways:
         found = way(corpus, _strongest_first(corpus.of_kind(kind), kind))
-        if found is not None and len(found.bins) > 1:
+        if found is not None and (len(found.bins) > 1 or found.note):
             panels.append(_slices_panel(corpus, kind, found))
     return panels
 
@@ -66,7 +66,7 @@ def _slices_panel(corpus: Corpus, kind: str, found: slices.Slices) -> Panel:
         title,
         lines,
         x_label=found.title,
-        summary=f"{title}. {words}.",
+        summary=" ".join(filter(None, (f"{title}. {words}.", found.note))),
         y_from_zero=True,
         ticks=labels,
         points=True,
@@ -92,7 +92,15 @@ def _slices_panel(corpus: Corpus, kind: str, found: slices.Slices) -> Panel:
                 for entry, figures in found.figures
             ),
         ),
-        notes=("In brackets, 95 % intervals over the users of the column (2,000 resamples).",),
+        notes=tuple(
+            filter(
+                None,
+                (
+                    found.note,
+                    "In brackets, 95 % intervals over the users of the column (2,000 resamples).",
+                ),
+            )
+        ),
     )
     return Panel(chart, table)
 

@@ -19,14 +19,17 @@ _BINS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """Users whose value is from `low` to `high`, both included."""
+    """Users whose value is from `low` to `high`, both included; `name` says what no range says."""
 
     low: int
     high: int
     users: int
+    name: str = ""
 
     @property
     def label(self) -> str:
+        if self.name:
+            return self.name
         return f"{self.low:,}" if self.low == self.high else f"{self.low:,}–{self.high:,}"
 
 
@@ -39,12 +42,14 @@ class Slices:
       metric: "hr@10" or "hr@1".
       bins: ascending.
       figures: a line an entry, a figure and its 95 % interval over users a bin.
+      note: what a bin with a name stands for; "" where none has one.
     """
 
     title: str
     metric: str
     bins: tuple[Bin, ...]
     figures: tuple[tuple[Entry, tuple[tuple[float, Interval], ...]], ...]
+    note: str = ""
 
 
 def bins_of(values: Int64[np.ndarray, " n"], most: int = _BINS) -> list[Bin]:
@@ -52,10 +57,10 @@ def bins_of(values: Int64[np.ndarray, " n"], most: int = _BINS) -> list[Bin]:
 
     A value of 0 has a bin of its own: an item that training never showed (cold) is like no other.
 
-    >>> [b.label for b in bins_of(np.array([1, 1, 1, 1, 2, 3, 4, 5]), most=3)]
-    ['1', '2–3', '4–5']
-    >>> [b.label for b in bins_of(np.array([0, 1, 1, 1, 1, 2, 3, 4, 5]), most=3)]
-    ['0', '1', '2–3', '4–5']
+    >>> [b.label for b in bins_of(np.array([1, 1, 1, 2, 3, 4, 5, 6, 7]), most=3)]
+    ['1', '2–4', '5–7']
+    >>> [b.label for b in bins_of(np.array([0, 1, 1, 1, 2, 3, 4, 5, 6, 7]), most=3)]
+    ['0', '1', '2–4', '5–7']
     """
     distinct, counts = np.unique(values, return_counts=True)
     known = np.where(distinct == 0, 0, counts)
@@ -82,13 +87,28 @@ def by_history(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
 
 
 def by_popularity(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
-    """By how often the item that was asked for stands in the training part."""
+    """By how often the item that was asked for stands in the training part.
+
+    Users whose item training never showed are the cold slice, a bin that is named and counted.
+    """
     counts = {}
     for draw, dataset in corpus.prepared.items():
         sequences = dataset.sequences(corpus.split)
         targets = sequences.items[sequences.row_splits[1:] - 1]
         counts[draw] = dataset.catalogue.train_counts[targets]
-    return _sliced("interactions with the item in training", entries, _by_row(corpus, counts))
+    found = _sliced("interactions with the item in training", entries, _by_row(corpus, counts))
+    if found is None or found.bins[0].high > 0:
+        return found
+    cold, *warm = found.bins
+    users = sum(bin.users for bin in found.bins)
+    return dataclasses.replace(
+        found,
+        bins=(dataclasses.replace(cold, name="0 (cold)"), *warm),
+        note=(
+            f"0 (cold): the cold slice, users whose item is unseen in training: {cold.users:,} of"
+            f" {users:,} ({100 * cold.users / users:.1f} %)."
+        ),
+    )
 
 
 def by_position(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:

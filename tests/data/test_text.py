@@ -1,31 +1,8 @@
-import doctest
-import importlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recalign.data.text import clean_text, shorten
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "recalign.data.text",
-        "recalign.data.ids",
-        "recalign.data.catalogue",
-        "recalign.data.readers.values",
-        "recalign.data.readers.columns",
-        "recalign.data.readers.delimited",
-        "recalign.data.readers.events",
-        "recalign.data.readers.file_sets",
-        "recalign.data.readers.times",
-        "recalign.data.ties",
-    ],
-)
-def test_examples_in_docstrings(module):
-    failed, tried = doctest.testmod(importlib.import_module(module))
-    assert tried and not failed
 
 
 @pytest.mark.parametrize(

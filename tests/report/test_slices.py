@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from recalign.report.analysis import panels_by_user
 from recalign.report.corpora import gather
 from recalign.report.run import read_run
 from recalign.report.slices import bins_of, by_history, by_popularity, by_position
@@ -33,6 +34,25 @@ def test_hits_by_popularity_of_the_item(corpus, shop):
         inside = (counts >= bin.low) & (counts <= bin.high)
         assert bin.users == inside.sum()
         assert mean == pytest.approx(np.mean(np.array(made.RETRIEVAL)[inside] < 10))
+
+
+def test_items_unseen_in_training_are_the_cold_slice(corpus):
+    found = by_popularity(corpus, corpus.of_kind("retrieval"))
+    # 10, of users 2, 4 and 6, is in no training part; 1, of 5 and 7, in one; 4 and 7 in two each.
+    assert [(b.label, b.users) for b in found.bins] == [("0 (cold)", 3), ("1", 2), ("2", 3)]
+    assert found.note == (
+        "0 (cold): the cold slice, users whose item is unseen in training: 3 of 8 (37.5 %)."
+    )
+    ((_, figures),) = found.figures
+    assert figures[0][0] == pytest.approx(1 / 3)
+    (panel,) = [
+        p
+        for p in panels_by_user(corpus)
+        if "HR@10" in p.table.title and "in training" in p.table.title
+    ]
+    assert panel.table.columns == ("system", "0 (cold)", "1", "2")
+    assert panel.table.notes[0] == found.note
+    assert found.note in panel.chart.summary and ">0 (cold)<" in panel.chart.svg
 
 
 def test_first_hits_by_place_in_the_prompt(corpus):
