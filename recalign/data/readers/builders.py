@@ -245,15 +245,23 @@ class ItemBuilder:
     """Collects what is known of the items of a log; of an item's records the first with a title
     counts."""
 
-    def __init__(self, tally: Tally, wanted: Mapping[str, int] | None, join: str = "") -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        wanted: Mapping[str, int] | None,
+        join: str = "",
+        spaced_categories: bool = False,
+    ) -> None:
         """Items that are not wanted are read past.
 
         Args:
             tally: of the items' file.
             wanted: the log's items, and the number of interactions of each; None for all items.
             join: as `Joining` takes it.
+            spaced_categories: as `item_categories` takes it.
         """
         self._tally = tally
+        self._spaced = spaced_categories
         self._joining = Joining(wanted, join)
         self._records: dict[str, tuple[str, str, str, list[str], str]] = {}
         self._repeats = 0
@@ -281,7 +289,7 @@ class ItemBuilder:
                 item_text(title),
                 item_text(brand),
                 item_price(price),
-                item_categories(categories),
+                item_categories(categories, self._spaced),
                 item_text(description),
             )
         except HOSTILE as error:
@@ -293,6 +301,11 @@ class ItemBuilder:
             if self._records[wanted][0]:
                 return
         self._records[wanted] = texts
+
+    @property
+    def joined(self) -> bool:
+        """Whether any record was of an item that is wanted."""
+        return bool(self._records)
 
     def build(self) -> tuple[ItemTable, tuple[str, ...]]:
         """The table, and notes for a person.

@@ -14,10 +14,10 @@ ITEM_ROLES = ("item", "title", "brand", "price", "categories", "description")
 ROLES = tuple(dict.fromkeys((*LOG_ROLES, EVENT, *ITEM_ROLES, *REVIEW_ROLES)))
 """All roles; the flag for a role is `--<role>_column`."""
 
-# Names as they read without case and punctuation; those behind a bar count where none before it is
-# there.
+# Names as they read without case and punctuation, the likeliest first; those behind a bar count
+# where none before it is there.
 _KNOWN_NAMES = {
-    role: [frozenset(part.split()) for part in names.split("|")]
+    role: [part.split() for part in names.split("|")]
     for role, names in {
         "user": (
             "user userid uid reviewerid customerid customer visitorid memberid accountid"
@@ -60,11 +60,15 @@ _KNOWN_NAMES = {
 }
 
 
+_PICKED = ("brand", "price", "categories", "description")
+"""Roles that nobody is asked about: of several columns the likeliest is taken, and told."""
+
+
 def _word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_KEYS = _word_set("id ids idx index key code no nr num number sku uid raw hash")
+_KEYS = _word_set("id ids idx index key code no nr num number sku uid raw hash pseudo")
 _PEOPLE = _word_set(
     "user customer cust client member visitor account reviewer buyer shopper person household "
     "subscriber listener reader player viewer consumer student learner patron rater"
@@ -100,7 +104,8 @@ def resolve_columns(
     """The name of each role's column, and whether any was guessed.
 
     A column that is given counts; "" says that there is none. Otherwise a role's column is guessed
-    from its name, where exactly one name fits.
+    from its name, where exactly one name fits, or the likeliest of several for what nobody need
+    say (`_PICKED`).
 
     Args:
         roles: the roles to look for.
@@ -122,6 +127,11 @@ def resolve_columns(
                 found[role] = _existing(given[role], role, names, path)
             continue
         fitting = _fitting(role, [name for name in names if name not in given.values()])
+        if role == "item" and not fitting and "user" not in roles:
+            # In a table of items alone `id` is theirs; in a log it would be the line's.
+            fitting = [name for name in names if _plain(name) == "id"]
+        if role in _PICKED:
+            fitting = fitting[:1]
         if preferred and preferred.get(role) in fitting:
             fitting = [preferred[role]]
         if role == "title" and len(fitting) > 1:
@@ -167,10 +177,10 @@ def _fitting(role: str, names: Sequence[str]) -> list[str]:
 
 
 def known_for(role: str, names: Sequence[str]) -> list[str]:
-    """Those of the names that are known for a role."""
+    """Those of the names that are known for a role, the likeliest first."""
     for known in _KNOWN_NAMES[role]:
         if exact := [name for name in names if _plain(name) in known]:
-            return exact
+            return sorted(exact, key=lambda name: known.index(_plain(name)))
     return []
 
 

@@ -8,7 +8,8 @@ may go over several lines.
 import csv
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from recalign.data.readers.lines import MAXIMUM_LINE, Span, first_line, text_lines
 from recalign.data.readers.tables import Table
@@ -19,6 +20,10 @@ _LONGEST_RECORD = 1_000
 """Lines. A quote that is never closed would otherwise swallow the rest of the file in silence."""
 
 _SEPARATORS = (",", ";", "\t", "|")
+_RARE_SEPARATORS = ("^", "~", "\x01")
+"""What is between the names where none of the usual ones is."""
+_TOLD = re.compile(r'"?sep=(.)"?')
+"""A spreadsheet's first line, which says the separator."""
 _SPACES = " "
 """Stands for any number of spaces and tabs between two fields."""
 
@@ -33,20 +38,27 @@ class Csv(Table):
         """The names in the header; MovieLens' has empty ones at its end."""
         return self._header(path)[0]
 
-    def _header(self, path: str) -> tuple[list[str], str]:
-        """The names, and the separator that gives the most of them."""
-        header = first_line(path, self.encodings)
-        found: list[tuple[list[str], str]] = []
-        for separator in _SEPARATORS:
+    def _header(self, path: str) -> tuple[list[str], dict[str, Any]]:
+        """The names, and how fields are told apart: by what gives the most names."""
+        header = first_line(path, self.encodings, past=_TOLD)
+        found: list[tuple[list[str], dict[str, Any]]] = []
+        for separator in (*_SEPARATORS, *_RARE_SEPARATORS, " "):
+            if separator not in _SEPARATORS and any(len(names) > 1 for names, _ in found):
+                break
+            # A space behind a separator is no part of the field.
+            dialect = {
+                "delimiter": separator,
+                "skipinitialspace": separator == " " or f"{separator} " in header,
+            }
             try:
-                names = next(csv.reader([header], delimiter=separator, strict=True), [])
+                names = next(csv.reader([header], strict=True, **dialect), [])
             except csv.Error as error:
                 fault = error
             else:
-                found.append((names, separator))
+                found.append(([name.strip() for name in names], dialect))
         if not found:
             raise UserError(f"{path}, line 1: the header is not CSV ({fault})") from fault
-        return max(found, key=lambda names_and_separator: len(names_and_separator[0]))
+        return max(found, key=lambda names_and_dialect: len(names_and_dialect[0]))
 
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
@@ -59,15 +71,17 @@ class Csv(Table):
         Raises:
             UserError: a quote that is opened and not closed.
         """
-        header, separator = self._header(path)
+        header, dialect = self._header(path)
         places = [None if name is None else header.index(name) for name in names]
         width = max((place for place, name in enumerate(header) if name.strip()), default=-1) + 1
         lines = _Lines(text_lines(path, tally, span, self.encodings), path)
         previous_limit = csv.field_size_limit(MAXIMUM_LINE)
         try:
-            reader = csv.reader(lines, delimiter=separator, strict=True)
+            reader = csv.reader(lines, strict=True, **dialect)
             if span is None or span.first == 1:
-                next(reader)
+                next(reader, None)
+                if _TOLD.fullmatch(lines.text):
+                    next(reader, None)
             while True:
                 lines.start_record()
                 try:
@@ -79,8 +93,12 @@ class Csv(Table):
                         raise UserError(
                             f"{path}, line {lines.first}: a quote is not closed"
                         ) from error
-                    tally.reject(lines.first, f"not CSV ({error})", lines.text, lines.length)
-                    continue
+                    record = _with_escapes(lines, dialect)
+                    if not record:
+                        tally.reject(lines.first, f"not CSV ({error})", lines.text, lines.length)
+                        continue
+                if any(record[len(header) :]):
+                    record = _with_escapes(lines, dialect) or record
                 if len(record) < width:
                     tally.reject(lines.first, f"fewer fields than {width}", record, lines.length)
                 elif any(record[len(header) :]):
@@ -90,6 +108,17 @@ class Csv(Table):
                     yield lines.first, tuple(None if p is None else record[p] for p in places)
         finally:
             csv.field_size_limit(previous_limit)
+
+
+def _with_escapes(lines: "_Lines", dialect: Mapping[str, Any]) -> list[str]:
+    """The fields of a line in which backslashes stand before quotes, as MySQL and Spark write them;
+    none where that does not make it whole."""
+    if lines.length != 1 or '\\"' not in lines.text:
+        return []
+    try:
+        return next(csv.reader([lines.text], strict=True, escapechar="\\", **dialect))
+    except csv.Error:
+        return []
 
 
 class _Lines:
@@ -153,9 +182,10 @@ class Tsv(Table):
         header = first_line(path, self.encodings)
         separator = self.separator
         if not separator:
-            separator = "\t" if "\t" in header else max(_SEPARATORS, key=header.count)
+            others = (*_SEPARATORS, *_RARE_SEPARATORS)
+            separator = "\t" if "\t" in header else max(others, key=header.count)
             separator = separator if separator in header else _SPACES
-        return [self._unquoted(name) for name in _parted(header, separator)], separator
+        return [self._unquoted(name).strip() for name in _parted(header, separator)], separator
 
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import gzip
 import io
+import itertools
 import os
+import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,9 @@ MAXIMUM_LINE = 64 * 2**20
 
 UTF_8 = ("utf-8",)
 """The encodings that are tried on a line unless a reader has others."""
+
+_LINES_THAT_TELL = 1_000
+"""Lines with letters beyond ASCII."""
 
 _PROGRESS = 10_000
 """Lines from one sign of progress to the next."""
@@ -84,6 +89,11 @@ def raw_lines(path: str | os.PathLike, span: Span | None = None) -> Iterator[tup
         for magic, what in _UNREADABLE.items():
             if start.startswith(magic):
                 raise UserError(f"{os.fspath(path)}: {what}: plain or gzipped UTF-8 is needed")
+        if len(start) == 6 and b"\0\0\0" in (start[::2], start[1::2]):
+            raise UserError(
+                f"{os.fspath(path)}: UTF-16 text (iconv -f utf-16le -t utf-8, or utf-16be, makes"
+                " UTF-8 of it): plain or gzipped UTF-8 is needed"
+            )
         stream: IO[bytes] = file
         if span:
             seek_line(file, span.start)
@@ -170,6 +180,24 @@ def _undecodable(encodings: Sequence[str]) -> str:
     return "not UTF-8 (say what it is by --encoding latin-1, or convert it by iconv)"
 
 
+def is_utf_8_after_all(path: str | os.PathLike, encoding: str) -> bool:
+    """Whether a file is UTF-8 although another encoding was given, one of a byte a letter.
+
+    In such an encoding any bytes are text, so that "é" of UTF-8 would be read as "Ã©".
+    """
+    if encoding in UTF_8 or len(bytes(range(128, 256)).decode(encoding, "replace")) != 128:
+        return False
+    beyond_ascii = (line for _, line in raw_lines(path) if not line.isascii())
+    found = False
+    for line in itertools.islice(beyond_ascii, _LINES_THAT_TELL):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return False
+        found = True
+    return found
+
+
 def check_encoding(name: str) -> str:
     """An --encoding that lines can be read in.
 
@@ -188,17 +216,27 @@ def check_encoding(name: str) -> str:
     return name
 
 
-def first_line(path: str | os.PathLike, encodings: Sequence[str] = UTF_8) -> str:
-    """The first line that is not blank, "" where all are.
+def first_line(
+    path: str | os.PathLike,
+    encodings: Sequence[str] = UTF_8,
+    past: re.Pattern[str] | None = None,
+) -> str:
+    """The first line that is not blank, nor wholly what is `past`; "" where there is none.
 
     Raises:
-        UserError: it cannot be read, or is not text.
+        UserError: it cannot be read, is not text, or lines end as no other program ends them.
     """
     tally = Tally(os.fspath(path))
     for _, text in text_lines(path, tally, None, encodings):
         if tally.rejected:
             break
-        return text
+        if "\r" in text:
+            raise UserError(
+                f"{os.fspath(path)}: lines end in a carriage return alone"
+                " (tr '\\r' '\\n' <FILE makes lines of them)"
+            )
+        if past is None or not past.fullmatch(text):
+            return text
     if tally.rejected:
         raise UserError(f"{tally.samples[0]} (in the file's head)")
     return ""

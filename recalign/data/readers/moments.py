@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recalign.data.readers.columns import moment_rank, several_fit
-from recalign.data.readers.times import TimeFormat, fitting_formats, given_format
+from recalign.data.readers.times import (
+    TimeFormat,
+    fitting_formats,
+    given_format,
+    pattern_of_digits,
+)
 from recalign.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,6 +18,9 @@ if TYPE_CHECKING:
 
 _SECONDS = (3e8, 2.1e9)
 """1979 to 2036, as seconds since 1970."""
+
+_DAYS = (29_221, 55_153)
+"""1980 to 2050, as a spreadsheet counts days: only of a column that is named for a time."""
 
 _MORE = 200_000
 """Records that are looked at where the first ones leave two ways to read a date."""
@@ -47,7 +55,7 @@ def _column_of_times(source: "Source", names: Sequence[str]) -> str | None:
     ranked = {name: moment_rank(name) for name in names}
     likely = [name for name in names if ranked[name] > 0]
     values = source.sample(likely) if likely else {}
-    fitting = [name for name in likely if _are_times(values[name])]
+    fitting = [name for name in likely if _are_times(values[name], ranked[name] > 1)]
     best = max((ranked[name] for name in fitting), default=0)
     fitting = [name for name in fitting if ranked[name] == best]
     if len(fitting) > 1:
@@ -55,22 +63,23 @@ def _column_of_times(source: "Source", names: Sequence[str]) -> str | None:
     return fitting[0] if fitting else None
 
 
-def _are_times(values: Sequence[object]) -> bool:
+def _are_times(values: Sequence[object], is_named: bool) -> bool:
     """Whether nearly all values are dates, or numbers that are seconds since 1970 or a thousandth
-    or less of them; and not all the same."""
+    or less of them (or, in a column that is named so, a spreadsheet's days); and not all the
+    same."""
     there = [value for value in values if value is not None and str(value).strip()]
     if 2 * len(there) < len(values) or len(set(map(str, there))) < min(2, len(there)):
         return False
     if not there:
         return False
-    kinds = [_kind(value) for value in there]
+    kinds = [_kind(value, is_named) for value in there]
     if kinds.count("moment") + kinds.count("number") == len(kinds):
         return True
     texts = [value for value, kind in zip(there, kinds, strict=True) if kind == "text"]
     return len(texts) == len(there) and bool(fitting_formats(texts))
 
 
-def _kind(value: object) -> str:
+def _kind(value: object, is_named: bool) -> str:
     """ "moment", "number" of a plausible time, "text", or "" for what is no time."""
     if isinstance(value, datetime.date):
         return "moment"
@@ -82,10 +91,8 @@ def _kind(value: object) -> str:
         return "text"
     if any(_SECONDS[0] <= number / 1000**power < _SECONDS[1] for power in range(4)):
         return "number"
-    digits = str(value).strip()
-    if len(digits) == 8 and digits.isdecimal() and "1970" <= digits[:4] < "2100":
-        return "number" if "01" <= digits[4:6] <= "12" and "01" <= digits[6:] <= "31" else ""
-    return ""
+    is_day = is_named and _DAYS[0] <= number < _DAYS[1]
+    return "number" if is_day or pattern_of_digits([value]) else ""
 
 
 def _format(source: "Source", column: str) -> TimeFormat:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from recalign.data.readers.tally import (
     Tally,
     file_report,
 )
+from recalign.data.readers.values import id_or_nothing
 from recalign.errors import UserError
 
 __all__ = [
@@ -40,6 +41,9 @@ __all__ = [
     "read_items",
     "read_log",
 ]
+
+_TOKENS = ":token_seq"
+"""How RecBole names a column of words between spaces."""
 
 _UNTITLED = "no items file: items are named by their raw ids; give --items"
 
@@ -121,11 +125,15 @@ def read_items(
     Raises:
         UserError: as `read_log`.
     """
-    source = item_source(files, log_report.columns)
+    of_items = files.of_items()
+    source = item_source(of_items, log_report.columns)
     if source is None and files.item_path is None:
         report = dataclasses.replace(log_report, notes=(*log_report.notes, _UNTITLED))
         return ItemTable([], [], [], [], [], []), ReadReport(report, None)
-    items, item_report = _item_table(files, source, wanted, max_bad_fraction)
+    items, item_report = _item_table(of_items, source, wanted, max_bad_fraction)
+    if of_items.options.encoding != files.options.encoding:
+        note = f"is UTF-8: --encoding {files.options.encoding} is for the log alone"
+        item_report = dataclasses.replace(item_report, notes=(*item_report.notes, note))
     return items, ReadReport(log_report, item_report if files.item_path is not None else None)
 
 
@@ -163,26 +171,49 @@ def _item_table(
 ) -> tuple[ItemTable, FileReport]:
     path = source.path if source else str(files.item_path)
     tally = Tally(path, source.table.unit if source else "line")
-    builder = ItemBuilder(tally, wanted, files.options.join_ids)
     found: dict[str, str] = {}
     guessed = False
     unused: list[str] = []
+    if source is not None:
+        source, found, guessed = _item_columns(source)
+    spaced = found.get("categories", "").endswith(_TOKENS)
+    builder = ItemBuilder(tally, wanted, files.options.join_ids, spaced)
     if source is None:
         for file in files_of(path):
             tally.file = file
             sequences.read_titles(file, builder, tally, files.encodings)
     else:
-        source, found, guessed = _item_columns(source)
         unused = source.unused(found)
         source.check_files(found)
         columns = [found.get(role) for role in ITEM_ROLES]
         for number, values in rows_of(source.table, source.files, columns, tally):
             builder.add(number, *values)
     tally.check(max_bad_fraction)
+    if source and wanted and not builder.joined:
+        _refuse_for_another_column(source, found["item"], unused, wanted)
     items, notes = builder.build()
     if unused:
         notes = (*notes, f"not used: {', '.join(name[:40] for name in unused[:20])}")
     return items, file_report(tally, columns=found, guessed=guessed, notes=notes)
+
+
+def _refuse_for_another_column(
+    source: Source, column: str, others: Sequence[str], wanted: Mapping[str, int]
+) -> None:
+    """Says which other column of the items holds the log's IDs.
+
+    Raises:
+        UserError: one does.
+    """
+    held = {name: set(map(id_or_nothing, v)) for name, v in source.sample(others).items() if name}
+    found = {name: ids.intersection(wanted) for name, ids in held.items()}
+    best = max(found, key=lambda name: len(found[name]), default="")
+    if best and 2 * len(found[best]) > min(len(wanted), len(held[best])):
+        raise UserError(
+            f"{source.path}: none of the log's {len(wanted):,} items is in its column {column!r},"
+            f" but {len(found[best]):,} are in its column {best!r}, such as"
+            f" {min(found[best])!r}: --item_column {best!r}"
+        )
 
 
 def _item_columns(source: Source) -> tuple[Source, dict[str, str], bool]:

@@ -20,7 +20,7 @@ from recalign.data.readers.events import Events, find_events
 from recalign.data.readers.file_sets import ending_of, files_of
 from recalign.data.readers.joining import check_repair
 from recalign.data.readers.layouts import LAYOUTS, Layout, published_log
-from recalign.data.readers.lines import UTF_8, Span, check_encoding
+from recalign.data.readers.lines import UTF_8, Span, check_encoding, is_utf_8_after_all
 from recalign.data.readers.moments import find_time
 from recalign.data.readers.objects import JSON
 from recalign.data.readers.parquet_files import Parquet
@@ -170,6 +170,15 @@ class LogFiles:
             return table
         return dataclasses.replace(table, encodings=self.encodings)
 
+    def of_items(self) -> "LogFiles":
+        """The same for reading the items, whose file may be UTF-8 where the log's is not."""
+        encoding = self.options.encoding
+        if not encoding or self.item_path is None:
+            return self
+        if not is_utf_8_after_all(files_of(self.item_path)[0], encoding):
+            return self
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, encoding=""))
+
 
 @dataclasses.dataclass(frozen=True)
 class LogReader:
@@ -312,6 +321,7 @@ def log_reader(files: LogFiles) -> LogReader:
         files.layout.log_columns if files.layout else {},
         files.given,
     )
+    source = _without_name_of_items(files, source)
     roles = (*LOG_ROLES, *REVIEW_ROLES) if options.review_texts else LOG_ROLES
     found, guessed = source.columns(roles, ("user", "item"))
     if options.review_texts and "review" not in found:
@@ -336,6 +346,18 @@ def log_reader(files: LogFiles) -> LogReader:
         events,
         source.unused(found),
     )
+
+
+def _without_name_of_items(files: LogFiles, source: Source) -> Source:
+    """The log, without an item column that is named for the items file alone."""
+    name = source.given.get("item")
+    if not name or files.item_path is None or name in source.names():
+        return source
+    items = item_source(files, {"item": ""})
+    if items is None or name not in items.names():
+        return source
+    others = {role: column for role, column in source.given.items() if role != "item"}
+    return dataclasses.replace(source, given=others)
 
 
 def item_source(files: LogFiles, log_columns: Mapping[str, str]) -> Source | None:

@@ -1,5 +1,6 @@
 """Times: a number, ISO 8601, or text in a form that the column's first values show."""
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -19,8 +20,13 @@ _ZONES = {
 _ZONE = re.compile(rf"\s*\b({'|'.join(_ZONES)})$")
 _OFFSET = re.compile(r"\s+([+-]\d\d:?\d\d)$")
 
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
+_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""Dates of digits alone, by their number."""
+_ALL_DIGITS = re.compile("(?:%[YymdjHMS])+")
+
 _DATES = (
-    "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%m %d, %Y", "%d %m %Y",
     "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y",
     "%A, %B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y-%b-%d", "%Y-%m",
@@ -40,6 +46,9 @@ PATTERNS = (
 )
 """The forms that are looked for, as `datetime.strptime` has them."""
 
+_LATEST = 4.1e9
+"""2099, in seconds since 1970: later dates of digits are other numbers."""
+
 _DECIDED = 0.9
 """The share of a column's values that a form has to fit; the others are bad lines."""
 
@@ -49,8 +58,8 @@ class TimeFormat:
     """How the times of a column are written.
 
     Attributes:
-        pattern: as `datetime.strptime` takes it, a zone at the end aside; "" for numbers and
-            ISO 8601 alone.
+        pattern: as `datetime.strptime` takes it, a zone at the end aside; what it does not fit
+            may be a number or ISO 8601 yet, and "" leaves these alone.
     """
 
     pattern: str = ""
@@ -65,6 +74,10 @@ class TimeFormat:
             return _seconds(value)
         if isinstance(value, datetime.date):
             return _seconds(datetime.datetime(value.year, value.month, value.day))
+        if _ALL_DIGITS.fullmatch(self.pattern) and not isinstance(value, bool):
+            # Before what is digits alone is taken for a number.
+            with contextlib.suppress(ValueError):
+                return _of_digits(_digits(value), self.pattern)
         try:
             time = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
@@ -72,6 +85,24 @@ class TimeFormat:
         if not math.isfinite(time) or time < 0 or isinstance(value, bool):
             raise ValueError("no time (0 or more and finite is needed)")
         return time
+
+
+def _digits(value: object) -> str:
+    """
+    >>> _digits(20140131.0), _digits(" 20140131"), _digits("20140131.0")
+    ('20140131', '20140131', '20140131')
+    """
+    return str(value).strip().removesuffix(".0")
+
+
+@functools.lru_cache(maxsize=100_000)
+def _of_digits(text: str, pattern: str) -> float:
+    """Seconds of a date without a separator.
+
+    Raises:
+        ValueError: no such day.
+    """
+    return _seconds(datetime.datetime.strptime(text, pattern))
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -93,10 +124,11 @@ def _of_text(text: str, pattern: str) -> float:
 
 def _with_offset(text: str) -> str:
     """
-    >>> _with_offset(" 2014-03-01 12:00:00 UTC")
-    '2014-03-01 12:00:00 +0000'
+    >>> _with_offset(" 2014-03-01 12:00:00 UTC"), _with_offset("March 1st, 2014")
+    ('2014-03-01 12:00:00 +0000', 'March 1, 2014')
     """
-    return _ZONE.sub(lambda match: f" {_ZONES[match[1]]}", text.strip())
+    plain = _ORDINAL.sub("", text.strip())
+    return _ZONE.sub(lambda match: f" {_ZONES[match[1]]}", plain)
 
 
 def _seconds(moment: datetime.datetime) -> float:
@@ -130,6 +162,8 @@ def fitting_formats(values: Iterable[object]) -> list[TimeFormat]:
     Several come back where the values do not tell them apart: days and months below 13.
     """
     texts = list(dict.fromkeys(text for value in values if (text := str(value).strip())))
+    if texts and (digits := pattern_of_digits(texts)):
+        return [TimeFormat(digits)]
     if not texts or _share(TimeFormat(), texts) >= _DECIDED:
         return [TimeFormat()] if texts else []
     # Most forms fit none of a few values.
@@ -148,6 +182,23 @@ def fitting_formats(values: Iterable[object]) -> list[TimeFormat]:
         if share == best:
             found.setdefault(_read(TimeFormat(pattern), texts), TimeFormat(pattern))
     return list(found.values())
+
+
+def pattern_of_digits(values: Sequence[object]) -> str:
+    """The form of dates without separators; "" where the values are other numbers.
+
+    >>> pattern_of_digits(["20140131", "20140228"]), pattern_of_digits([20140131, 20149999])
+    ('%Y%m%d', '')
+    """
+    texts = list(map(_digits, values))
+    pattern = _DIGITS.get(len(texts[0]), "")
+    if not pattern:
+        return ""
+    read = 0
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            read += len(text) == len(texts[0]) and _of_digits(text, pattern) < _LATEST
+    return pattern if read >= _DECIDED * len(texts) else ""
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -14,16 +14,24 @@ _NO_VALUE = frozenset({"", "none", "null", "nan", "n/a", "-", "—", "(no genres
 _LONGEST_PRICE = 40
 
 _OPINIONS = {
-    **dict.fromkeys(("true", "yes", "y", "like", "liked", "recommended", "t"), 1.0),
-    **dict.fromkeys(("false", "no", "n", "dislike", "disliked", "not recommended", "f"), 0.0),
+    **dict.fromkeys(("true", "yes", "y", "t", "like", "liked", "recommended", "up"), 1.0),
+    **dict.fromkeys(("false", "no", "n", "f", "dislike", "disliked", "not recommended"), 0.0),
+    **{"positive": 1.0, "down": 0.0, "negative": 0.0},
 }
-# "4", "4,5", "4/5", "4 stars", "80%"
-_RATING = re.compile(r"([-+]?\d+(?:[.,]\d+)?)\s*(?:/\s*\d+|out of \d+|stars?|%)?")
+# "4", "4,5", "4/5", "4 stars", "4.0 out of 5 stars", "80%"
+_RATING = re.compile(r"([-+]?\d+(?:[.,]\d+)?)\s*(?:/\s*\d+|out of \d+(?: stars?)?|stars?|%)?")
+_STARS = re.compile("(?=.*★)(★*)☆*")
 
 # numpy's way to write a list of texts; pandas writes it into CSV.
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _NUMPY_LIST = re.compile(rf"\[\s*{_QUOTED}(?:\s+{_QUOTED})+\s*\]")
 _NUMPY_TEXT = re.compile(_QUOTED)
+_ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^)]*)?\)", re.DOTALL)
+_GAP = re.compile(rf"({_QUOTED})|\bnan\b", re.IGNORECASE)
+_BYTES = re.compile(rf"b{_QUOTED}")
+# Lists whose texts are in no quotes, or quotes without a bracket.
+_LISTED = re.compile(rf"[\[{{]([^\[\]{{}}]*)[\]}}]|({_QUOTED}(?:,\s*{_QUOTED})+)")
+_LISTED_TEXT = re.compile(rf"\s*({_QUOTED}|[^,]+)")
 _NAMES = ("name", "title", "label", "value")
 """The key of what an object in a list is called, as in [{'id': 28, 'name': 'Action'}]."""
 
@@ -58,6 +66,14 @@ def parse_id(value: object) -> str:
     return text
 
 
+def id_or_nothing(value: object) -> str:
+    """An id as `parse_id` reads it; "" where there is none."""
+    try:
+        return parse_id(value)
+    except HOSTILE:
+        return ""
+
+
 @dataclasses.dataclass(frozen=True)
 class RatingFormat:
     """How the ratings of a column are read.
@@ -88,6 +104,8 @@ class RatingFormat:
                     return _OPINIONS[text]
                 if match := _RATING.fullmatch(text):
                     rating = float(match[1].replace(",", "."))
+                elif match := _STARS.fullmatch(text):
+                    rating = float(len(match[1]))
         if self.absent and self._is_absent(value, rating):
             return math.nan
         if math.isnan(rating):
@@ -131,7 +149,21 @@ def item_text(value: object) -> str:
     if value is None or isinstance(value, bool) or value != value:
         return ""
     text = str(value)
+    if _BYTES.fullmatch(text):
+        text = _of_bytes(text)
     return "" if len(text) < 20 and text.strip().lower() in _NO_VALUE else text
+
+
+def _of_bytes(text: str) -> str:
+    """What stands in bytes that were written out, as tables of TensorFlow Datasets have them.
+
+    >>> _of_bytes("b'Caf\\\\xc3\\\\xa9'")
+    'Café'
+    """
+    try:
+        return ast.literal_eval(text).decode("utf-8", "replace")
+    except (ValueError, SyntaxError):
+        return text
 
 
 def written_list(text: str, numbers: bool = False) -> object:
@@ -141,21 +173,26 @@ def written_list(text: str, numbers: bool = False) -> object:
 
     >>> written_list("['Action', 'War']"), written_list('["a", null]'), written_list("['a' 'b']")
     (['Action', 'War'], ['a', None], ['a', 'b'])
+    >>> written_list("['a', nan]"), written_list("array(['a', 'b'], dtype=object)")
+    (['a', None], ['a', 'b'])
     """
     bare = text.strip()
+    if array := _ARRAY.fullmatch(bare):
+        bare = array[1]
     if len(bare) < 2 or (bare[0], bare[-1]) not in (("[", "]"), ("(", ")"), ("{", "}")):
         return text
     if _NUMPY_LIST.fullmatch(bare):
         return [ast.literal_eval(part) for part in _NUMPY_TEXT.findall(bare)]
-    for read in (ast.literal_eval, json.loads):
+    without_gaps = _GAP.sub(lambda part: part[1] or "None", bare)
+    for read, what in ((ast.literal_eval, without_gaps), (json.loads, bare)):
         try:
-            found = read(bare)
+            found = read(what)
             str(found)  # a number may be too long to be written out
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
         if isinstance(found, set | frozenset):
             found = sorted(found, key=str)
-        if isinstance(found, dict) and not any(key in found for key in _NAMES):
+        if isinstance(found, dict) and found and not any(key in found for key in _NAMES):
             return text
         if isinstance(found, dict | list | tuple) and (
             not found or numbers or not all(isinstance(part, int | float) for part in found)
@@ -177,25 +214,35 @@ def item_price(value: object) -> str:
     """A price as it is shown, "" where unknown; the 2018 crawl has style sheets among them."""
     if isinstance(value, int | float):
         return as_price(value)
+    if isinstance(value, str):
+        value = written_list(value, numbers=True)
     price = as_price(item_text(value))
     return price if len(price) <= _LONGEST_PRICE else ""
 
 
-def item_categories(value: object) -> list[str]:
+def item_categories(value: object, spaced: bool = False) -> list[str]:
     """Categories from general to special.
 
     Amazon 2014 gives a list of such lists, of which the first is the product's main place; tables
-    give one text, separated by `|`, ` > `, `>>` or `;`, or a list written out.
+    give one text, separated by `|`, ` > `, `>>` or `;` (`spaced`: or spaces, as RecBole's), or a
+    list written out, in quotes or not.
 
     >>> item_categories([["Toys & Games", "Dolls"], ["Gifts"]])
     ['Toys & Games', 'Dolls']
-    >>> item_categories("Adventure|Children")
-    ['Adventure', 'Children']
+    >>> item_categories("Adventure|Children"), item_categories('{Action,"Sci Fi"}')
+    (['Adventure', 'Children'], ['Action', 'Sci Fi'])
+    >>> item_categories("'Toys, Games', 'Dolls'"), item_categories("Action War", spaced=True)
+    (['Toys, Games', 'Dolls'], ['Action', 'War'])
     """
     if isinstance(value, str):
         listed = written_list(value, numbers=True)
         if isinstance(listed, str):
+            if found := _LISTED.fullmatch(listed.strip()):
+                inner = _LISTED_TEXT.findall(found[1] or found[2] or "")
+                return item_categories([_unquoted(part.strip()) for part in inner])
             parts = re.split(r"\||>>|\s>\s|;", html.unescape(listed))
+            if spaced and len(parts) == 1:
+                parts = listed.split()
             return list(filter(None, (item_text(part.strip()) for part in parts)))
         value = listed
     if isinstance(value, list | tuple):
@@ -203,3 +250,7 @@ def item_categories(value: object) -> list[str]:
             return item_categories(value[0])
         return list(filter(None, map(item_text, value)))
     return list(filter(None, [item_text(value)]))
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if _NUMPY_TEXT.fullmatch(text) else text

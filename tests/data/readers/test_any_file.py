@@ -25,6 +25,13 @@ def pairs(log):
         ("lines.json", '{"user": "u", "item": "a, b"}\n{"user": "v", "item": "c"}\n'),
         ("array.json", '[\n {"user": "u", "item": "a, b"},\n {"user": "v", "item": "c"}\n]\n'),
         ("UPPER.CSV", 'user,item\nu,"a, b"\nv,c\n'),
+        ("carets.csv", "user^item\nu^a, b\nv^c\n"),
+        ("tildes.tsv", "user~item\nu~a, b\nv~c\n"),
+        ("hive.csv", "user\x01item\nu\x01a, b\nv\x01c\n"),
+        ("spaces.csv", 'user item\nu "a, b"\nv   c\n'),
+        ("told.csv", "sep=;\nuser;item\nu;a, b\nv;c\n"),
+        ("wide.csv", ' user,  item \nu, "a, b"\nv,c\n'),
+        ("marked.csv", '\ufeff"user","item"\n"u","a, b"\n"v","c"\n'),
     ],
 )
 def test_the_separator_and_the_format_are_found(name, content, write):
@@ -47,6 +54,33 @@ def test_recboles_files_with_typed_headers(write):
     assert pairs(read) == [("1", "31")] and read.rating.tolist() == [2.5]
     assert table.titles == ["Toy Story"]
     assert report.items.columns["title"] == "movie_title:token_seq"
+
+
+@pytest.mark.parametrize(
+    ("written", "categories"),
+    [
+        ("Animation Comedy", ["Animation", "Comedy"]),
+        ("'Toys, Games', 'Dolls'", ["Toys, Games", "Dolls"]),
+    ],
+)
+def test_recboles_categories(written, categories, write):
+    log = write("a.inter", "user_id:token\titem_id:token\n1\t31\n")
+    items = write(
+        "a.item", f"id:token\tname:token_seq\tgenres:token_seq\n31\tToy Story\t{written}\n"
+    )
+    assert read_log("tsv", log, items)[1].categories == [categories]
+
+
+def test_quotes_behind_backslashes(write):
+    """As MySQL and Spark write them, and Book-Crossing's books."""
+    items = write(
+        "books.csv",
+        '"ISBN";"Book-Title"\n"1";"The Real \\"J. Peterman\\""\n"2";"A \\";\\" B"\n"3";"C:\\"\n',
+    )
+    log = write("log.csv", "user,isbn\nu,1\nu,2\nu,3\n")
+    _, table, report = read_log("csv", log, items)
+    assert table.titles == ['The Real "J. Peterman"', 'A ";" B', "C:\\"]
+    assert report.items.rejected == 0
 
 
 def test_a_newline_inside_a_quoted_field_of_a_tsv(write):
@@ -142,6 +176,25 @@ def test_encodings_that_cannot_be(encoding, write):
         read_log("csv", path, encoding=encoding)
 
 
-def test_utf_16_names_the_way(write):
-    with pytest.raises(UserError, match="iconv -f utf-16 -t utf-8"):
-        read_log("csv", write("log.csv", "user,item\nu,a\n".encode("utf-16")))
+@pytest.mark.parametrize(
+    ("encoding", "way"),
+    [("utf-16", "-f utf-16 -t utf-8"), ("utf-16-le", "-f utf-16le"), ("utf-16-be", "or utf-16be")],
+)
+def test_utf_16_names_the_way(encoding, way, write):
+    with pytest.raises(UserError, match=f"iconv .*{way}"):
+        read_log("csv", write("log.csv", "user,item\nu,a\n".encode(encoding)))
+
+
+def test_lines_that_end_in_a_carriage_return_name_the_way(write):
+    with pytest.raises(UserError, match="lines end in a carriage return alone \\(tr"):
+        read_log("csv", write("log.csv", "user,item\ru,a\rv,b\r"))
+
+
+def test_items_in_utf_8_beside_a_log_in_latin_1_keep_their_letters(write):
+    log = write("log.csv", "user,item\nJosé,1\nv,2\n".encode("latin-1"))
+    items = write("i.csv", "item,title\n1,Café\n2,Tea\n".encode())
+    read, table, report = read_log("csv", log, items, encoding="latin-1")
+    assert read.user_ids == ["José", "v"] and table.titles == ["Café", "Tea"]
+    assert "is UTF-8: --encoding latin-1 is for the log alone" in report.items.notes
+    both = write("both.csv", "item,title\n1,Café\n2,Tea\n".encode("latin-1"))
+    assert read_log("csv", log, both, encoding="latin-1")[1].titles == ["Café", "Tea"]

@@ -63,6 +63,16 @@ def test_the_one_other_column_of_two_is_the_title(write):
     ]
 
 
+def test_what_nobody_need_say_is_not_asked_about(write):
+    """H&M's catalogue has two columns of kinds, and dunnhumby's two of makers."""
+    log = write("log.csv", "user,article_id\nu,1\n")
+    header = "article_id,prod_name,product_type_name,product_group_name,store,brand"
+    items = write("i.csv", f"{header}\n1,Top,Vest,Upper body,Main,Own\n")
+    _, table, report = read_log("csv", log, items)
+    assert (table.categories, table.brands) == ([["Upper body"]], ["Own"])
+    assert "not used: product_type_name, store" in report.items.notes
+
+
 def test_titles_that_are_not_plain_are_asked_for(write):
     log = write("log.csv", "user,item\nu,1\n")
     items = write("i.csv", "item,colour,size\n1,red,40\n")
@@ -117,12 +127,24 @@ def test_lists_that_were_written_out_are_lists_in_every_column(write):
         ("Toys, Games", ["Toys, Games"]),
         ("[]", []),
         ("nan", []),
+        ("['Action', nan]", ["Action"]),
+        ("array(['Action', 'War'], dtype=object)", ["Action", "War"]),
+        ('{Action,"War, Navy"}', ["Action", "War, Navy"]),
+        ("[Action, War]", ["Action", "War"]),
+        ("'Toys, Games', 'Dolls'", ["Toys, Games", "Dolls"]),
+        ("{}", []),
     ],
 )
 def test_categories(cell, categories, write):
     items = write("i.jsonl", json.dumps({"item": "1", "title": "T", "categories": cell}))
     _, table, _ = read_log("csv", write("log.csv", "user,item\nu,1\n"), items)
     assert table.categories == [categories]
+
+
+def test_bytes_that_were_written_out_are_text(write):
+    items = write("i.csv", 'item,title,brand\n1,b\'Caf\\xc3\\xa9\',"b""King\'s"""\n')
+    _, table, _ = read_log("csv", write("log.csv", "user,item\nu,1\n"), items)
+    assert (table.titles, table.brands) == (["Café"], ["King's"])
 
 
 @pytest.mark.parametrize("title", ["[REC]", "[1408]", "(500) Days of Summer", "{Proof}"])
@@ -143,6 +165,9 @@ def test_a_title_in_brackets_is_a_title(title, write):
         (["4/5", "3/5"], [4, 3]),
         (["4 stars", "1 star"], [4, 1]),
         (["80%", "35 %"], [80, 35]),
+        (["5.0 out of 5 stars", "3 out of 5"], [5, 3]),
+        (["★★★★☆", "★"], [4, 1]),
+        (["up", "down"], [1, 0]),
     ],
 )
 def test_ratings_in_many_forms(written, stars, write):

@@ -103,3 +103,32 @@ def test_the_text_of_stats_holds_what_was_noticed(write, tmp_path):
     text = format_statistics("mine", dataset_statistics(dataset))
     assert "noticed when it was prepared:" in text
     assert "warning:" in text and "no time column: the order of the file is taken for it" in text
+
+
+def test_the_items_ids_in_another_column_are_pointed_out_and_can_be_named(write):
+    """Both files have a `product_id`, but what the log calls so is the catalogue's `sku`."""
+    log = write("log.csv", "user,product_id\nu,SKU1\nv,SKU2\nw,SKU2\n")
+    items = write("items.csv", "product_id,sku,size,title\n1,SKU1,1,Tea\n2,SKU2,1,Cup\n")
+    with pytest.raises(UserError) as error:
+        read_log("csv", log, items)
+    assert str(error.value).endswith(
+        "none of the log's 2 items is in its column 'product_id', but 2 are in its column 'sku',"
+        " such as 'SKU1': --item_column 'sku'"
+    )
+    _, table, report = read_log("csv", log, items, {"item": "sku"})
+    assert report.interactions.columns["item"] == "product_id"
+    assert report.items.columns["item"] == "sku" and table.titles == ["Tea", "Cup"]
+    with pytest.raises(UserError, match=r"log.csv: no column 'ean' \(given as the item column\)"):
+        read_log("csv", log, items, {"item": "ean"})
+
+
+@pytest.mark.parametrize("header", ["id,name", "name:token,id:token"])
+def test_a_catalogue_may_call_its_ids_id(header, write):
+    log = write("log.csv", "user,artistID\nu,51\n")
+    line = "51,Duran Duran" if header.startswith("id") else "Duran Duran,51"
+    assert read_log("csv", log, write("i.csv", f"{header}\n{line}\n"))[1].titles == ["Duran Duran"]
+
+
+def test_an_id_column_of_the_log_is_that_of_its_lines(write):
+    with pytest.raises(UserError, match="no item column among 'id', 'user', 'what'"):
+        read_log("csv", write("log.csv", "id,user,what\n1,u,a\n"))

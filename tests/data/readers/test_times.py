@@ -31,6 +31,12 @@ FORMS = {
     "Amazon's": ("01 31, 2014", "03 3, 2014", 0),
     "Twitter's": ("Fri Jan 31 12:00:00 +0000 2014", "Mon Mar 03 12:00:00 +0000 2014", NOON),
     "of mail": ("Fri, 31 Jan 2014 12:00:00 GMT", "Mon, 03 Mar 2014 12:00:00 GMT", NOON),
+    "ISO with a 12-hour clock": ("2014-01-31 12:00 pm", "2014-03-03 12:00 pm", NOON),
+    "digits of a day": ("20140131", "20140303", 0),
+    "digits of a minute": ("201401311200", "201403031200", NOON),
+    "digits of a second": ("20140131120000", "20140303120000", NOON),
+    "a float of digits": ("20140131.0", "20140303.0", 0),
+    "ordinals": ("January 31st, 2014", "March 3rd, 2014", 0),
     "of a web server": ("31/Jan/2014:12:00:00 +0000", "03/Mar/2014:12:00:00 +0000", NOON),
 }
 
@@ -60,6 +66,24 @@ def test_numbers_of_seconds_are_found_under_any_name_but_that_of_an_id(unit, val
     log, _, report = read_log("csv", path)
     assert log.timestamp.tolist() == [first, second]
     assert report.interactions.columns["time"] == "bought"
+
+
+def test_a_spreadsheets_days_are_found_under_a_name_of_times_alone(write):
+    path = write("log.csv", "user,item,order_date,volume\nu,a,41700.5,40000\nu,b,41671,40001\n")
+    log, _, report = read_log("csv", path)
+    assert log.timestamp.tolist() == [41700.5, 41671]
+    assert report.interactions.columns["time"] == "order_date"
+    _, _, report = read_log("csv", write("other.csv", "user,item,volume\nu,a,41700\nu,b,41671\n"))
+    assert "time" not in report.interactions.columns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "written", "seconds"), [("%Y%m%d", "20140131", JANUARY), ("%Y", "2014", 1388534400)]
+)
+def test_a_form_of_digits_that_is_given_counts(pattern, written, seconds, write):
+    path = write("log.csv", f"user,item,time\nu,a,{written}\nu,b,1391126400\n")
+    log, _, _ = read_log("csv", path, time_format=pattern)
+    assert log.timestamp.tolist() == [seconds, 1391126400]
 
 
 def test_days_and_months_that_cannot_be_told_apart_are_asked_for(write):
