@@ -17,6 +17,12 @@ def test_a_seed_is_handed_on(installed, arguments):
     assert installed.calls() == ["python -m recalign demo --seed 12"]
 
 
+def test_the_quick_one_is_handed_on_too(installed):
+    assert installed.run("demo.sh", "--quick", "--seed", "2").returncode == 0
+    assert installed.calls() == ["python -m recalign demo --seed 2 --quick"]
+    assert "in runs/demo-quick." in installed.run("demo.sh", "--help").stdout.splitlines()[-1]
+
+
 def test_out_is_relative_to_where_one_stands(installed, tmp_path):
     assert installed.run("demo.sh", "--out", "my run", cwd=tmp_path).returncode == 0
     assert installed.calls() == [f"python -m recalign demo --seed 0 --out={tmp_path}/my run"]
