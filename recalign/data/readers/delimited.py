@@ -46,7 +46,7 @@ class Csv(Table):
             if separator not in _SEPARATORS and any(len(names) > 1 for names, _ in found):
                 break
             # A space behind a separator is no part of the field.
-            dialect = {
+            dialect: dict[str, Any] = {
                 "delimiter": separator,
                 "skipinitialspace": separator == " " or f"{separator} " in header,
             }

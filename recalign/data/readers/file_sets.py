@@ -1,11 +1,18 @@
-"""A log in one file, in a folder of files, or in those that a pattern names."""
+"""A log in one file, in a folder of files, or in those that a pattern names; and what the names of
+folders say, where a table was parted by a column's values as Hive and Spark part it."""
 
 import os
-from collections.abc import Collection, Iterator
+import urllib.parse
+from collections.abc import Collection, Iterator, Sequence
 
 from etils import epath
 
+from recalign.data.readers.lines import Span
+from recalign.data.readers.tables import Table
+from recalign.data.readers.tally import Tally
 from recalign.errors import UserError
+
+_NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def files_of(path: str | os.PathLike, endings: Collection[str] = ()) -> tuple[str, ...]:
@@ -46,6 +53,39 @@ def ending_of(path: str | os.PathLike) -> str:
     '.csv'
     """
     return os.path.splitext(os.fspath(path).removesuffix(".gz"))[1].lower()
+
+
+def folder_values(file: str, root: str) -> dict[str, str]:
+    """Column -> value, as the folders between a log's and a file of it are called.
+
+    >>> folder_values("log/date=2014-01-31/kind=a%2Fb/part-0.parquet", "log")
+    {'date': '2014-01-31', 'kind': 'a/b'}
+    """
+    below = file.removeprefix(root).split("/")[:-1]
+    parts = [part.partition("=")[::2] for part in below if "=" in part.strip("=")]
+    return {
+        urllib.parse.unquote(key): "" if value == _NOTHING else urllib.parse.unquote(value)
+        for key, value in parts
+    }
+
+
+def rows_of_file(
+    table: Table,
+    root: str,
+    file: str,
+    names: Sequence[str | None],
+    tally: Tally,
+    span: Span | None = None,
+) -> Iterator[tuple[int, tuple]]:
+    """A file's records as `Table.rows` gives them; a column that the file lacks may be in the names
+    of its folders."""
+    told = folder_values(file, root)
+    if not told.keys() & set(names):
+        yield from table.rows(file, names, tally, span)
+        return
+    in_file = [None if name in told else name for name in names]
+    for number, values in table.rows(file, in_file, tally, span):
+        yield number, tuple(told.get(n or "", v) for n, v in zip(names, values, strict=True))
 
 
 def _below(folder: epath.Path) -> Iterator[epath.Path]:

@@ -186,7 +186,7 @@ def _item_table(
         unused = source.unused(found)
         source.check_files(found)
         columns = [found.get(role) for role in ITEM_ROLES]
-        for number, values in rows_of(source.table, source.files, columns, tally):
+        for number, values in rows_of(source, columns, tally):
             builder.add(number, *values)
     tally.check(max_bad_fraction)
     if source and wanted and not builder.joined:

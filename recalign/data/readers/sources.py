@@ -17,7 +17,7 @@ from recalign.data.readers.columns import (
 )
 from recalign.data.readers.delimited import Csv, Tsv
 from recalign.data.readers.events import Events, find_events
-from recalign.data.readers.file_sets import ending_of, files_of
+from recalign.data.readers.file_sets import ending_of, files_of, folder_values, rows_of_file
 from recalign.data.readers.joining import check_repair
 from recalign.data.readers.layouts import LAYOUTS, Layout, published_log
 from recalign.data.readers.lines import UTF_8, Span, check_encoding, is_utf_8_after_all
@@ -42,7 +42,8 @@ ENDINGS = {
 """How a file's name ends -> its format."""
 
 _LOOKED_AT = 1_000
-"""Records whose values tell what a column holds."""
+"""Records whose values tell what a column holds, of so many files."""
+_FILES_LOOKED_AT = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +88,10 @@ class Source:
     preferred: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """The columns of the first file."""
-        return self.table.column_names(self.files[0])
+        """The columns of the first file, and what the folders of all files say."""
+        told = [folder_values(file, self.path) for file in self.files]
+        of_all = [key for key in told[0] if all(key in values for values in told)]
+        return list(dict.fromkeys([*self.table.column_names(self.files[0]), *of_all]))
 
     def columns(self, roles: Sequence[str], required: Sequence[str]) -> tuple[dict[str, str], bool]:
         """Role -> column, and whether any was guessed; none is where there is a layout."""
@@ -114,24 +117,31 @@ class Source:
             UserError: a column of the first file is missing in another.
         """
         for file in () if self.table.is_open else self.files[1:]:
-            missing = set(columns.values()).difference(self.table.column_names(file))
+            there = {*self.table.column_names(file), *folder_values(file, self.path)}
+            missing = set(columns.values()).difference(there)
             if missing:
                 raise UserError(f"{file}: no column {min(missing)!r}, which {self.files[0]} has")
 
     def sample(self, names: Sequence[str], most: int = _LOOKED_AT) -> dict[str, list]:
-        """The first values of some columns."""
-        tally = Tally(self.files[0])
-        rows = [v for _, v in itertools.islice(self.table.rows(self.files[0], names, tally), most)]
+        """The first values of some columns, of several files where there are."""
+        files = self.files[:: -(-len(self.files) // _FILES_LOOKED_AT)]
+        rows = [
+            values
+            for file in files
+            for _, values in itertools.islice(
+                rows_of_file(self.table, self.path, file, names, Tally(file)), most // len(files)
+            )
+        ]
         return {name: [values[place] for values in rows] for place, name in enumerate(names)}
 
 
 def rows_of(
-    table: Table, files: Sequence[str], names: Sequence[str | None], tally: Tally
+    source: Source, names: Sequence[str | None], tally: Tally
 ) -> Iterator[tuple[int, tuple]]:
-    """The records of several files, one after the other; the numbers are each file's own."""
-    for file in files:
+    """The records of all files, one after the other; the numbers are each file's own."""
+    for file in source.files:
         tally.file = file
-        yield from table.rows(file, names, tally)
+        yield from rows_of_file(source.table, source.path, file, names, tally)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +243,8 @@ class LogReader:
                 continue
             roles = (*LOG_ROLES, *REVIEW_ROLES, EVENT)
             columns = [self.columns.get(role) for role in roles]
-            for number, (*values, event) in self.table.rows(each, columns, tally, span):
+            records = rows_of_file(self.table, self.path, each, columns, tally, span)
+            for number, (*values, event) in records:
                 if EVENT not in self.columns or self.events.counts(event, tally):
                     collector.add(number, *values)
                     yield number

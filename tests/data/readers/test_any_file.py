@@ -134,6 +134,23 @@ def test_a_folder_of_parquet_shards_and_a_pattern(tmp_path, write):
     assert sorted(dataset.catalogue.raw_ids) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("column", ["date", "event_day"])
+def test_folders_that_are_called_by_a_columns_value(column, tmp_path):
+    """As Hive and Spark part a table: the column is in no file."""
+    for day, item in ((2, "late"), (1, "early")):
+        folder = tmp_path / "events" / f"{column}=2020-01-0{day}" / "shop=a%2Fb"
+        folder.mkdir(parents=True)
+        table = pa.table({"user": ["u"], "item": [f"{item} {day}"]})
+        pq.write_table(table, folder / "part-0.parquet")
+    log, _, report = read_log("parquet", tmp_path / "events")
+    assert pairs(log) == [("u", "early 1"), ("u", "late 2")]
+    assert report.interactions.columns["time"] == column
+    assert log.timestamp.tolist() == [1577836800.0, 1577923200.0]
+    assert "not used: shop" in report.interactions.notes
+    named = {"time": "", "user": "shop"}
+    assert read_log("parquet", tmp_path / "events", columns=named)[0].user_ids == ["a/b"]
+
+
 def test_bad_lines_of_several_files_name_their_own(tmp_path, write):
     write("a.csv", "user,item,time\n" + "".join(f"u,i{n},{10**9 + n}\n" for n in range(50)))
     write("b.csv", "user,item,time\nu,x,1000000000000\nu,,5\nu,y,1000000001\n")
