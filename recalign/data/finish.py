@@ -27,7 +27,12 @@ from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
 from recalign.data.temporal import Cuts
 from recalign.data.ties import Ties
-from recalign.data.vocabulary import T5_MODEL, read_pieces
+from recalign.data.vocabulary import (
+    T5_ADDRESS,
+    T5_MODEL,
+    read_pieces,
+    why_t5_cannot_be_read,
+)
 from recalign.errors import UserError
 
 T5, OWN = "t5", "own"
@@ -117,13 +122,17 @@ def read_vocabulary(
     if own or (given is None and not item_tokens):
         return None
     path = T5_MODEL if given is None else given
+    way = (
+        f": give a copy of it, from {T5_ADDRESS}, by --sentencepiece_model FILE, or --vocabulary"
+        " own, which needs none"
+    )
+    if given is None and (reason := why_t5_cannot_be_read()):
+        raise UserError(f"{path}: {reason}{way}")
     try:
         content = epath.Path(path).read_bytes()
     except Exception as error:  # Cloud clients raise classes of their own.
         reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
-        way = ": give a local copy by --sentencepiece_model FILE, or --vocabulary own"
-        hint = "" if given else way
-        raise UserError(f"{os.fspath(path)}: {reason}{hint}") from error
+        raise UserError(f"{os.fspath(path)}: {reason}{'' if given else way}") from error
     read_pieces(content, os.fspath(path))
     return content
 

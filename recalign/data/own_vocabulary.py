@@ -2,7 +2,6 @@
 catalogue in a language that T5's knows little of. Pre-trained weights do not fit it."""
 
 import itertools
-import urllib.request
 from collections.abc import Iterator, Sequence
 
 import sentencepiece
@@ -12,9 +11,11 @@ from recalign.data.catalogue import Catalogue
 from recalign.data.readers.tally import WARNING
 from recalign.data.vocabulary import (
     EXTRA_IDS,
+    T5_ADDRESS,
     T5_MODEL,
     embedding_rows,
     train_vocabulary,
+    why_t5_cannot_be_read,
     with_sentinels,
 )
 
@@ -30,8 +31,6 @@ _TITLES_IN_PROMPTS = 300
 
 _CHARACTERS = "".join(map(chr, range(33, 127)))
 """What prompts, prices and IDs may hold, whether the catalogue does or not."""
-
-_SECONDS = 5.0
 
 
 def own_vocabulary(catalogue: Catalogue, *, item_tokens: bool) -> tuple[bytes, str]:
@@ -89,16 +88,12 @@ def wordings(titles: Sequence[str]) -> Iterator[str]:
         yield " ".join(prompts.YES_NO)
 
 
-def t5_warning() -> str | None:
-    """What a person is told where T5's own vocabulary cannot be read; None where it can."""
-    address = T5_MODEL.replace("gs://", "https://storage.googleapis.com/")
-    try:
-        request = urllib.request.Request(address, method="HEAD")
-        with urllib.request.urlopen(request, timeout=_SECONDS):
-            return None
-    except OSError as error:
-        return (
-            f"{WARNING}T5's vocabulary {T5_MODEL} cannot be read from here ({error}): prompts and"
-            " training need one: prepare again with --sentencepiece_model FILE, a copy of it from"
-            f" {address}, or with --vocabulary own; baselines need none"
-        )
+def t5_warning() -> str:
+    """What a person is told where T5's own vocabulary cannot be read; "" where it can."""
+    reason = why_t5_cannot_be_read()
+    return reason and (
+        f"{WARNING}T5's vocabulary {T5_MODEL} cannot be read from here ({reason}): prompts and"
+        " training need one: prepare again with --sentencepiece_model FILE, a copy of it from"
+        f" {T5_ADDRESS}, or with --item_tokens --vocabulary own, which needs none; baselines need"
+        " none either"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ import sentencepiece
 from recalign.errors import UserError
 
 T5_MODEL = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
+T5_ADDRESS = T5_MODEL.replace("gs://", "https://storage.googleapis.com/")
+_SECONDS = 5.0
 
 EXTRA_IDS = 100
 """Sentinels that SeqIO adds to a file without any; T5's file holds its own hundred."""
@@ -27,6 +30,19 @@ def embedding_rows(tokens: int) -> int:
     32128
     """
     return -(-tokens // _ROWS) * _ROWS
+
+
+def why_t5_cannot_be_read() -> str:
+    """Why the bucket with T5's vocabulary does not answer; "" where it does.
+
+    A client of gs:// asks a machine that refuses it again and again, for minutes.
+    """
+    try:
+        request = urllib.request.Request(T5_ADDRESS, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_SECONDS):
+            return ""
+    except OSError as error:
+        return str(error)
 
 
 def check_vocab_size(vocab_size: int, task: str, needed: int) -> None:
