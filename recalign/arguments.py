@@ -15,6 +15,12 @@ def demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="the run (default: runs/demo, or runs/demo-seedN)"
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="every step, on 200 users and for 20 steps of training, in runs/demo-quick: whether"
+        " all is installed; its figures mean nothing",
+    )
 
 
 def experiments(parser: argparse.ArgumentParser) -> None:

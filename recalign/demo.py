@@ -12,16 +12,23 @@ from collections.abc import Callable
 from recalign.errors import Stopped, UserError
 
 _EXPERIMENT = "ut_at_demo.gin"
+_QUICK_CORPUS = ("--users", "200")
+_QUICK_TRAINING = ("--gin.TRAIN_STEPS=20", "--gin.EVAL_PERIOD=0")
 
 
-def run_demo(seed: int, out: str | None, say: Callable[[str], None]) -> pathlib.Path:
+def run_demo(
+    seed: int, out: str | None, say: Callable[[str], None], quick: bool = False
+) -> pathlib.Path:
     """Runs the demo's steps as commands; the same call again goes on where a run was stopped.
 
     Args:
       seed: of the corpus and of the model's weights. A seed other than 0 has a corpus of its own,
         so that an interrupted run finds the one that it began on.
-      out: the run's MODEL_DIR; None for runs/demo or runs/demo-seedN.
+      out: the run's MODEL_DIR; None for runs/demo, runs/demo-seedN, runs/demo-quick or
+        runs/demo-quick-seedN.
       say: is given each step's title.
+      quick: whether every step is run on a corpus of 200 users and for 20 steps of training: that
+        shows whether all is installed, and its figures mean nothing.
 
     Returns:
       The report's file.
@@ -30,18 +37,20 @@ def run_demo(seed: int, out: str | None, say: Callable[[str], None]) -> pathlib.
       UserError: a name that gin cannot hold, or a step failed, which has said why.
       Stopped: a step was told to stop and saved its state.
     """
-    run = out or ("runs/demo" if not seed else f"runs/demo-seed{seed}")
+    kind, folder = ("-quick", "data/quick") if quick else ("", "data")
+    run = out or f"runs/demo{kind}" + (f"-seed{seed}" if seed else "")
     if "'" in run or "\\" in run:
         raise UserError(f"--out {run!r}: a quote or a backslash cannot stand in a run's name")
-    data = ["--data_dir", "data" if not seed else f"data/seed{seed}"]
+    data = ["--data_dir", folder + (f"/seed{seed}" if seed else "")]
     report = pathlib.Path(run) / "report.html"
     baselines = f"{run}/baselines"
     say(f"1 of 3: the demo's corpus (seed {seed})")
-    _step("prepare", "demo", "--seed", str(seed), *data)
+    _step("prepare", "demo", "--seed", str(seed), *data, *(_QUICK_CORPUS if quick else ()))
     say("2 of 3: fine-tuning UT+AT, then the test split by beam search")
     experiment = f"--gin_file={_EXPERIMENT}"
     directory = f"--gin.MODEL_DIR={run!r}"
-    _step("train", experiment, *data, directory, f"--gin.RANDOM_SEED={seed}")
+    settings = [f"--gin.RANDOM_SEED={seed}", *(_QUICK_TRAINING if quick else ())]
+    _step("train", experiment, *data, directory, *settings)
     say("3 of 3: the report")
     models = ["--models", "popularity,history,optimum", experiment]
     _step("baselines", "demo", *models, *data, "--out", f"{baselines}/results.json")

@@ -47,7 +47,8 @@ def demo(options: argparse.Namespace) -> None:
     from recalign.demo import run_demo
 
     started = time.monotonic()
-    report = run_demo(options.seed, options.out, lambda title: print(f"\n== {title}", flush=True))
+    say = lambda title: print(f"\n== {title}", flush=True)  # noqa: E731
+    report = run_demo(options.seed, options.out, say, options.quick)
     minutes, seconds = divmod(int(time.monotonic() - started), 60)
     print(f"\n{report}, after {minutes} min {seconds} s")
 

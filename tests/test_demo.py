@@ -44,6 +44,18 @@ def test_seeds_share_neither_data_nor_run(steps):
     assert "--gin.MODEL_DIR='runs/demo-seed12'" in train and "--gin.RANDOM_SEED=12" in train
 
 
+def test_the_quick_one_is_small_and_shares_nothing_with_the_other(steps):
+    assert str(demo.run_demo(0, None, print, quick=True)) == "runs/demo-quick/report.html"
+    prepare, train, baselines, page = (words for words, _ in steps[0])
+    assert prepare[-4:] == ["--data_dir", "data/quick", "--users", "200"]
+    assert "--gin.MODEL_DIR='runs/demo-quick'" in train and "--gin.TRAIN_STEPS=20" in train
+    assert all("data/quick" in words for words in (train, baselines, page))
+    demo.run_demo(7, None, print, quick=True)
+    prepare, train, *_ = (words for words, _ in steps[0][4:])
+    assert "data/quick/seed7" in prepare
+    assert "--gin.MODEL_DIR='runs/demo-quick-seed7'" in train
+
+
 @pytest.mark.parametrize(("plugin", "platform"), [(True, None), (False, "cpu")])
 def test_a_gpu_is_used_where_its_plug_in_is(steps, monkeypatch, plugin, platform):
     found = lambda name: object() if plugin and name == "jax_cuda13_plugin" else None  # noqa: E731

@@ -108,3 +108,23 @@ def test_the_verbs_and_the_experiments_by_bare_name(installed, said):
 def test_the_demos_first_steps(installed, said):
     assert "What would the user buy next?" in " ".join(said["show"].split())
     assert (installed / "elsewhere" / "runs" / "demo" / "checkpoints" / "2").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_demo_from_its_corpus_to_its_report(installed):
+    outcome = subprocess.run(
+        [installed / "venv" / "bin" / "recalign", "demo", "--quick"],
+        cwd=installed / "elsewhere",
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, f"{outcome.stdout}{outcome.stderr[-3000:]}"
+    titles = [line for line in outcome.stdout.splitlines() if line.startswith("== ")]
+    assert [title[:9] for title in titles] == ["== 1 of 3", "== 2 of 3", "== 3 of 3"]
+    run = installed / "elsewhere" / "runs" / "demo-quick"
+    assert (run / "checkpoints" / "20").is_dir()
+    assert "retrieval_demo" in (run / "results.json").read_text()
+    page = (run / "report.html").read_text()
+    assert "Popularity" in page and str(ROOT) not in page
