@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from recalign.model.output import log_probs_at
 
@@ -111,8 +111,11 @@ class Network(abc.ABC):
         tokens_BxK: Int[Array, "B K"],
         position: Array,
         next_BxKxM: Int[Array, "B K M"],
+        wanted_BxK: Bool[Array, "B K"] | None = None,
     ) -> tuple[Float[Array, "B K M"], Any]:
         """A `step` of which M next tokens a beam are wanted: what a search in a trie asks for.
+
+        Beams that are not wanted may have any log-probabilities; the cache is that of all.
 
         A network need not have it; one that does can do without an array of all logits.
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 # Rows whose logits a CPU's caches hold. Logits of all beams of a batch would be written to memory
 # and read back, which takes two to three times as long as their matrix product.
 _ROWS_IN_CACHE = 128
+# Where few rows are wanted of a small batch, parts are smaller: so many hold all of its rows.
+_LEAST_PARTS = 4
 
 
 def log_probs_at(
@@ -27,8 +29,12 @@ def log_probs_of_hidden(
     logits_of: Callable[[Float[Array, "... D"]], Float[Array, "... V"]],
     hidden_BxKxD: Float[Array, "B K D"],
     tokens_BxKxM: Int[Array, "B K M"],
+    wanted_BxK: Bool[Array, "B K"] | None = None,
 ) -> Float[Array, "B K M"]:
-    """The same of `logits_of(hidden)`; a CPU computes it in parts that its caches hold."""
+    """The same of `logits_of(hidden)`; a CPU computes it in parts that its caches hold.
+
+    Rows that are not wanted have any value: a CPU leaves them out.
+    """
 
     def at_once(hidden: Float[Array, "... D"], tokens: Int[Array, "... M"]) -> Array:
         return log_probs_at(logits_of(hidden), tokens)
@@ -49,6 +55,27 @@ def log_probs_of_hidden(
         found = jax.lax.map(lambda part: at_once(*part), (split(hidden), split(tokens)))
         return found.swapaxes(0, 1).reshape(parts * rows, M)[: B * K].reshape(B, K, M)
 
+    def of_wanted(hidden_BxKxD: Array, tokens_BxKxM: Array, wanted_BxK: Array) -> Array:
+        (B, K, M), D = tokens_BxKxM.shape, hidden_BxKxD.shape[-1]
+        hidden, tokens = hidden_BxKxD.reshape(B * K, D), tokens_BxKxM.reshape(B * K, M)
+        rows = min(_ROWS_IN_CACHE, -(-B * K // _LEAST_PARTS))
+        order = jnp.argsort(~wanted_BxK.reshape(-1))  # the wanted ones first
+        order = jnp.pad(order, (0, -len(order) % rows))
+
+        def add_part(part: Int[Array, ""], found: Array) -> Array:
+            at = jax.lax.dynamic_slice_in_dim(order, part * rows, rows)
+            return found.at[at].set(at_once(hidden[at], tokens[at]))
+
+        parts = (jnp.sum(wanted_BxK) + rows - 1) // rows
+        found = jax.lax.fori_loop(0, parts, add_part, jnp.zeros((B * K, M)))
+        return found.reshape(B, K, M)
+
+    if wanted_BxK is not None:
+        of_all = lambda hidden, tokens, wanted: at_once(hidden, tokens)  # noqa: E731
+        found: Array = jax.lax.platform_dependent(
+            hidden_BxKxD, tokens_BxKxM, wanted_BxK, cpu=of_wanted, default=of_all
+        )
+        return found
     log_probs: Array = jax.lax.platform_dependent(
         hidden_BxKxD, tokens_BxKxM, cpu=in_parts, default=at_once
     )

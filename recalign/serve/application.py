@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -19,7 +18,7 @@ from starlette.exceptions import HTTPException
 from recalign import __version__
 from recalign.errors import UserError
 from recalign.serve.batching import Batcher, Full
-from recalign.serve.bodies import BoundedBodies
+from recalign.serve.layers import BoundedBodies, TokenNeeded, Watched
 from recalign.serve.messages import (
     Answer,
     AnswerMany,
@@ -194,9 +193,11 @@ def make_app(
         return Response(monitoring.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     _handle_errors(app, say)
-    _watch(app, monitoring, {route.path for route in app.routes})  # type: ignore[attr-defined]
+    paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
+    # The last one added is asked first.
+    app.add_middleware(Watched, monitoring=monitoring, paths=paths)
     if token is not None:
-        _ask_for_token(app, token)
+        app.add_middleware(TokenNeeded, token=token, open_paths=_OPEN_PATHS)
     app.add_middleware(BoundedBodies, most_bytes=limits.most_bytes, longest_s=limits.longest_body_s)
     return app
 
@@ -239,32 +240,3 @@ def _first(errors: Sequence[Any]) -> str:
     fields = {*Asked.model_fields, *AskedMany.model_fields, *Named.model_fields}
     place = [str(part) for part in error["loc"] if isinstance(part, int) or part in fields]
     return f"{'.'.join(place)}: {error['msg']}" if place else str(error["msg"])
-
-
-def _watch(app: FastAPI, monitoring: Monitoring, paths: set[str]) -> None:
-    """Counts the responses."""
-
-    @app.middleware("http")
-    async def watched(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        begun = time.perf_counter()
-        status = 500
-        try:
-            response = await call(request)
-            status = response.status_code
-            return response
-        finally:
-            path = request.url.path
-            seconds = time.perf_counter() - begun
-            monitoring.responded(path if path in paths else "other", status, seconds)
-
-
-def _ask_for_token(app: FastAPI, token: str) -> None:
-    """Only the probes are open to everybody."""
-    expected = f"Bearer {token}".encode()
-
-    @app.middleware("http")
-    async def checked(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        given = request.headers.get("authorization", "").encode()
-        if request.url.path in _OPEN_PATHS or hmac.compare_digest(given, expected):
-            return await call(request)
-        return _failure(401, "a token is needed", {"WWW-Authenticate": "Bearer"})

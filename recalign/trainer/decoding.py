@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from recalign.model.contest import Contest
 from recalign.model.decode import Beams, beam_decode
 from recalign.model.network import Network
 from recalign.model.score import score_candidates
@@ -73,6 +74,7 @@ def _decode(
     alpha: float,
     scored_BxC: Int[Array, "B C"] | None = None,
     allowed_BxN: Bool[Array, "B N"] | None = None,
+    contest: Contest | None = None,
 ) -> dict[str, Beams | Float[Array, "B C"]]:
     """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
     search = functools.partial(
@@ -99,7 +101,8 @@ def _decode(
     if EXACT in ways:
         scored_BxC = pool_BxC if scored_BxC is None else scored_BxC
         assert trie is not None and scored_BxC is not None
-        found[EXACT] = score_candidates(params, network, inputs_BxL, trie, scored_BxC)
+        met: Any = None if contest is None else found[POOL]
+        found[EXACT] = score_candidates(params, network, inputs_BxL, trie, scored_BxC, contest, met)
     return found
 
 
@@ -141,6 +144,8 @@ class BeamDecoder:
         pool_BxC: Int[np.ndarray, "B C"] | None = None,
         scored_BxC: Int[np.ndarray, "B C"] | None = None,
         allowed_BxN: Bool[np.ndarray, "B N"] | None = None,
+        log_prior_BxC: Float[np.ndarray, "B C"] | None = None,
+        wanted_B: Int[np.ndarray, " B"] | None = None,
     ) -> dict[str, Any]:
         """Sets the device to work and does not wait for it: `fetch` does.
 
@@ -153,7 +158,11 @@ class BeamDecoder:
           pool_BxC: for POOL and EXACT, indices into the trie's sequences, filled up with -1.
           scored_BxC: for EXACT instead of the pool.
           allowed_BxN: for POOL instead of the pool, the trie's nodes that are searched.
+          log_prior_BxC, wanted_B: of a `Contest`: with POOL, EXACT leaves out what cannot win it.
         """
+        contest = None
+        if log_prior_BxC is not None and wanted_B is not None:
+            contest = Contest(self._shard(log_prior_BxC), self._shard(wanted_B))
         return self._decode(
             params,
             self._shard(inputs_BxL),
@@ -163,6 +172,7 @@ class BeamDecoder:
             max_decode_len=max_decode_len,
             scored_BxC=None if scored_BxC is None else self._shard(scored_BxC),
             allowed_BxN=None if allowed_BxN is None else self._shard(allowed_BxN),
+            contest=contest,
         )
 
 

@@ -12,12 +12,12 @@ Joined are the model's beams and the prior's best items, whose probabilities the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.sparse as sp
 import seqio
 from etils import epath
 from jaxtyping import Bool, Float, Int
@@ -29,8 +29,10 @@ from recalign.data import integrity
 from recalign.data.atomic import write_whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
+from recalign.model.decode import NO_BEAM
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
+from recalign.trainer.prior_rows import Row, best_items, best_of, log_totals, rows_of
 from recalign.trainer.writers import say
 
 FILE = "fusion.json"
@@ -46,8 +48,6 @@ _BATCH = 512
 
 Example = Mapping[str, np.ndarray]
 Record = Mapping[str, Any]
-Row = tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]
-"""The items that a prior scores above 0, ascending, and their scores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def choices_of(
     beams: Mapping[int, float],
     scored: Mapping[int, float],
     prior: Row,
-    temperatures: Sequence[float],
+    log_total: Mapping[float, float],
 ) -> Choices:
     """The choices of one request.
 
@@ -116,7 +116,7 @@ def choices_of(
       beams: {item: log-probability} of the beams that are items, best first.
       scored: the same of the prior's best items.
       prior: the items that it scores above 0, ascending, and their scores.
-      temperatures: that will be asked for.
+      log_total: of the prior (`log_totals`).
     """
     known = {**beams, **scored}
     items = np.array(list(known), np.int64)
@@ -127,25 +127,36 @@ def choices_of(
     scores_of[there] = prior[1][at[there]]
     with np.errstate(divide="ignore"):
         log_scores = np.log(scores_of)
-    logs = np.log(prior[1])
-    totals = {t: float(np.logaddexp.reduce(logs / t, initial=-np.inf)) for t in temperatures}
-    return Choices(items, np.array(list(known.values()), np.float64), log_scores, totals)
+    return Choices(items, np.array(list(known.values()), np.float64), log_scores, log_total)
 
 
-def rows_of(scores: sp.csr_array) -> list[Row]:
-    """Of each row the items with a score above 0, ascending, and their scores."""
-    scores = sp.csr_array(scores)
-    scores.eliminate_zeros()
-    scores.sort_indices()
-    ends = scores.indptr[1:-1]
-    return list(zip(np.split(scores.indices, ends), np.split(scores.data, ends), strict=True))
+class Candidates(NamedTuple):
+    """The prior's best items for one request: the model is asked for their probabilities.
 
+    Attributes:
+      items: filled up with -1.
+      log_prior: log(w P_prior / (1 - w)), which `model/contest.py` goes by; -1e7 for a filler.
+      prior: of all items.
+      log_total: of the prior.
+    """
 
-def best_items(prior: Row, count: int) -> Int[np.ndarray, " C"]:
-    """The C items of the highest scores, best first, ties by index, filled up with -1."""
-    items, scores = prior
-    best = items[np.argsort(-scores, kind="stable")[:count]]
-    return np.pad(best, (0, count - len(best)), constant_values=-1).astype(np.int32)
+    items: Int[np.ndarray, " C"]
+    log_prior: Float[np.ndarray, " C"]
+    prior: Row
+    log_total: Mapping[float, float]
+
+    def joined(
+        self, beams: Mapping[int, float], scored: Mapping[int, float], weights: Weights
+    ) -> dict[int, float]:
+        """{item: natural logarithm of its joined probability}, the likeliest first.
+
+        Args:
+          beams: {item: log-probability} of the model's beams, best first.
+          scored: the same of the candidates that may be among the likeliest.
+          weights: of the task.
+        """
+        choices = choices_of(beams, scored, self.prior, self.log_total)
+        return choices.best_first(weights.weight, weights.temperature)
 
 
 class Joining:
@@ -202,7 +213,8 @@ class Joining:
                     beams.setdefault(index, log_prob)
             best = best_items(row, self.candidates).tolist()
             exact = zip(best, record["exact_log_probs"], strict=True)
-            yield choices_of(beams, {i: lp for i, lp in exact if i >= 0}, row, temperatures)
+            scored = {item: log_prob for item, log_prob in exact if item >= 0}
+            yield choices_of(beams, scored, row, log_totals(row, temperatures))
 
     def fit(
         self,
@@ -255,33 +267,30 @@ class Joining:
         return rows_of(self.prior.scores([np.asarray(items, np.int64) for items in histories]))
 
     def best_allowed(
-        self, scores: Row, allowed_N: Bool[np.ndarray, " N"], count: int
-    ) -> Int[np.ndarray, " C"]:
+        self, scores: Row, allowed_N: Bool[np.ndarray, " N"], count: int, weights: Weights
+    ) -> Candidates:
         """The prior's best items among those that are allowed.
 
-        `count`: C at least; more where the weights were found with more.
-        """
-        allowed = allowed_N[scores[0]]
-        return best_items((scores[0][allowed], scores[1][allowed]), max(count, self.candidates))
-
-    def joined(
-        self,
-        beams: Mapping[int, float],
-        scored: Mapping[int, float],
-        scores: Row,
-        weights: Weights,
-    ) -> dict[int, float]:
-        """{item: natural logarithm of its joined probability}, the likeliest first.
-
         Args:
-          beams: {item: log-probability} of the model's beams, best first.
-          scored: the same of the prior's best items; -1 is a filler.
           scores: of the prior.
+          allowed_N: bool [N], the items that may be answered.
+          count: C at least; more where the weights were found with more.
           weights: of the task.
         """
-        scored = {item: log_prob for item, log_prob in scored.items() if item >= 0}
-        choices = choices_of(beams, scored, scores, [weights.temperature])
-        return choices.best_first(weights.weight, weights.temperature)
+        count = max(count, self.candidates)
+        allowed = allowed_N[scores[0]]
+        items, of_items = best_of((scores[0][allowed], scores[1][allowed]), count)
+        log_total = log_totals(scores, [weights.temperature])
+        odds = math.log(weights.weight / (1 - weights.weight)) - log_total[weights.temperature]
+        fillers = (0, count - len(items))
+        return Candidates(
+            np.pad(items, fillers, constant_values=-1).astype(np.int32),
+            np.pad(
+                np.log(of_items) / weights.temperature + odds, fillers, constant_values=NO_BEAM
+            ).astype(np.float32),
+            scores,
+            log_total,
+        )
 
     def _rows(self, examples: Sequence[Example], split: str) -> Iterator[Row]:
         histories = histories_of(self._dataset, split)

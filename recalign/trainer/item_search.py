@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
+from recalign.model.decode import NO_BEAM
 from recalign.model.network import Network
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
 from recalign.trainer.decoding import EXACT, POOL, BeamDecoder, fetch, filled_up
+
+if TYPE_CHECKING:
+    from recalign.trainer.fusion import Candidates
 
 # Fewer beams than this would miss good items.
 _LEAST_BEAMS = 20
@@ -28,7 +32,8 @@ def beams_for(k: int) -> int:
 
 
 class Found(NamedTuple):
-    """{item: natural logarithm of its probability}: the beams, best first, and what was scored."""
+    """{item: natural logarithm of its probability}: the beams, best first, and the candidates that
+    may be among the likeliest."""
 
     beams: dict[int, float]
     scored: dict[int, float]
@@ -40,10 +45,12 @@ class Choice(NamedTuple):
     Attributes:
       allowed: bool [N]; None for the whole catalogue.
       left_out: those of them that may not, each once.
+      wanted: how many will be answered: the likeliest.
     """
 
     allowed: Bool[np.ndarray, " N"] | None
     left_out: Int[np.ndarray, " m"]
+    wanted: int
 
     def mask(self, items: int) -> Bool[np.ndarray, " N"]:
         """bool [N]: the items."""
@@ -104,7 +111,7 @@ class Started(NamedTuple):
 
     device: dict[str, Any]
     prompts: int
-    scored: Sequence[Int[np.ndarray, " C"]] | None
+    candidates: Sequence[Candidates] | None
 
 
 class ItemSearch:
@@ -147,7 +154,7 @@ class ItemSearch:
         self,
         prompts: Sequence[Int[np.ndarray, " n"]],
         choices: Sequence[Choice],
-        scored: Sequence[Int[np.ndarray, " C"]] | None,
+        candidates: Sequence[Candidates] | None,
         length: int,
         beam_size: int,
     ) -> Started:
@@ -156,7 +163,8 @@ class ItemSearch:
         Args:
           prompts: tokens, of at most the last of `batch_sizes`.
           choices: of each prompt the items that may be answered.
-          scored: items whose probabilities are wanted beside; -1 is a filler.
+          candidates: of a prior: the probabilities of those are wanted beside that can be among
+            the likeliest items.
           length: that prompts are padded to.
           beam_size: beams a prompt.
         """
@@ -164,34 +172,47 @@ class ItemSearch:
         # Each device decodes as many.
         size *= self.mesh.shape[partitioning.DATA]
         padded = [np.pad(tokens, (0, length - len(tokens))).astype(np.int32) for tokens in prompts]
+        of_prior: dict[str, Any] = {}
+        if candidates is not None:
+            of_prior["scored_BxC"] = filled_up([it.items for it in candidates], size)
+            of_prior["log_prior_BxC"] = filled_up([it.log_prior for it in candidates], size)
+            wanted = np.array([it.wanted for it in choices], np.int32)
+            of_prior["wanted_B"] = filled_up(list(wanted), size)
         # Without the length penalty, which would favour items whose IDs have more tokens.
         decoder = BeamDecoder(self._network, self.mesh, beam_size, alpha=0.0)
         device = decoder.start(
             self.params,
             filled_up(padded, size),
-            (POOL,) if scored is None else (POOL, EXACT),
+            (POOL,) if candidates is None else (POOL, EXACT),
             max_decode_len=self._trie.depth,
             trie=self._trie,
             allowed_BxN=filled_up(list(self._nodes.of(choices)), size),
-            scored_BxC=None if scored is None else filled_up(scored, size),
+            **of_prior,
         )
-        return Started(device, len(prompts), scored)
+        return Started(device, len(prompts), candidates)
 
     def wait(self, started: Started) -> Iterator[Found]:
         """What was found for each prompt."""
         decoded = fetch(started.device)
         beams = decoded.beams[POOL]
+        tokens = np.ascontiguousarray(beams.tokens_BxKxT[:, ::-1])
+        tokens_BxK = tokens.view(f"V{tokens.strides[1]}")[..., 0].tolist()
+        log_probs_BxK = beams.log_probs_BxK[:, ::-1].tolist()
         for number in range(started.prompts):
-            best_first = zip(
-                beams.tokens_BxKxT[number][::-1], beams.log_probs_BxK[number][::-1], strict=True
-            )
+            best_first = zip(tokens_BxK[number], log_probs_BxK[number], strict=True)
+            # The last ones are fillers where there are fewer items than beams.
             found = {
-                self._index_of_tokens[tokens.tobytes()]: float(log_prob)
+                self._index_of_tokens[tokens]: log_prob
                 for tokens, log_prob in best_first
-                if tokens.any()  # the last ones are fillers where there are fewer items than beams
+                if log_prob > NO_BEAM
             }
-            if started.scored is None or decoded.exact_BxC is None:
-                yield Found(found, {})
-            else:
-                exact = decoded.exact_BxC[number].tolist()
-                yield Found(found, dict(zip(started.scored[number].tolist(), exact, strict=True)))
+            scored: dict[int, float] = {}
+            if started.candidates is not None and decoded.exact_BxC is not None:
+                exact_C = decoded.exact_BxC[number].tolist()
+                items_C = started.candidates[number].items.tolist()
+                scored = {
+                    item: log_prob
+                    for item, log_prob in zip(items_C, exact_C, strict=True)
+                    if log_prob > NO_BEAM  # a filler, or left out
+                }
+            yield Found(found, scored)

@@ -341,27 +341,26 @@ class Recommender:
     ) -> _Wait:
         """Sets the device to work. What comes back waits for it, and says what may be answered to
         each query, the most likely first."""
-        choices = [Choice(query.allowed, query.left_out) for query in queries]
-        wanted = [query.wanted for query in queries]
+        choices = [Choice(query.allowed, query.left_out, query.wanted) for query in queries]
         if (weights := self.weights) is None:
             started = self._searching.start(prompts, choices, None, length, beam_size)
             return lambda: [
-                self._listed(found.beams, k)
-                for found, k in zip(self._searching.wait(started), wanted, strict=True)
+                self._listed(found.beams, choice.wanted)
+                for found, choice in zip(self._searching.wait(started), choices, strict=True)
             ]
         # The prior knows the items that it was made of.
         scores = self._joining.scores(
             [[n for n in query.history if n < self.trained_items] for query in queries]
         )
-        best = [
-            self._joining.best_allowed(row, choice.mask(len(self._catalogue)), beam_size)
+        candidates = [
+            self._joining.best_allowed(row, choice.mask(len(self._catalogue)), beam_size, weights)
             for row, choice in zip(scores, choices, strict=True)
         ]
-        joining = self._searching.start(prompts, choices, best, length, beam_size)
+        joining = self._searching.start(prompts, choices, candidates, length, beam_size)
         return lambda: [
-            self._listed(self._joining.joined(beams, scored, row, weights), k)
-            for (beams, scored), row, k in zip(
-                self._searching.wait(joining), scores, wanted, strict=True
+            self._listed(of_prior.joined(beams, scored, weights), choice.wanted)
+            for (beams, scored), of_prior, choice in zip(
+                self._searching.wait(joining), candidates, choices, strict=True
             )
         ]
 

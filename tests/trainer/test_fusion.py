@@ -19,7 +19,8 @@ from recalign.errors import UserError
 from recalign.trainer import fusion, setup
 from recalign.trainer.decoding import BeamDecoder
 from recalign.trainer.evaluation import evaluate
-from recalign.trainer.fusion import Joining, Weights, best_items, choices_of, ranks_of, rows_of
+from recalign.trainer.fusion import Joining, Weights, choices_of, ranks_of
+from recalign.trainer.prior_rows import best_items, log_totals, rows_of
 from recalign.trainer.recommend import Recommender
 
 TASK = "retrieval_tiny"
@@ -30,7 +31,7 @@ def test_probabilities_by_hand():
     beams = {7: math.log(0.5), 2: math.log(0.3)}
     scored = {3: math.log(0.1)}
     prior = np.array([3, 5, 7]), np.array([4.0, 1.0, 1.0])
-    choices = choices_of(beams, scored, prior, [1.0, 2.0])
+    choices = choices_of(beams, scored, prior, log_totals(prior, [1.0, 2.0]))
     assert choices.items.tolist() == [7, 2, 3]
     weights = np.array([0.0, 0.4])
     np.testing.assert_allclose(
@@ -43,26 +44,15 @@ def test_probabilities_by_hand():
 
 
 def test_without_a_score_the_model_answers_alone():
-    choices = choices_of({1: -1.0, 0: -2.0}, {}, (np.zeros(0, int), np.zeros(0)), [1.0])
+    none = np.zeros(0, int), np.zeros(0)
+    choices = choices_of({1: -1.0, 0: -2.0}, {}, none, log_totals(none, [1.0]))
     assert choices.best_first(0.9, 1.0) == pytest.approx({1: -1.0, 0: -2.0})
 
 
 def test_a_probability_too_small_for_a_float_keeps_its_place():
     prior = np.array([9]), np.array([1.0])
-    choices = choices_of({1: -800.0, 0: -900.0}, {}, prior, [1.0])
+    choices = choices_of({1: -800.0, 0: -900.0}, {}, prior, log_totals(prior, [1.0]))
     assert list(choices.best_first(0.5, 1.0)) == [1, 0]
-
-
-def test_best_items():
-    prior = np.array([2, 4, 6, 8]), np.array([1.0, 3.0, 3.0, 2.0])
-    assert best_items(prior, 3).tolist() == [4, 6, 8]
-    assert best_items(prior, 5).tolist() == [4, 6, 8, 2, -1]
-
-
-def test_rows_hold_what_is_scored_in_the_order_of_items():
-    scores = sp.csr_array(([2.0, 0.0, 1.0], [3, 1, 0], [0, 3, 3]), (2, 4))
-    (items, values), (none, _) = rows_of(scores)
-    assert (items.tolist(), values.tolist(), len(none)) == ([0, 3], [1.0, 2.0], 0)
 
 
 ITEMS = 8
@@ -90,7 +80,7 @@ def test_what_is_in_neither_list_is_no_better_than_the_last_of_both(
         {int(item): math.log(p[item]) for item in beams},
         {int(item): math.log(p[item]) for item in best if item >= 0},
         prior,
-        [temperature],
+        log_totals(prior, [temperature]),
     )
     found = choices.best_first(weight, temperature)
     for item, log_prob in found.items():
@@ -231,6 +221,21 @@ def test_recommending_joins_the_whole_catalogue(fused):
     assert [it.id for it in answers] == [it.id for it in found if it.id not in asked][:5]
     some = [it.id for it in found[3:30:5]]
     assert [it.id for it in joined.recommend(asked, 10, some)] == some
+
+
+def test_what_is_not_scored_would_not_have_been_answered(fused):
+    """Few items, of whom most candidates are left out, are the first of the whole catalogue."""
+    recommender = Recommender(fused[0].model_dir)
+    draw = np.random.default_rng(1)
+    queries = [
+        recommender.query_of(draw.choice(50, draw.integers(1, 9)).tolist(), 1 + number % 12)
+        for number in range(24)
+    ]
+    whole = recommender.answer([query._replace(wanted=40) for query in queries])
+    for found, all_items, query in zip(recommender.answer(queries), whole, queries, strict=True):
+        expected = all_items[: query.wanted]
+        assert [it.id for it in found] == [it.id for it in expected]
+        assert [it.score for it in found] == pytest.approx([it.score for it in expected], rel=1e-4)
 
 
 def test_weights_of_another_checkpoint_are_not_used(fused, tmp_path, capfd):

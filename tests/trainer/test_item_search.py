@@ -31,7 +31,9 @@ def test_the_nodes_lead_to_what_is_left(sequences, data):
     everything = np.arange(count)
     subset = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     choices = [
-        Choice(allowed, np.array(sorted(data.draw(st.sets(st.integers(0, count - 1)))), np.int64))
+        Choice(
+            allowed, np.array(sorted(data.draw(st.sets(st.integers(0, count - 1)))), np.int64), 1
+        )
         for allowed in (None, subset, None, subset)
     ]
     left = [

@@ -11,7 +11,7 @@ from typing import Any
 import gin
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from recalign.model.network import Network, shift_right
 from recalign.model.output import log_probs_of_hidden
@@ -104,10 +104,11 @@ class T5Config(T5Sizes, Network):
         tokens_BxK: Int[Array, "B K"],
         position: Array,
         next_BxKxM: Int[Array, "B K M"],
+        wanted_BxK: Bool[Array, "B K"] | None = None,
     ) -> tuple[Float[Array, "B K M"], Cache]:
         hidden_BxKxD, cache = self._hidden(params, memory, cache, tokens_BxK, position)
         logits_of = functools.partial(self._output_layer, params)
-        return log_probs_of_hidden(logits_of, hidden_BxKxD, next_BxKxM), cache
+        return log_probs_of_hidden(logits_of, hidden_BxKxD, next_BxKxM, wanted_BxK), cache
 
     def _output_layer(self, params: Any, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         logits: Array = Transformer(self).bind({"params": params}).logits(hidden)

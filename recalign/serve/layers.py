@@ -1,0 +1,111 @@
+"""What every request passes before an endpoint has it: bounds on its body, a token, a count.
+
+They are ASGI's own functions: Starlette's `BaseHTTPMiddleware` would start tasks for each request,
+which takes as long as all else that is done for it outside of the model.
+"""
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recalign.serve.monitoring import Monitoring
+
+_CLOSE = (b"connection", b"close")  # whose body may not have been read
+
+
+class BoundedBodies:
+    """Passes an HTTP request on when its body is there whole; a larger or slower one is refused."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int, longest_s: float):
+        self._app, self._most_bytes, self._longest_s = app, most_bytes, longest_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._longest_s):
+                body = await self._body(scope, receive)
+        except TimeoutError:
+            await refuse(send, 408, f"the body took longer than {self._longest_s:g} s", _CLOSE)
+            return
+        if body is None:
+            await refuse(send, 413, f"a body of more than {self._most_bytes:,} bytes", _CLOSE)
+            return
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """None where it is too large: it is not read on."""
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:20]) > self._most_bytes:
+            return None
+        body = bytearray()
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > self._most_bytes:
+                return None
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return bytes(body)
+
+
+class TokenNeeded:
+    """Passes on what brings `Authorization: Bearer TOKEN`, and what asks for an open path."""
+
+    def __init__(self, app: ASGIApp, token: str, open_paths: Collection[str]):
+        self._app, self._expected = app, f"Bearer {token}".encode()
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"] not in self._open_paths:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._expected):
+                await refuse(send, 401, "a token is needed", (b"www-authenticate", b"Bearer"))
+                return
+        await self._app(scope, receive, send)
+
+
+class Watched:
+    """Counts the responses."""
+
+    def __init__(self, app: ASGIApp, monitoring: Monitoring, paths: Collection[str]):
+        self._app, self._monitoring, self._paths = app, monitoring, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            path, seconds = scope["path"], time.perf_counter() - begun
+            self._monitoring.responded(path if path in self._paths else "other", status, seconds)
+
+
+async def refuse(send: Send, status: int, error: str, *headers: tuple[bytes, bytes]) -> None:
+    """Answers with an error."""
+    body = json.dumps({"error": error}).encode()
+    length = (b"content-length", str(len(body)).encode())
+    every = [(b"content-type", b"application/json"), length, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": every})
+    await send({"type": "http.response.body", "body": body})
