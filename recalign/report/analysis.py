@@ -63,10 +63,10 @@ def _slices_panel(corpus: Corpus, kind: str, found: slices.Slices) -> Panel:
         for line in lines[:MOST_LINES]
     )
     chart = line_chart(
-        title,
+        f"{title}. {found.note}" if found.note else title,
         lines,
         x_label=found.title,
-        summary=" ".join(filter(None, (f"{title}. {words}.", found.note))),
+        summary=f"{title}. {words}. {found.note}".rstrip(),
         y_from_zero=True,
         ticks=labels,
         points=True,

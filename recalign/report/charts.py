@@ -124,7 +124,7 @@ def _draw(salt: str, draw: Callable[[Any], None], lines: int, whole_steps: bool)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
         if whole_steps:
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         figure.legend(loc="outside upper left", frameon=False, ncols=1, handlelength=3)
         buffer = io.StringIO()

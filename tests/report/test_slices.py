@@ -52,6 +52,7 @@ def test_items_unseen_in_training_are_the_cold_slice(corpus):
     ]
     assert panel.table.columns == ("system", "0 (cold)", "1", "2")
     assert panel.table.notes[0] == found.note
+    assert panel.chart.title.endswith(f"in training. {found.note}")
     assert found.note in panel.chart.summary and ">0 (cold)<" in panel.chart.svg
 
 
