@@ -6,18 +6,27 @@ import ctypes
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(*, threads: bool = False) -> bool:
     """Tells glibc to keep what is freed; returns whether there is a glibc to tell.
 
     XLA on a CPU asks for all of a step's temporary memory when the step begins and frees it when it
     ends. By default glibc takes a block that large from the system anew each time, and the system
     clears every page of it. Kept, the process holds on to its peak, which it reaches every step.
 
-    To be called before there are threads: only the one arena that all of them then share grows to
-    any size.
+    Only the main thread's arena grows to any size, so JAX is told to run a step on the thread that
+    asks for it. To be called before JAX starts its devices, and before there are other threads.
+
+    Args:
+      threads: steps run on other threads than the main one, so that all threads have to share its
+        arena. XLA compiles on every core, and its threads then wait for one another: half as long
+        again on two cores, many times as long on sixteen.
     """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False  # another C library
-    return all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1)])
+    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, **({_ARENA_MAX: 1} if threads else {})}
+    return all(mallopt(*setting) for setting in settings.items())

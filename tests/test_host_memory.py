@@ -1,47 +1,78 @@
-"""Freed memory stays with the process, whichever thread asked for it."""
+"""Freed memory stays with the process, and threads do not wait for one another's memory."""
 
 import subprocess
 import sys
 
 import pytest
 
-# A block of 200 MB, written and freed four times by a thread: page faults of each time.
+# A block of 200 MB, written and freed four times, and a step of XLA's with some 40 MB: page faults
+# of each time. Then glibc's own count of its arenas, after two threads had memory.
 _PROGRAM = """
-import ctypes, resource, threading
+import ctypes, os, resource, sys, threading
 from recalign.host_memory import keep_freed_memory
 
-kept = {keep} and keep_freed_memory()
+os.environ["JAX_PLATFORMS"] = "cpu"
+keep, on_a_thread = sys.argv[1], sys.argv[2] == "thread"
+kept = keep != "no" and keep_freed_memory(threads=keep == "threads")
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
-faults = []
 
-def step():
-    for _ in range(4):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        block = libc.malloc(200_000_000)
-        ctypes.memset(block, 1, 200_000_000)
-        libc.free(block)
-        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def block():
+    memory = libc.malloc(200_000_000)
+    ctypes.memset(memory, 1, 200_000_000)
+    libc.free(memory)
 
-thread = threading.Thread(target=step)
-thread.start()
-thread.join()
-print(kept, *faults)
+def faults_of(work):
+    faults = []
+    def run():
+        for _ in range(4):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            work()
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    if on_a_thread:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    else:
+        run()
+    return faults
+
+print(kept, *faults_of(block))
+
+import jax, jax.numpy as jnp
+step = jax.jit(jax.grad(lambda x: jnp.sum(jnp.tanh(jnp.tanh(x @ jnp.eye(64)) @ jnp.eye(64)))))
+x = jax.block_until_ready(jnp.ones((80_000, 64)))
+jax.block_until_ready(step(x))
+print(kept, *faults_of(lambda: jax.block_until_ready(step(x))))
+sys.stdout.flush()
+libc.malloc_stats()
 """
 
 
-def run(keep):
-    command = [sys.executable, "-c", _PROGRAM.format(keep=keep)]
+def run(keep, where="main"):
+    """Whether memory is kept, the faults of each block and each step, and how many arenas."""
+    command = [sys.executable, "-c", _PROGRAM, keep, where]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    kept, *faults = done.stdout.split()
-    return kept == "True", [int(number) for number in faults]
+    (kept, *blocks), (_, *steps) = (line.split() for line in done.stdout.splitlines())
+    arenas = sum(line.startswith("Arena ") for line in done.stderr.splitlines())
+    return kept == "True", list(map(int, blocks)), list(map(int, steps)), arenas
 
 
 def test_only_the_first_step_faults():
-    kept, faults = run(True)
+    kept, blocks, steps, arenas = run("yes")
     if not kept:
         pytest.skip("no glibc")
-    assert faults[0] > 100 and max(faults[1:]) < 100
-    _, without = run(False)
-    assert min(without) > 100
+    assert blocks[0] > 100 and max(blocks[1:]) < 100
+    assert max(steps[1:]) < 100
+    assert arenas > 1  # XLA's threads have memory of their own
+    _, blocks, steps, _ = run("no")
+    assert min(blocks) > 100 and min(steps) > 100
+
+
+def test_on_another_thread_all_share_one_arena():
+    kept, blocks, steps, arenas = run("threads", "thread")
+    if not kept:
+        pytest.skip("no glibc")
+    assert max(blocks[1:]) < 100 and max(steps[1:]) < 100
+    assert arenas == 1
