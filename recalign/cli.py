@@ -31,6 +31,12 @@ _OF_THE_PLACE = (
 _RESUMED = ("train", "eval")
 # The verbs whose steps on a CPU would hand their memory back to the system and ask for it again.
 _OF_MANY_STEPS = ("train", "eval", "recommend", "serve")
+# What JAX says that a device lacks, and what to do.
+_OF_THE_DEVICE = {
+    "RESOURCE_EXHAUSTED": "the device has too little memory: set MICROBATCHES, or a smaller "
+    "BATCH_SIZE (in evaluation EVAL_BATCH_SIZE); `recalign plan` says what fits",
+    "cuDNN is not detected": "ATTENTION = 'cudnn' is for NVIDIA GPUs: set it to None",
+}
 _GIN_FLAG = re.compile(r"--gin\.(?P<parameter>[^=\s]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -86,6 +92,13 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         place = "" if error.filename is None else f"{error.filename}: "
         print(f"recalign: error: {place}{error.strerror}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        told = next((advice for said, advice in _OF_THE_DEVICE.items() if said in str(error)), None)
+        if told is None:
+            raise
+        cause = str(error).splitlines()[0]
+        print(f"recalign: error: {told} ({cause})", file=sys.stderr)
         return 2
     return 0
 

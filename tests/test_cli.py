@@ -183,6 +183,33 @@ def test_a_full_disk_is_told_in_one_line(quick, capsys):
     assert capsys.readouterr().err == "recalign: error: runs/x: No space left on device\n"
 
 
+def test_a_device_without_room_or_cudnn_is_told_in_one_line(quick, capsys):
+    import jax
+    import jax.numpy as jnp
+
+    def without_room(options):
+        jnp.ones(1 << 46, jnp.float32)
+
+    def without_cudnn(options):
+        rows = jnp.ones((1, 8, 1, 8), jnp.bfloat16)
+        jax.nn.dot_product_attention(rows, rows, rows, implementation="cudnn")
+
+    for work, expected in ((without_room, "MICROBATCHES"), (without_cudnn, "ATTENTION = 'cudnn'")):
+        quick.setattr(verbs, "stats", work)
+        assert cli.main(["stats", "demo"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("recalign: error: ") and expected in line
+
+
+def test_other_errors_of_the_device_keep_their_traceback(quick):
+    def fail(options):
+        raise RuntimeError("something else")
+
+    quick.setattr(verbs, "stats", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        cli.main(["stats", "demo"])
+
+
 def test_other_errors_of_the_system_keep_their_traceback(quick):
     def fail(options):
         raise OSError(errno.EBADF, "Bad file descriptor")
