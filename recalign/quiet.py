@@ -8,20 +8,27 @@ import logging
 import os
 import sys
 import tempfile
+import types
+
+# What TensorFlow loads if it is there and is never used here: Keras, which takes a quarter of the
+# time that loading takes. Whoever asks for `tf.keras` later gets it.
+_UNUSED = "keras"
+_ITS_LAYERS = "tensorflow_text.python.keras"
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without its greeting.
+    """Imports TensorFlow without its greeting and without Keras.
 
     Its C++ side writes half a page about missing accelerators to standard error when it is loaded,
     whatever its log level: nobody would find the line that matters. A failure shows all of it.
-    Keras, which it loads, does without scikit-learn where there is none: a second less. Another is
-    what the garbage collector would take, looking again and again at modules that stay.
+    Without Keras, and without the garbage collector looking again and again at modules that stay,
+    commands start two seconds earlier; TensorFlow Text's layers for Keras are left out with it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    hides_sklearn = "sklearn" not in sys.modules
-    if hides_sklearn:
-        sys.modules["sklearn"] = None  # type: ignore[assignment]
+    hides_keras = _UNUSED not in sys.modules
+    if hides_keras:
+        sys.modules[_UNUSED] = None  # type: ignore[assignment]
+        sys.modules.setdefault(_ITS_LAYERS, types.ModuleType(_ITS_LAYERS))
     gc.disable()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as greeting:
@@ -34,8 +41,8 @@ def load_tensorflow() -> None:
             os.write(standard_error, greeting.read())
             raise
         finally:
-            if hides_sklearn:
-                del sys.modules["sklearn"]
+            if hides_keras:
+                del sys.modules[_UNUSED]
             os.dup2(standard_error, 2)
             os.close(standard_error)
             gc.freeze()

@@ -15,6 +15,7 @@ import json, os, sys
 from recalign import cli, quiet
 quiet.load_tensorflow()
 import recalign.trainer.loop, recalign.trainer.recommend
+assert not {"keras", "matplotlib", "sklearn"} & set(sys.modules), "they take seconds to load"
 folder, commands = sys.argv[1], json.loads(sys.argv[2])
 for number, words in enumerate(commands):
     if child := os.fork():

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import os
 import pathlib
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 import gin
 import hypothesis
 import pytest
+
+from recalign import quiet
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("recalign", deadline=None)
@@ -35,6 +38,19 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.markexpr == "not slow":
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_OLDER_EMITTERS}".strip()
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_PROGRAMS), ignore_errors=True))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Some file of a worker's needs it, and a command loads it so.
+        quiet.load_tensorflow()
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector is spared what stays, and looks less often.
+
+    JAX has it look for arrays each time, and tracing makes thousands of objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

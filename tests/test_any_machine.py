@@ -12,6 +12,7 @@ import sentencepiece
 from recalign.data.from_files import prepare_from_files
 from recalign.data.own_vocabulary import t5_warning
 from recalign.errors import UserError
+from tests.commands import run_all
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TITLES = ["Käsekuchen", "Rote Grütze", "Crème brûlée", "Zimtschnecke", "Möhrenkuchen"]
@@ -52,12 +53,15 @@ def test_any_locale_prints_and_reads_titles(shop):
 
 
 def test_without_a_vocabulary_prepare_says_so_and_baselines_do_without(shop):
-    outcome = run(shop, "prepare", *LOG, **NO_NETWORK)
-    assert outcome.returncode == 0, outcome.stderr.decode()
-    assert "warning: T5's vocabulary gs://" in outcome.stderr.decode()
-    assert "--vocabulary own" in outcome.stderr.decode()
-    outcome = run(shop, "baselines", "shop", "--models", "popularity", **NO_NETWORK)
-    assert outcome.returncode == 0, outcome.stderr.decode()
+    outcomes = run_all(
+        [("prepare", *LOG), ("baselines", "shop", "--models", "popularity")],
+        cwd=shop,
+        environment={**os.environ, "PYTHONPATH": str(ROOT), **NO_NETWORK},
+    )
+    for outcome in outcomes:
+        assert outcome.returncode == 0, outcome.stderr
+    assert "warning: T5's vocabulary gs://" in outcomes[0].stderr
+    assert "--vocabulary own" in outcomes[0].stderr
     results = json.loads((shop / "runs/baselines_shop/results.json").read_text())
     assert results["references"]["popularity"]["retrieval_shop"]["num_examples"] == 12
 

@@ -152,6 +152,7 @@ class Stream:
         first_block = first_position // _BLOCK
         before = self.counts(0, first_block * _BLOCK)
 
+        @tf.autograph.experimental.do_not_convert
         def number(counts: tf.Tensor, block: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
             task = self._choices(block)
             belongs = tf.one_hot(task, len(self.tasks), dtype=tf.int64)
@@ -169,30 +170,50 @@ class Stream:
 
     def _of_rows(self, first_position: int, batch_size: int, rows: slice) -> tf.data.Dataset:
         """As `_numbered`, without the positions that are not within `rows`."""
-        return self._numbered(first_position, batch_size, rows).map(
-            lambda task, number, mine: (tf.boolean_mask(task, mine), tf.boolean_mask(number, mine))
-        )
+
+        @tf.autograph.experimental.do_not_convert
+        def of_rows(task: tf.Tensor, number: tf.Tensor, mine: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return tf.boolean_mask(task, mine), tf.boolean_mask(number, mine)
+
+        return self._numbered(first_position, batch_size, rows).map(of_rows)
 
     def _maker(
         self, task: seqio.Task, lengths: Mapping[str, int] | None
     ) -> Callable[[tf.Tensor], Batch]:
         return task.maker(self.split, lengths, shuffle=self.shuffle, seed=self.seed)[1]
 
+    @cached_property
+    def _traced(self) -> dict[tuple, Callable[[tf.Tensor, tf.Tensor], Batch]]:
+        """What was made for some lengths and names."""
+        return {}
+
     def _features_of(
         self, lengths: Mapping[str, int] | None, names: Collection[str]
     ) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
-        """What makes a chunk: tasks and numbers in their streams, int64 [B] -> features."""
+        """What makes a chunk: tasks and numbers in their streams, int64 [B] -> features.
+
+        However often a stream is read, it is traced once: that takes a second a task.
+        """
+        asked = (*sorted((lengths or {}).items()), *names)
+        if asked not in self._traced:
+            numbers_B = tf.TensorSpec([None], tf.int64)
+            self._traced[asked] = tf.function(
+                self._untraced(lengths, names), [numbers_B, numbers_B], autograph=False
+            )
+        return self._traced[asked]
+
+    def _untraced(
+        self, lengths: Mapping[str, int] | None, names: Collection[str]
+    ) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
         makers = [self._maker(task, lengths) for task in self.tasks]
         if len(makers) == 1:  # nothing to put in order
 
-            @tf.autograph.experimental.do_not_convert
             def features_of_one(task_B: tf.Tensor, number_B: tf.Tensor) -> Batch:
                 made = makers[0](number_B)
                 return {name: made[name] for name in names} | {"task": task_B}
 
             return features_of_one
 
-        @tf.autograph.experimental.do_not_convert
         def features_of(task_B: tf.Tensor, number_B: tf.Tensor) -> Batch:
             # A task that is absent makes one example that is left over: not every operation is
             # defined on no rows at all.

@@ -7,6 +7,7 @@ from scipy import stats
 
 import tasks
 from recalign.preprocessors.stream import Stream
+from tests.tracing import traced_once
 
 LENGTHS = {"inputs": 96, "targets": 24}
 BATCH = 16
@@ -18,7 +19,8 @@ SEED = 5
 def mixture(corpus):
     seqio.set_tfds_data_dir_override(str(corpus.directory.parent.parent))
     tasks.ensure_registered("ut_at_small")
-    yield tasks.register_mixture("both_small", ["retrieval_small", "mlm_small"], {"mlm": 3.0})
+    with traced_once({}):
+        yield tasks.register_mixture("both_small", ["retrieval_small", "mlm_small"], {"mlm": 3.0})
     seqio.MixtureRegistry.remove("both_small")
     seqio.set_tfds_data_dir_override(None)
 

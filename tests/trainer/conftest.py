@@ -1,5 +1,6 @@
 """A tiny experiment, and a run of it that all tests share."""
 
+import functools
 import json
 import pathlib
 import shutil
@@ -10,11 +11,12 @@ import pytest
 
 from recalign.data import integrity
 from recalign.data.prepared import PreparedDataset
-from recalign.trainer import setup
+from recalign.trainer import optimization, setup
 from recalign.trainer.experiment import Experiment, load_experiment
 from recalign.trainer.loop import train
 from tests.conftest import compiled_quickly, made_once
 from tests.corpus import make_corpus
+from tests.tracing import Makers, traced_once
 
 TINY = {
     "MIXTURE_OR_TASK_NAME": "ut_at_tiny",
@@ -64,6 +66,20 @@ def _compilation(request: pytest.FixtureRequest) -> None:
     """Run and rerun are compared bit for bit, so the runs of all files are compiled alike."""
     if request.path.name not in _AS_USERS_COMPILE:
         request.getfixturevalue("quick_compilation")
+
+
+@pytest.fixture(scope="session")
+def _makers() -> Makers:
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once(_makers: Makers) -> Iterator[None]:
+    """Runs share what was traced for equal settings, the train step too: it takes seconds a run."""
+    with traced_once(_makers), pytest.MonkeyPatch.context() as patch:
+        for name in ("make_schedule", "adafactor", "adamw", "make_train_step"):
+            patch.setattr(optimization, name, functools.cache(getattr(optimization, name)))
+        yield
 
 
 @pytest.fixture(scope="session")

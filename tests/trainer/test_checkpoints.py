@@ -2,6 +2,7 @@ import dataclasses
 import json
 import pathlib
 import resource
+import shutil
 
 import jax
 import numpy as np
@@ -60,6 +61,19 @@ def save(directory, states, metrics=(None, None, None), keep=3):
     return checkpoints
 
 
+@pytest.fixture(scope="module")
+def _saved_once(states, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    save(epath.Path(folder), states).close()
+    return folder
+
+
+@pytest.fixture
+def saved(_saved_once, tmp_path):
+    """A folder of the test's own with checkpoints of all three."""
+    return pathlib.Path(shutil.copytree(_saved_once, tmp_path / "saved"))
+
+
 def assert_equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
@@ -71,11 +85,10 @@ def test_a_relative_folder_will_do(tmp_path, states, shape, monkeypatch):
     assert_equal(saved.state.params, states[0].params)
 
 
-def test_newest_comes_back_bit_for_bit(tmp_path, states, shape):
-    save(epath.Path(tmp_path), states).close()
-    saved = Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
-    assert_equal(saved.state, states[2])
-    assert saved.first_step == 0
+def test_newest_comes_back_bit_for_bit(saved, states, shape):
+    found = Checkpoints(epath.Path(saved), keep=3).restore_latest(shape)
+    assert_equal(found.state, states[2])
+    assert found.first_step == 0
 
 
 def test_nothing_saved(tmp_path, shape):
@@ -170,13 +183,12 @@ def lose_the_info(step: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     "damage", [flip_a_bit, change_a_fingerprint, change_what_began, truncate, empty, lose_the_info]
 )
-def test_a_damaged_newest_one_is_told_of_and_passed_over(tmp_path, states, shape, damage, capfd):
-    save(epath.Path(tmp_path), states[1:], metrics=(None, None)).close()
-    damage(tmp_path / FOLDER / "3")
-    checkpoints = Checkpoints(epath.Path(tmp_path), keep=3)
+def test_a_damaged_newest_one_is_told_of_and_passed_over(saved, states, shape, damage, capfd):
+    damage(saved / FOLDER / "3")
+    checkpoints = Checkpoints(epath.Path(saved), keep=3)
     assert_equal(checkpoints.restore_latest(shape).state, states[1])
     assert "checkpoint 3 is damaged" in capfd.readouterr().err
-    assert (tmp_path / DAMAGED_FOLDER / "3").is_dir()
+    assert (saved / DAMAGED_FOLDER / "3").is_dir()
     # The step is free again for the run that trains it anew.
     checkpoints.save(states[2], first_step=0)
     checkpoints.wait()
@@ -205,17 +217,16 @@ def test_a_full_disk_is_told_in_one_line_and_whole_ones_stay(tmp_path, states, s
     assert_equal(again.restore_latest(shape).state, states[0])
 
 
-def test_one_that_was_being_written_is_not_taken_for_a_whole_one(tmp_path, states, shape):
+def test_one_that_was_being_written_is_not_taken_for_a_whole_one(saved, states, shape):
     """A killed run leaves a folder of Orbax's own name for it, whose items may be whole."""
-    save(epath.Path(tmp_path), states).close()
-    whole = tmp_path / FOLDER / "3"
+    whole = saved / FOLDER / "3"
     whole.rename(whole.with_name("3.orbax-checkpoint-tmp"))
-    assert Checkpoints(epath.Path(tmp_path), read_only=True).steps() == [1, 2]
-    checkpoints = Checkpoints(epath.Path(tmp_path), keep=3)
+    assert Checkpoints(epath.Path(saved), read_only=True).steps() == [1, 2]
+    checkpoints = Checkpoints(epath.Path(saved), keep=3)
     assert_equal(checkpoints.restore_latest(shape).state, states[1])
     checkpoints.save(states[2], first_step=0)
     checkpoints.close()
-    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["1", "2", "3"]
+    assert sorted(path.name for path in (saved / FOLDER).iterdir()) == ["1", "2", "3"]
 
 
 def test_a_stack_is_stored_layer_by_layer(tmp_path, states):
@@ -228,32 +239,29 @@ def test_a_stack_is_stored_layer_by_layer(tmp_path, states):
     assert stored.chunk_layout.read_chunk.shape == (1, 8, 8)
 
 
-def test_a_damaged_one_is_an_error_where_it_is_asked_for(tmp_path, states, shape):
-    save(epath.Path(tmp_path), states).close()
-    truncate(tmp_path / FOLDER / "2")
-    checkpoints = Checkpoints(epath.Path(tmp_path), read_only=True)
+def test_a_damaged_one_is_an_error_where_it_is_asked_for(saved, shape):
+    truncate(saved / FOLDER / "2")
+    checkpoints = Checkpoints(epath.Path(saved), read_only=True)
     with pytest.raises(UserError, match="2"):
         checkpoints.restore_params(2, shape.params)
     assert checkpoints.restore_params("last", shape.params)[0] == 3
 
 
-def test_another_models_checkpoint_stays_where_it_is(tmp_path, states, mesh):
-    save(epath.Path(tmp_path), states).close()
+def test_another_models_checkpoint_stays_where_it_is(saved, mesh):
     wider = dataclasses.replace(CONFIG, mlp_dim=16)
     shape = state_shape(wider, make_optimizer(0.001, 10, 0), mesh)
     with pytest.raises(UserError, match=r"is of another model: \S+mlp/\S+ is \(.*8.*\) there"):
-        Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
-    assert (tmp_path / FOLDER / "3").is_dir()
+        Checkpoints(epath.Path(saved), keep=3).restore_latest(shape)
+    assert (saved / FOLDER / "3").is_dir()
 
 
-def test_another_optimizers_checkpoint_stays_where_it_is(tmp_path, states, mesh):
-    save(epath.Path(tmp_path), states).close()
+def test_another_optimizers_checkpoint_stays_where_it_is(saved, mesh):
     shape = state_shape(CONFIG, adamw(make_schedule(0.001, 10), Adam()), mesh)
     with pytest.raises(
         UserError, match=r"is of another optimizer: optimizer/mu/\S+ is absent there"
     ):
-        Checkpoints(epath.Path(tmp_path), keep=3).restore_latest(shape)
-    assert (tmp_path / FOLDER / "3").is_dir()
+        Checkpoints(epath.Path(saved), keep=3).restore_latest(shape)
+    assert (saved / FOLDER / "3").is_dir()
 
 
 def test_adams_moments_come_back_as_they_were(tmp_path, mesh):

@@ -1,36 +1,17 @@
+"""How one process at a time trains; a second one is refused in test_loop.py, by a real run."""
+
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from etils import epath
 
 from recalign.errors import UserError
 from recalign.trainer.lock import EVALUATION, TRAINING, locked
-from recalign.trainer.loop import train
-from tests.trainer import processes
-from tests.trainer.conftest import TWO_TASKS, bindings
-
-
-def test_a_second_process_is_refused_at_once_and_changes_nothing(experiment, data_dir, tmp_path):
-    run = experiment(**TWO_TASKS)
-    log = run.directory / "metrics.jsonl"
-    endless = bindings(MODEL_DIR=run.model_dir, DATA_DIR=data_dir, TRAIN_STEPS=10**6, **TWO_TASKS)
-    with processes.started(endless, tmp_path) as (process,):
-        while process.poll() is None and not (log.exists() and log.read_text()):
-            time.sleep(0.01)
-        with pytest.raises(UserError, match=rf"process {process.pid} on \S+ holds its training"):
-            train(run)
-        assert process.poll() is None, processes.said(tmp_path)
-        process.kill()
-        process.wait()
-    with locked(run.directory, TRAINING):  # a killed process holds nothing
-        pass
-    assert not (run.directory / TRAINING).exists()
 
 
 def test_a_thread_is_refused_too_and_another_lock_is_another_matter(tmp_path):

@@ -15,6 +15,7 @@ from recalign.errors import Stopped, UserError
 from recalign.trainer import optimization, partitioning
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.experiment import load_experiment
+from recalign.trainer.lock import TRAINING
 from recalign.trainer.loop import train
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import MetricsWriter
@@ -63,13 +64,19 @@ def test_a_line_each_period_and_the_loss_falls(undisturbed):
 
 
 def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_dir, tmp_path):
-    """Once, in the middle of a window and at no checkpoint; test_killed.py does it ten times."""
+    """Once, in the middle of a window and at no checkpoint; test_killed.py does it ten times.
+
+    While it lives, another process is refused at once and changes nothing; killed it holds nothing.
+    """
     run = experiment(**TWO_TASKS)
     log = run.directory / "metrics.jsonl"
     endless = bindings(MODEL_DIR=run.model_dir, DATA_DIR=data_dir, TRAIN_STEPS=10**6, **TWO_TASKS)
     with processes.started(endless, tmp_path) as (process,):
         while process.poll() is None and not (log.exists() and '"step": 6' in log.read_text()):
             time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)  # it trains no further meanwhile
+        with pytest.raises(UserError, match=rf"process {process.pid} on \S+ holds its training"):
+            train(run)
         process.kill()
         assert process.wait() == -signal.SIGKILL, processes.said(tmp_path)
     # Steps that the killed run was past of are trained again, as the others were.
@@ -77,6 +84,7 @@ def test_killed_and_started_again_ends_bit_equal(undisturbed, experiment, data_d
         if step > 8:
             (run.directory / FOLDER / str(step)).rmtree()
     assert train(run) is None
+    assert not (run.directory / TRAINING).exists()
     assert_bit_equal(final_params(run), undisturbed[1])
     assert without_times(lines(run)) == without_times(lines(undisturbed[0]))
 
