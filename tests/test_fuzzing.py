@@ -1,24 +1,44 @@
 """Every reader of a file, on what may stand in it: a value, or one line that says what is wrong."""
 
+import hashlib
 import json
 import pathlib
 import shutil
+import tempfile
 
 import hypothesis
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from etils import epath
 from hypothesis import strategies as st
 
+from recalign import asking
 from recalign.data import integrity, prepared
 from recalign.data.catalogue import read_catalogue
 from recalign.data.vocabulary import read_pieces
 from recalign.errors import UserError
+from recalign.model.t5.config import T5Config
 from recalign.report.run import read_run
+from recalign.serve.histories import (
+    LogSource,
+    exclusions_of_log,
+    histories_of_dataset,
+    histories_of_log,
+)
+from recalign.serve.subsets import Subsets, read_subsets
 from recalign.trainer import provenance
+from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.experiment import load_experiment
+from recalign.trainer.item_index import ItemIndex, read_ids
+from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile
 from recalign.trainer.run_config import settings_of, text_of
 from recalign.trainer.serving import parse
+from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
+from recalign.weights import own
+from recalign.weights.fingerprints import of_arrays
 from tests.corpus import vocabulary_file
 from tests.trainer.conftest import FILES, bindings
 
@@ -28,6 +48,7 @@ MANY = hypothesis.settings(
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
+_OF_ORBAX = {"_METADATA", "_CHECKPOINT_METADATA", "_sharding", "metadata", "metrics", "process_0"}
 _PIECES = [
     b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"9" * 400, b"0x" + b"f" * 5000, b"1e999", b"NaN",
     b"[" * 3000, b'{"a":' * 3000, b"null", b"-1", b'"', b"'", b"\n", b"%", b"@os.system()",
@@ -96,6 +117,45 @@ def test_what_a_dataset_says_of_itself(dataset, data_dir, data, seal):
     holds_or_says(read)
 
 
+def framed(records: list[bytes]) -> bytes:
+    """A TFRecord file of these records, its checksums right."""
+    with tempfile.NamedTemporaryFile() as file:
+        with tf.io.TFRecordWriter(file.name) as writer:
+            for record in records:
+                writer.write(record)
+        return pathlib.Path(file.name).read_bytes()
+
+
+@MANY
+@hypothesis.given(data=st.data(), seal=st.booleans())
+def test_a_shard(dataset, data_dir, data, seal):
+    """Damaged, or records that somebody changed who can write digests."""
+    own, whole = (pathlib.Path(folder) / "tiny" / "1.0.0" for folder in (dataset, data_dir))
+    name = "tiny-test.tfrecord-00000-of-00001"
+    (own / "dataset.json").write_bytes((whole / "dataset.json").read_bytes())
+    content = (whole / name).read_bytes()
+    if not seal:
+        found = data.draw(changed(content))
+        (own / name).write_bytes(found)
+        if found == content:
+            return
+        prepared._open.cache_clear()  # the same dataset.json: what was read of it stays in memory
+        with pytest.raises(UserError, match="damaged") as error:
+            prepared.open_dataset("tiny", dataset).sequences("test")
+        assert "\n" not in str(error.value)
+        return
+    records = [it.numpy() for it in tf.data.TFRecordDataset([str(whole / name)])]
+    for place in data.draw(st.lists(st.integers(0, len(records) - 1), max_size=3)):
+        records[place] = data.draw(changed(records[place]))
+    kept = records[: data.draw(st.sampled_from([0, 1, len(records), len(records)]))]
+    (own / name).write_bytes(framed(kept))
+    info = json.loads((own / "dataset.json").read_text())
+    total = sum(int.from_bytes(hashlib.sha256(record).digest()) for record in kept)
+    info["shards"]["test"] = [[len(kept), f"{total % 2**256:064x}"]]
+    (own / "dataset.json").write_text(integrity.sealed_json(info))
+    holds_or_says(lambda: prepared.open_dataset("tiny", dataset).sequences("test"))
+
+
 @MANY
 @hypothesis.given(data=st.data())
 def test_a_catalogue(data_dir, data):
@@ -125,6 +185,55 @@ def test_a_request(data):
     whole = b'{"history": ["I3", 17], "k": 5, "only": ["I5", "I9"], "user": {"name": 7}}'
     text = data.draw(changed(whole)).decode(errors="replace")
     holds_or_says(lambda: parse(text, 10, None))
+
+
+_LOGS = {
+    "log.csv": b"user,item,time\nu1,raw1,5\nu1,raw2,6\nu2,raw3,7\nu2,I4,8\n",
+    "log.jsonl": b'{"user": "u1", "item": "raw1", "time": 5}\n{"user": 2, "item": "raw2"}\n',
+    "log.txt": b"u1 raw1 raw2\nu2 raw3\n",
+    "log.tsv": b"user\titem\nu1\traw1\nu2\traw3\n",
+}
+
+
+@pytest.fixture(scope="module")
+def logs(data_dir, tmp_path_factory):
+    """Logs of many users by name, those of _LOGS and a Parquet one, and the catalogue's IDs."""
+    folder = tmp_path_factory.mktemp("logs")
+    table = pa.table({"user": ["u1", "u1", "u2"], "item": ["raw1", "raw2", "raw3"]})
+    pq.write_table(table, folder / "log.parquet")
+    opened = prepared.open_dataset("tiny", data_dir)
+    contents = {**_LOGS, "log.parquet": (folder / "log.parquet").read_bytes()}
+    return folder, contents, opened, ItemIndex(opened.catalogue)
+
+
+@MANY
+@hypothesis.given(data=st.data())
+def test_histories_and_exclusions(logs, data):
+    folder, contents, opened, items = logs
+    name = data.draw(st.sampled_from(sorted(contents)))
+    path = folder / name
+    path.write_bytes(data.draw(changed(contents[name])))
+    source = LogSource(path, "sequences" if name == "log.txt" else None)
+    of_all = histories_of_dataset(opened)
+
+    def read():
+        histories, notices = histories_of_log(source, items, opened)
+        assert len(histories) and histories.items.max() < len(opened.catalogue) and notices
+
+    holds_or_says(read)
+    holds_or_says(lambda: exclusions_of_log(source, items, of_all))
+
+
+@MANY
+@hypothesis.given(data=st.data())
+def test_allowed_ids_and_subsets(logs, data):
+    folder, _, _, items = logs
+    (folder / "ids").write_bytes(data.draw(changed(b"I3\nI17\n\nraw:raw2\nid:I4\nraw5\n")))
+    holds_or_says(lambda: items.subset(read_ids(folder / "ids")))
+    (folder / "sets").write_bytes(data.draw(changed(b'{"new": ["I3", 17], "cheap": ["raw5"]}')))
+    holds_or_says(
+        lambda: Subsets(items, read_subsets(asking._read(epath.Path(folder / "sets")), "sets"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +290,63 @@ def test_a_run(run, data, seal):
     settings = {"a": 1}
     records = PredictionFile(epath.Path(folder), "retrieval_tiny-test", settings).records
     assert set(records) <= {0, 1}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, quick_compilation):
+    """A run's folder with a checkpoint, the content of its files, and what it restores to."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    network = T5Config(
+        vocab_size=16, emb_dim=8, num_heads=2, num_encoder_layers=2, num_decoder_layers=1,
+        head_dim=4, mlp_dim=8,
+    )  # fmt: skip
+    mesh = make_mesh()
+    params, optimizer = random_params(network, 0, mesh), make_optimizer(0.001, 10, 0)
+    checkpoints = Checkpoints(epath.Path(folder))
+    checkpoints.save(new_state(params, optimizer, 3, mesh), first_step=0, metric=0.5, lines=2)
+    checkpoints.close()
+    contents = {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+    return folder, contents, state_shape(network, optimizer, mesh), of_arrays(params)
+
+
+@hypothesis.settings(MANY, max_examples=100)
+@hypothesis.given(data=st.data(), seal=st.booleans())
+def test_a_checkpoint(checkpoint, data, seal):
+    """As `recommend`, `train` and `convert` read one: what was written, or a line."""
+    folder, contents, shape, fingerprint = checkpoint
+    shutil.rmtree(folder)
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    # Half of them what Orbax says of the arrays, as there are more files of arrays.
+    of_arrays_too = data.draw(st.booleans())
+    names = [name for name in sorted(contents) if of_arrays_too or name.name in _OF_ORBAX]
+    path = folder / data.draw(st.sampled_from(names))
+    content = data.draw(changed(path.read_bytes()))
+    if seal and path.parent.name == "info":
+        try:
+            info = json.loads(content)
+            content = integrity.sealed_json(info).encode() if isinstance(info, dict) else content
+        except (ValueError, RecursionError):
+            pass
+    path.write_bytes(content)
+
+    def restored(which):
+        _, params = Checkpoints(epath.Path(folder), read_only=True).restore_params(
+            which, shape.params
+        )
+        assert of_arrays(params) == fingerprint
+
+    def converted():
+        step = own.locate(epath.Path(folder))
+        own.verify(step)
+        assert own.open_weights(step).params
+
+    def trained_on():
+        saved = Checkpoints(epath.Path(folder)).restore_latest(shape)
+        assert saved is None or of_arrays(saved.state.params) == fingerprint
+
+    for read in (lambda: restored("best"), lambda: restored(3), converted, trained_on):
+        holds_or_says(read)

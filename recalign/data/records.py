@@ -254,6 +254,12 @@ def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences
     if has_ratings:
         features["ratings"] = tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)
     batches = list(_parsed(stored, split, features))
+    if not batches:
+        raise damaged(stored.directory, f"{split}: not one record")
+    try:
+        users = [user.decode() for batch in batches for user in batch["user"].numpy()]
+    except UnicodeDecodeError as error:
+        raise damaged(stored.directory, f"{split}: a user's ID is no UTF-8") from error
 
     def flat(feature: str, dtype: type) -> np.ndarray:
         parts = [batch[feature].values.numpy() for batch in batches]
@@ -264,7 +270,7 @@ def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences
         return np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
 
     sequences = UserSequences(
-        users=[user.decode() for batch in batches for user in batch["user"].numpy()],
+        users=users,
         rows=np.concatenate([batch["row"].numpy() for batch in batches]),
         items=flat("items", np.int32),
         row_splits=row_splits("items"),

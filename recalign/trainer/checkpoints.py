@@ -325,8 +325,12 @@ def _in_chunks(tree: Any) -> Any:
 def _or_damaged(read: Callable[[], _Restored]) -> _Restored:
     try:
         return read()
-    except _OF_DAMAGE as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:
+        # Orbax puts what TensorStore says of an array into a plain Exception.
+        cause = error.__cause__ if type(error) is Exception else error
+        if not isinstance(cause, _OF_DAMAGE):
+            raise
+        said = str(cause).strip().splitlines() or [type(cause).__name__]
         raise Damaged(said[0][:200]) from error
 
 
