@@ -108,6 +108,8 @@ def read_pieces(content: bytes, name: str) -> sentencepiece.SentencePieceProcess
     Raises:
       UserError: it is no such model, or its special pieces are not T5's.
     """
+    if not content:
+        raise UserError(f"vocabulary {name}: no SentencePiece model (it is empty)")
     try:
         pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
         special = (pieces.pad_id(), pieces.eos_id())

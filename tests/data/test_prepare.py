@@ -61,6 +61,18 @@ def test_a_log_whose_ids_look_like_the_catalogues_is_warned_of(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, bytes(range(256)) * 40])
+def test_a_file_that_is_no_vocabulary_is_refused_at_once(small_log, small_items, tmp_path, content):
+    (tmp_path / "random.model").write_bytes(content)
+    with pytest.raises(UserError, match=r"random\.model: no SentencePiece model") as error:
+        prepare(
+            small_log, small_items, name="small", data_dir=tmp_path, k_core=0,
+            sentencepiece_model=tmp_path / "random.model",
+        )  # fmt: skip
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["random.model"]
+
+
 def test_ratings_stay_with_their_items(prepared):
     assert prepared.sequences("test").ratings.tolist() == [1, 2, 3, 5, 4, 3, 2, 1, 2, 3]
     assert prepared.sequences("train").ratings.tolist() == [1, 5, 4, 1]
