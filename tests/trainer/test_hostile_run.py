@@ -187,14 +187,13 @@ def test_by_the_system_calls(tmp_path):
     calls, of_gin = tmp_path / "calls", pathlib.Path(__file__).with_name("test_run_config.py")
     outcome = subprocess.run(
         ["strace", "-f", "-qq", "-e", "trace=execve,connect", "-o", str(calls), sys.executable,
-         "-m", "pytest", "-q", "-m", "not slow", __file__, os.fspath(of_gin)],
+         "-m", "pytest", "-q", "-rp", "-m", "not slow", __file__, os.fspath(of_gin)],
         cwd=pathlib.Path(__file__).resolve().parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stdout[-3000:]
-    # Both files ran: a dot a test.
-    assert {line.split(".py")[0] for line in outcome.stdout.splitlines() if ".py ." in line} == {
-        "tests/trainer/test_hostile_run", "tests/trainer/test_run_config",
-    }  # fmt: skip
+    passed = {line.split("::")[0] for line in outcome.stdout.splitlines() if "PASSED" in line}
+    names = ("test_hostile_run.py", "test_run_config.py")
+    assert passed == {f"PASSED tests/trainer/{name}" for name in names}
     lines = calls.read_text().splitlines()
     assert not [line for line in lines if "connect(" in line and "AF_INET" in line]
     programs = [line for line in lines if "execve(" in line and "= 0" in line]
