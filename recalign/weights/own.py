@@ -3,7 +3,7 @@
 MODEL_DIR/checkpoints/STEP/params   a tree of the parameters
 MODEL_DIR/checkpoints/STEP/rest     a tree of the optimizer's state and the log's running sums
 MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, fingerprints, what the best is
-                                    chosen by, and a digest of these
+                                    chosen by, how many lines metrics.jsonl had, and a digest
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A process that answers for weeks: the arrays of a request or a run are given back."""
+"""A process that answers for weeks: what a request or a run took is given back."""
 
 import gc
 import weakref
@@ -20,16 +20,19 @@ def ask(recommender: Recommender) -> None:
             recommender.recommend(history, k)
 
 
-def test_requests_leave_no_arrays_behind(trained):
+def test_requests_leave_nothing_behind(trained):
+    """No array, and not an object a round. tracemalloc sees 56 kB after 20 rounds and 137 kB after
+    320, in small blocks of TensorFlow's and JAX's own, while the process does not grow."""
     recommender = Recommender(trained[0].model_dir)
-    for _ in range(2):
+    for _ in range(3):
         ask(recommender)  # compiles
     gc.collect()
-    arrays = len(jax.live_arrays())
+    arrays, objects = len(jax.live_arrays()), len(gc.get_objects())
     for _ in range(20):
         ask(recommender)
     gc.collect()
     assert len(jax.live_arrays()) == arrays
+    assert len(gc.get_objects()) < objects + 20
 
 
 def test_a_run_that_is_let_go_takes_its_arrays_along(trained):
