@@ -1,7 +1,6 @@
 """Evaluation by beam search: the examples of a split -> beams -> the tasks' own metrics."""
 
 import dataclasses
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ from recalign.trainer.decoding import (
     input_lengths,
 )
 from recalign.trainer.experiment import Experiment
-from recalign.trainer.lengths import chosen_lengths, share_of_padding
+from recalign.trainer.lengths import describe_padding
 from recalign.trainer.lock import EVALUATION, locked
 from recalign.trainer.predictions import (
     PredictionFile,
@@ -38,11 +37,11 @@ from recalign.trainer.predictions import (
     fingerprint_of_examples,
     stacked_beams,
 )
+from recalign.trainer.progress import Countdown
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import describe, say
 from recalign.weights import fingerprints
 
-_SECONDS_BETWEEN_LINES = 10.0
 # The plain beams have no prefix in a prediction and no ending in a metric's name.
 _PREFIX = {FREE: "", ITEMS: "", POOL: "candidates_"}
 _ENDING = {FREE: "", ITEMS: "", POOL: "_candidates", EXACT: "_exact"}
@@ -257,31 +256,20 @@ def predict(
     file: PredictionFile,
 ) -> None:
     """Decodes what `file` does not hold yet, batch by batch."""
-    last_said, measured_from = time.perf_counter(), None
     total, begun_with = len(evaluated.examples), len(file.records)
-    say(f"{evaluated.task.name}: {_describe_padding(evaluated, experiment)}")
+    inputs = [example["inputs"] for example in evaluated.examples]
+    longest = experiment.task_feature_lengths["inputs"]
+    padding = describe_padding(
+        input_lengths(inputs, longest), longest, experiment.decode_batch_size
+    )
+    say(f"{evaluated.task.name}: {padding}")
     if begun_with:
         say(f"{evaluated.task.name}: {begun_with:,} of {total:,} examples were predicted before")
+    countdown = Countdown(total)
     for records in _predictions(evaluated, params, decoder, experiment, file.records):
         file.append(records)
-        now, done = time.perf_counter(), len(file.records)
-        if measured_from is None:
-            measured_from = now, done  # the first batch compiled, which says nothing of the rest
-        elif now - last_said > _SECONDS_BETWEEN_LINES:
-            last_said, rate = now, (done - measured_from[1]) / (now - measured_from[0])
-            say(
-                f"{evaluated.task.name}: {done:,} of {total:,} examples | {rate:.3g} examples/s | "
-                f"{(total - done) / rate:,.0f} s to go"
-            )
-
-
-def _describe_padding(evaluated: Evaluated, experiment: Experiment) -> str:
-    longest, batch_size = experiment.task_feature_lengths["inputs"], experiment.decode_batch_size
-    length_N = input_lengths([example["inputs"] for example in evaluated.examples], longest)
-    chosen = chosen_lengths(length_N, longest, batch_size)
-    share = share_of_padding(length_N, chosen, batch_size)
-    lengths = " or ".join(f"{length:,}" for length in chosen)
-    return f"inputs are padded to {lengths} tokens, {share:.0%} of which is padding"
+        if line := countdown.line(len(file.records)):
+            say(f"{evaluated.task.name}: {line}")
 
 
 def beams_of_all(

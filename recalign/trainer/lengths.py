@@ -50,3 +50,14 @@ def share_of_padding(lengths_N: Int[np.ndarray, " N"], chosen: list[int], batch_
     chosen_N = np.searchsorted(chosen, lengths_N)
     batches = -(-np.bincount(chosen_N, minlength=len(chosen)) // batch_size)
     return 1 - float(lengths_N.sum()) / float((batches * batch_size) @ np.array(chosen))
+
+
+def describe_padding(lengths_N: Int[np.ndarray, " N"], longest: int, batch_size: int) -> str:
+    """
+    >>> describe_padding(np.array([10] * 100 + [30] * 3 + [40] * 2), 64, 1)
+    'inputs are padded to 16 or 40 tokens; padding takes 35% of the places'
+    """
+    chosen = chosen_lengths(lengths_N, longest, batch_size)
+    share = share_of_padding(lengths_N, chosen, batch_size)
+    lengths = " or ".join(f"{length:,}" for length in chosen)
+    return f"inputs are padded to {lengths} tokens; padding takes {share:.0%} of the places"

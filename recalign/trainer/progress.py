@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+_SECONDS_BETWEEN_LINES = 10.0
+
 
 class Rates(NamedTuple):
     """Steps and target and input tokens a second, padding left out."""
@@ -61,6 +63,39 @@ def progress_line(step: int, last_step: int, loss: float, rates: Rates | None) -
     if rates is None:
         return line
     line += f" | {rates.steps:.3g} steps/s | {rates.tokens:,.0f} tokens/s"
-    seconds = round((last_step - step) / max(rates.steps, 1e-9))
+    return line + _to_go(last_step - step, rates.steps)
+
+
+class Countdown:
+    """Lines about the examples of a task that are decoded, one in ten seconds at most.
+
+    The first batch is compiled, which says nothing of the rest: the rate counts from its end.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.perf_counter):
+        self._total = total
+        self._clock = clock
+        self._said = clock()
+        self._first: tuple[float, int] | None = (
+            None  # the first batch's end, and what was done then
+        )
+
+    def line(self, done: int) -> str | None:
+        """After each batch; None where there is nothing to say yet."""
+        now = self._clock()
+        if self._first is None:
+            self._first = now, done
+            return None
+        if now - self._said <= _SECONDS_BETWEEN_LINES:
+            return None
+        self._said = now
+        rate = (done - self._first[1]) / (now - self._first[0])
+        line = f"{done:,} of {self._total:,} examples | {rate:.3g} examples/s"
+        return line + _to_go(self._total - done, rate)
+
+
+def _to_go(left: int, per_second: float) -> str:
+    """The end of a line; nothing where that is less than half a second."""
+    seconds = round(left / max(per_second, 1e-9))
     to_go = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{line} | {to_go} to go" if seconds else line
+    return f" | {to_go} to go" if seconds else ""

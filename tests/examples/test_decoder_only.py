@@ -1,9 +1,12 @@
 """A network from outside the package, through everything that the package does with one."""
 
+import contextlib
 import dataclasses
+import io
 import itertools
 import json
 import pathlib
+import re
 
 import gin
 import jax
@@ -61,7 +64,10 @@ def run(data_dir, tmp_path_factory):
         "PACK": True,
     }
     experiment = load_experiment([FILE], [f"{name} = {it!r}" for name, it in macros.items()])
-    return experiment, train(experiment)
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        results = train(experiment)
+    (experiment.directory / "said.txt").write_text(said.getvalue())
+    return experiment, results
 
 
 def every_answer(longest):
@@ -140,6 +146,22 @@ def test_it_is_trained_and_evaluated(run):
     for line in (experiment.directory / "predictions/retrieval_tiny-test.jsonl").open():
         ids |= set(json.loads(line)["beams"])
     assert all(text.startswith("I") for text in ids), "constrained to the catalogue"
+
+
+def test_its_log_says_what_packed_rows_hold_and_how_fast_it_goes(run):
+    experiment, _ = run
+    said = (experiment.directory / "said.txt").read_text()
+    (held,) = re.findall(
+        r"^packed: a step's 8 rows hold (\d+\.\d) examples on average$", said, re.M
+    )
+    lines = (experiment.directory / "metrics.jsonl").read_text().splitlines()
+    last = [line for line in map(json.loads, lines) if line["kind"] == "train"][-1]
+    # The window of the stream that the run ends in is not whole.
+    assert float(held) == pytest.approx(sum(last["examples"].values()) / 30, rel=0.05)
+    at_end = rf"loss {last['loss']:.4f} \| [\d.e+]+ steps/s \| [\d,]+ tokens/s"
+    assert re.search(rf"^step 30 of 30 \| {at_end}$", said, re.M)
+    padded = r"inputs are padded to [\d, or]+ tokens; padding takes \d+% of the places"
+    assert re.search(rf"^retrieval_tiny: {padded}$", said, re.M)
 
 
 def test_its_run_is_read_by_those_who_trust_the_module(run):

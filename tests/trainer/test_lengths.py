@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recalign.trainer.lengths import chosen_lengths, share_of_padding
+from recalign.trainer.lengths import chosen_lengths, describe_padding, share_of_padding
 
 
 def cost(lengths_N, chosen, batch_size):
@@ -50,3 +50,15 @@ def test_splits_of_like_examples_choose_the_same():
 def test_share_of_padding_by_hand():
     # Two batches of two at 8, of which 3 + 5 + 7 are tokens, one of two at 16, of which 9 are.
     assert share_of_padding(np.array([3, 5, 9, 7]), [8, 16], 2) == pytest.approx(1 - 24 / 64)
+
+
+def test_padding_is_told_in_words():
+    # Of 100 rows of 16 and five of 40 places, 1,170 of 1,800 hold a token.
+    lengths = np.array([10] * 100 + [30] * 3 + [40] * 2)
+    assert describe_padding(lengths, 64, 1) == (
+        "inputs are padded to 16 or 40 tokens; padding takes 35% of the places"
+    )
+    # Five batches of two, the last row of them repeated.
+    assert describe_padding(np.array([2000] * 9), 2048, 2) == (
+        "inputs are padded to 2,048 tokens; padding takes 12% of the places"
+    )
