@@ -17,20 +17,22 @@ from recalign.trainer import setup
 from recalign.trainer.experiment import Experiment
 
 _WINDOWS = 4
-_STEP = 128  # of the lengths that are looked at: what TPUs tile
+_TILE = {"inputs": 128, "targets": 32}  # the steps of the lengths that are looked at
 _TALLEST = 2  # times the experiment's own lengths
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
-    """Rows that several examples share.
+class Rows:
+    """Of a step.
 
     Attributes:
+      packed: whether several examples share a row.
       rows: BATCH_SIZE.
       lengths: TASK_FEATURE_LENGTHS.
       examples: that a step holds on average.
     """
 
+    packed: bool
     rows: int
     lengths: Mapping[str, int]
     examples: float
@@ -42,7 +44,7 @@ class Packed:
 
     def gin(self) -> list[str]:
         return [
-            "PACK = True",
+            f"PACK = {self.packed}",
             f"BATCH_SIZE = {self.rows}",
             f"TASK_FEATURE_LENGTHS = {dict(self.lengths)}",
         ]
@@ -70,12 +72,20 @@ class Filling:
         """Of an example's own row that its tokens fill, on average."""
         return {name: self.tokens[name] / self.lengths[name] for name in TOKENS}
 
-    def packed(self, rows: int, lengths: Mapping[str, int]) -> Packed:
+    def packed(self, rows: int, lengths: Mapping[str, int]) -> Rows:
         """So many rows of these lengths."""
         needed = [rows_needed(size, lengths) for size in self.sizes]
-        return Packed(rows, lengths, rows * WINDOW / PackedStream.rows_of(needed))
+        return Rows(True, rows, lengths, rows * WINDOW / PackedStream.rows_of(needed))
 
-    def recommended(self, examples: int, copies: int) -> Packed:
+    def unpacked(self, rows: int) -> Rows:
+        """So many rows of an example each, no taller than the longest examples need."""
+        lengths = {}
+        for name in TOKENS:
+            longest = max(int(size[name].max()) for size in self.sizes)
+            lengths[name] = min(self.lengths[name], _TILE[name] * math.ceil(longest / _TILE[name]))
+        return Rows(False, rows, lengths, float(rows))
+
+    def recommended(self, examples: int, copies: int) -> Rows:
         """The fewest places that hold at least so many examples on average.
 
         Args:
@@ -83,10 +93,11 @@ class Filling:
           copies: what the number of rows has to be a multiple of.
         """
         found = []
-        for length in range(self.lengths["inputs"], _TALLEST * self.lengths["inputs"] + 1, _STEP):
+        tile, short = _TILE["inputs"], _TILE["targets"]
+        for length in range(self.lengths["inputs"], _TALLEST * self.lengths["inputs"] + 1, tile):
             needed = length * self.tokens["targets"] / self.tokens["inputs"]
-            # 32 more than a row's share, and never less than an example may have.
-            targets = max(self.lengths["targets"], 32 * (1 + -(-int(needed) // 32)))
+            # A tile more than a row's share, and never less than an example may have.
+            targets = max(self.lengths["targets"], short * (1 + -(-int(needed) // short)))
             lengths = {"inputs": length, "targets": targets}
             of_one = self.packed(1, lengths).examples
             rows = copies * math.ceil(examples / (of_one * copies))

@@ -1,14 +1,14 @@
 """A plan: the experiment's layout, or the best that a search finds, on a slice."""
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any
 
 from recalign.errors import UserError
 from recalign.plan.chips import Slice
 from recalign.plan.compilation import Compiled, available_bytes, compile_program
 from recalign.plan.estimate import estimable, estimate
-from recalign.plan.filling import Filling, measured_or_why_not
+from recalign.plan.filling import Filling, Rows, measured_or_why_not
 from recalign.plan.flops import matmul_flops
 from recalign.plan.programs import (
     Layout,
@@ -20,14 +20,20 @@ from recalign.plan.programs import (
     train_program,
 )
 from recalign.plan.roofline import roofline
-from recalign.plan.search import Tried, partitionings, search
+from recalign.plan.search import Tried, partitionings, search, too_large
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
 class Other:
-    """The same training with packed rows instead of plain ones, or the other way round."""
+    """The same training with packed rows instead of plain ones, or the other way round.
+
+    Attributes:
+      gin: lines to paste, TRAIN_STEPS for as many examples in all among them.
+      examples_a_step: that the rows hold.
+      chip_seconds_an_example: estimated.
+    """
 
     gin: tuple[str, ...]
     examples_a_step: float
@@ -43,6 +49,7 @@ class Plan:
       where: the slice.
       available: bytes of a chip's memory that programs may use.
       layout: what was planned: the experiment's, or the search's best.
+      packed: whether rows of training hold several examples.
       batch_size, decode_batch_size: rows over all chips; those of decoding are examples.
       examples_a_step: that the rows hold: `batch_size`, or more where they are packed.
       filling: of rows with tokens; None where the examples cannot be read here.
@@ -71,6 +78,7 @@ class Plan:
     examples_a_step: float | None
     filling: Filling | None = None
     unread: str = ""
+    packed: bool = False
     other: Other | None = None
     tried: tuple[Tried, ...] = ()
     gin: tuple[str, ...] = ()
@@ -199,6 +207,7 @@ class _Planner:
             where=self._where,
             available=self._available,
             layout=layout,
+            packed=experiment.pack,
             batch_size=experiment.batch_size,
             decode_batch_size=experiment.decode_batch_size,
             sizes=self._sizes(layout),
@@ -214,24 +223,46 @@ class _Planner:
     def _other(
         self, filling: Filling, layout: Layout, train: Compiled, examples: float
     ) -> Other | None:
-        """The experiment packed, or its rows unpacked, a step of as many examples."""
+        """The experiment packed, or its rows unpacked, a step of as many examples, or of some more.
+
+        Of NUM_PARTITIONS, which fit other numbers of rows, that with the shortest step.
+        """
         experiment, chips = self._experiment, self._where.chips
         times = roofline(train, self._where)
         if times is None or not estimable(experiment):
             return None
-        copies = chips // layout.num_partitions * layout.microbatches
-        if experiment.pack:
-            rows = copies * max(1, round(examples / copies))
-            gin, held = ["PACK = False", f"BATCH_SIZE = {rows}"], float(rows)
-            changes: dict[str, Any] = {"pack": False, "batch_size": rows}
-        else:
-            packed = filling.recommended(experiment.batch_size, copies)
-            gin, held = packed.gin(), packed.examples
-            changes = {"pack": True, "batch_size": packed.rows}
-            changes["task_feature_lengths"] = packed.lengths
-        planner = _Planner(dataclasses.replace(experiment, **changes), self._where, self._say)
-        seconds = times.seconds * planner._estimated(layout) / self._estimated(layout)
-        return Other(tuple(gin), held, seconds * chips / held)
+        at_least = round(examples)
+        shared = dataclasses.replace(
+            experiment, batch_size=chips, eval_batch_size=experiment.decode_batch_size
+        )
+        found: list[tuple[float, Rows, Layout]] = []
+        for number in partitionings(shared, chips):
+            spread = dataclasses.replace(layout, num_partitions=number)
+            copies = chips // number * layout.microbatches
+            if experiment.pack:
+                rows = filling.unpacked(copies * math.ceil(at_least / copies))
+            else:
+                rows = filling.recommended(at_least, copies)
+            changed = dataclasses.replace(
+                shared,
+                pack=rows.packed,
+                batch_size=rows.rows,
+                task_feature_lengths=rows.lengths,
+            )
+            planner = _Planner(changed, self._where, self._say)
+            if not too_large(planner._sizes(spread), self._available):
+                found.append((planner._estimated(spread), rows, spread))
+        if not found:
+            return None
+        seconds, rows, spread = min(found, key=lambda it: it[0])
+        seconds *= times.seconds / self._estimated(layout)
+        steps = experiment.train_steps - experiment.initial_step
+        as_many = experiment.initial_step + math.ceil(steps * examples / rows.examples)
+        gin = [*rows.gin(), f"EVAL_BATCH_SIZE = {experiment.decode_batch_size}"]
+        gin.append(f"TRAIN_STEPS = {as_many:_}")
+        if spread != layout:
+            gin.append(f"NUM_PARTITIONS = {spread.num_partitions}")
+        return Other(tuple(gin), rows.examples, seconds * chips / rows.examples)
 
     def _train(self, layout: Layout) -> Compiled:
         if layout not in self._trained:

@@ -59,7 +59,7 @@ def search(
     def next_of(layouts: Iterator[Layout]) -> None:
         for layout in layouts:
             held = sizes_of(layout)
-            found = _parameters_too_large(held, available) or _too_large(held, available)
+            found = too_large(held, available)
             if not found:
                 entry = (estimated(layout), next(numbers), layout, layouts)
                 heapq.heappush(waiting, entry)
@@ -139,8 +139,10 @@ def _parameters_too_large(sizes: Sizes, available: int) -> str:
     )
 
 
-def _too_large(sizes: Sizes, available: int) -> str:
+def too_large(sizes: Sizes, available: int) -> str:
     """Why it is not worth compiling, or nothing."""
+    if found := _parameters_too_large(sizes, available):
+        return found
     total = sizes.parameters + sizes.optimizer + sizes.gradients + sizes.activations
     if total <= _SLACK * available:
         return ""

@@ -17,6 +17,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "chips": plan.where.chips,
         "chip": {**chip, "available_bytes": plan.available},
         "layout": dataclasses.asdict(plan.layout),
+        "packed": plan.packed,
         "batch_size": plan.batch_size,
         "decode_batch_size": plan.decode_batch_size,
         "fits": plan.fits,
@@ -104,18 +105,27 @@ def _tokens(plan: Plan) -> list[str]:
         f"on average, {shares['inputs']:.0%} and {shares['targets']:.0%} of a row",
     ]
     cost, other = plan.chip_seconds_an_example, plan.other
-    if cost is None or other is None:
+    if cost is None or other is None or plan.examples_a_step is None:
         return lines
-    examples = plan.steps * (plan.examples_a_step or 0)
-    lines += [
-        f"  as it is: {plan.examples_a_step:,.1f} examples a step, {cost * 1e3:,.1f} chip-ms each",
-        f"  {', '.join(other.gin)}: {other.examples_a_step:,.1f} examples a step, about "
-        f"{other.chip_seconds_an_example * 1e3:,.1f} chip-ms each; {examples:,.0f} examples take "
-        f"{examples * other.chip_seconds_an_example / 3600:,.0f} chip-hours",
+    own, changed = ("packed", "unpacked") if plan.packed else ("unpacked", "packed")
+    examples, their_cost = plan.steps * plan.examples_a_step, other.chip_seconds_an_example
+
+    def line(what: str, a_step: float, an_example: float) -> str:
+        return (
+            f"  {what}: {a_step:,.1f} examples a step, {an_example * 1e3:,.1f} chip-ms an example, "
+            f"{examples * an_example / 3600:,.1f} chip-hours"
+        )
+
+    better = changed if their_cost < cost else own
+    share = min(cost, their_cost) / max(cost, their_cost)
+    return [
+        *lines,
+        line(f"{own}, as compiled", plan.examples_a_step, cost),
+        line(f"{changed}, as estimated", other.examples_a_step, their_cost),
+        *(f"    {line}" for line in other.gin),
+        f"  recommended: {better}, {share:.2f} of the other's chip-hours for the same "
+        f"{examples:,.0f} examples",
     ]
-    better = "that" if other.chip_seconds_an_example < cost else "as it is"
-    share = min(cost, other.chip_seconds_an_example) / max(cost, other.chip_seconds_an_example)
-    return [*lines, f"  recommended: {better}, {share:.0%} of the other's chip-hours"]
 
 
 def _programs(plan: Plan) -> list[tuple[str, Compiled]]:

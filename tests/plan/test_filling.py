@@ -47,6 +47,17 @@ def test_the_fewest_places_that_hold_as_many_examples():
     assert packed.examples == 4 * 2048 / 342
 
 
+def test_unpacked_rows_are_no_taller_than_the_longest_example():
+    size = {"inputs": np.array([64, 129, 30]), "targets": np.array([8, 3, 33])}
+    rows = Filling((size,), LENGTHS).unpacked(12)
+    assert (rows.rows, rows.examples, rows.packed) == (12, 12.0, False)
+    assert rows.lengths == {"inputs": 256, "targets": 64}
+    # Inputs in steps of 128, targets of 32; never above the experiment's own.
+    assert filling(64, 8).unpacked(1).lengths == {"inputs": 128, "targets": 32}
+    wide = Filling((size,), {"inputs": 200, "targets": 40}).unpacked(1)
+    assert wide.lengths == {"inputs": 200, "targets": 40}
+
+
 def test_room_for_windows_that_need_more():
     """As many rows again as the windows differ by."""
     sizes = tuple(

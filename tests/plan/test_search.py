@@ -2,14 +2,20 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
+from recalign.plan import planning
 from recalign.plan.chips import CHIPS, Slice
+from recalign.plan.filling import Filling
 from recalign.plan.programs import Layout, Sizes
 from recalign.plan.search import REMATS, partitionings, search
 from recalign.trainer.experiment import Experiment
+from tests.examples.decoder_only import DecoderOnly
+
+from .by_hand import STEP
 
 EXPERIMENT = Experiment(
     mixture_or_task_name="ut_at_demo",
@@ -139,3 +145,79 @@ def test_short_sides_do_not_close_to_a_ring():
     assert Slice.parse("v5e:4x4").ring_bandwidth == CHIPS["v5e"].link_bandwidth
     assert Slice.parse("v5e:16x16").ring_bandwidth == 2 * CHIPS["v5e"].link_bandwidth
     assert Slice.parse("v4:4x4x4").ring_bandwidth == 2 * CHIPS["v4"].link_bandwidth
+
+
+@pytest.fixture
+def _no_chips(monkeypatch):
+    """A slice without its compiler: what is refused is refused before anything is compiled."""
+    monkeypatch.setattr(Slice, "devices", lambda self: [None] * self.chips)
+    monkeypatch.setattr(planning, "available_bytes", lambda device: 2**34)
+
+
+@pytest.mark.usefixtures("_no_chips")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"initial_step": 10}, "--search is for the fastest train step, and .* trains none: plan"),
+        ({"model": DecoderOnly(vocab_size=96)}, "--search estimates steps of T5 alone: plan a"),
+        (
+            {"batch_size": 3},
+            "BATCH_SIZE = 3, VOCAB_SIZE = 32128 and the network's heads and widths cannot be "
+            "shared out to 16 chips by any NUM_PARTITIONS",
+        ),
+    ],
+)
+def test_searches_that_are_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        planning.plan(dataclasses.replace(EXPERIMENT, **changes), "v5e:4x4", searching=True)
+
+
+@pytest.mark.usefixtures("_no_chips")
+@pytest.mark.parametrize(
+    ("pack", "rows", "seconds", "expected"),
+    [
+        # Four examples a row. Eight partitions have two copies, for which four rows hold 16
+        # examples, as they do for four copies; two would need eight rows.
+        (False, 16, {4: 0.5, 8: 0.4, 2: 0.6}, (4, 16.0, 8)),
+        (False, 16, {4: 0.4, 8: 0.5, 2: 0.6}, (4, 16.0, 4)),
+        (False, 16, {4: 0.4, 8: 0.5, 2: 0.3}, (8, 32.0, 2)),
+        (True, 4, {4: 0.4, 8: 0.5, 2: 0.6}, (16, 16.0, 4)),
+    ],
+)
+def test_packing_is_compared_on_the_partitions_that_suit_it(
+    monkeypatch, pack, rows, seconds, expected
+):
+    """Sixteen chips of which one partition holds too much; the experiment has four partitions."""
+    experiment = dataclasses.replace(
+        EXPERIMENT, num_partitions=4, batch_size=rows, eval_batch_size=16, pack=pack, train_steps=90
+    )
+    monkeypatch.setattr(
+        planning._Planner,
+        "_sizes",
+        lambda self, layout: dataclasses.replace(
+            SMALL, parameters=2**35 if layout.num_partitions == 1 else 10
+        ),
+    )
+    asked = []
+
+    def estimated(planner, layout):
+        asked.append(layout.num_partitions)
+        return seconds[layout.num_partitions]
+
+    monkeypatch.setattr(planning._Planner, "_estimated", estimated)
+    size = {"inputs": np.full(2048, 16), "targets": np.full(2048, 4)}
+    lengths = experiment.task_feature_lengths
+    compiled = dataclasses.replace(
+        STEP, flops=0.0, memory_bytes=0.0, link_bytes=50e9 * 2 * seconds[4]
+    )
+    planner = planning._Planner(experiment, Slice.parse("v5e:4x4"), lambda line: None)
+    other = planner._other(Filling((size,), lengths), Layout(4, 1, False), compiled, 16.0)
+    its_rows, examples, partitions = expected
+    assert set(asked) == {2, 4, 8}
+    assert other.gin[:2] == (f"PACK = {not pack}", f"BATCH_SIZE = {its_rows}")
+    assert "EVAL_BATCH_SIZE = 16" in other.gin
+    assert f"TRAIN_STEPS = {int(90 * 16 / examples)}" in other.gin
+    assert (f"NUM_PARTITIONS = {partitions}" in other.gin) == (partitions != 4)
+    assert other.examples_a_step == examples
+    # What was compiled took twice what was estimated.
+    assert other.chip_seconds_an_example == pytest.approx(2 * seconds[partitions] * 16 / examples)
