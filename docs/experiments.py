@@ -4,6 +4,7 @@
 """
 
 import pathlib
+import re
 from typing import NamedTuple
 
 from recalign.trainer.experiment import load_experiment
@@ -14,13 +15,14 @@ INTRODUCTION = """# Experiments
 Made from the files in `gin/` by `.venv/bin/python docs/experiments.py >docs/experiments.md`. Each
 file opens with its command lines, for recalign's own engine and for T5X. "To reach" are the paper's
 figures on the test split where it has them, else a bar of our own; they are aims, not results.
+A batch is a number of examples; of packed rows, what they hold on average on Toys.
 """
 REQUIRED = [
     "MIXTURE_OR_TASK_NAME = 'any'", "VOCAB_SIZE = 44_032", "INITIAL_CHECKPOINT_PATH = ''",
 ]  # fmt: skip
 """What files for a log of one's own leave open."""
 
-COLUMNS = ("experiment", "what it is", "steps × batch", "tokens in, out", "to reach", "hardware")
+COLUMNS = ("experiment", "what it is", "steps × examples", "tokens in, out", "to reach", "hardware")
 
 
 class Head(NamedTuple):
@@ -29,6 +31,7 @@ class Head(NamedTuple):
     what: str
     reach: tuple[str, ...]
     hardware: str
+    examples: str | None  # that a step holds, where its rows are packed
 
 
 def head_of(text: str) -> Head:
@@ -41,7 +44,13 @@ def head_of(text: str) -> Head:
     aim = " ".join(lines[start:stop]).partition(": ")[2]
     hardware = " ".join([*lines[stop:], ""]).partition(": ")[2]
     planned = _first_sentence(hardware).removeprefix("the paper does not say; planned for ")
-    return Head(_first_sentence(" ".join(lines)), reach or (_first_sentence(aim),), planned)
+    held = re.search(r"^A step: .* rows; on \w+ they hold (\S+) examples", "\n".join(lines), re.M)
+    return Head(
+        what=_first_sentence(" ".join(lines)),
+        reach=reach or (_first_sentence(aim),),
+        hardware=planned,
+        examples=held and held[1],
+    )
 
 
 def _first_sentence(text: str) -> str:
@@ -60,10 +69,11 @@ def row_of(name: str) -> tuple[str, ...]:
     head = head_of((ROOT / name).read_text())
     steps = made.train_steps - made.initial_step
     lengths = made.task_feature_lengths
+    batch = f"{head.examples} in {made.batch_size} rows" if made.pack else made.batch_size
     return (
         f"[{name.removeprefix('gin/')}](../{name})",
         head.what,
-        f"{steps:,} × {made.batch_size}" if steps else "none",
+        f"{steps:,} × {batch}" if steps else "none",
         f"{lengths['inputs']}, {lengths['targets']}",
         "<br>".join(head.reach),
         head.hardware,

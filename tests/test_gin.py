@@ -72,6 +72,14 @@ def test_an_experiment_holds_macros_and_includes_alone(path):
         assert continued or statement.fullmatch(line), f"{path.name}:{number}: {line}"
 
 
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
+def test_a_packed_experiment_says_how_many_examples_a_step_holds(path):
+    """Whether they are as many: tests/plan/test_packed_headers.py."""
+    experiment = load(path)
+    said = re.findall(r"^# A step: (\d+) packed rows; on \w+ they hold", path.read_text(), re.M)
+    assert said == ([str(experiment.batch_size)] if experiment.pack else [])
+
+
 @pytest.mark.parametrize("path", PAPER, ids=name_of)
 def test_the_papers_settings(path):
     experiment = load(path)
