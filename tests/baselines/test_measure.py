@@ -24,6 +24,7 @@ from recalign.data.catalogue import SCHEMA, Catalogue
 from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import UserError
 from recalign.report.baselines import read_baselines
+from tests.tracing import traced_once
 
 NAME = "measured_corpus"
 KINDS = ("retrieval", "ranking", "rating")
@@ -38,7 +39,8 @@ def corpus(tmp_path_factory):
     seqio.set_tfds_data_dir_override(str(data_dir))
     tasks.ensure_registered(f"ut_{NAME}", str(data_dir))
     gin.bind_parameter("TaskSettings.candidate_pool", 10)
-    yield dataset, {kind: seqio.TaskRegistry.get(f"{kind}_{NAME}") for kind in KINDS}
+    with traced_once({}):
+        yield dataset, {kind: seqio.TaskRegistry.get(f"{kind}_{NAME}") for kind in KINDS}
     gin.clear_config()
     seqio.set_tfds_data_dir_override(None)
 
