@@ -1,11 +1,36 @@
 """What clients say over HTTP and what they are answered: the schema at /docs."""
 
+import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
 
 MOST_REQUESTS = 1_000
 """Histories of one call."""
+
+MOST_NESTED = 32
+"""Lists and objects of `user` in each other."""
+
+
+def _can_be_handed_back(user: Any) -> Any:
+    """What Python reads as JSON may nest too deeply to be written, or be no text or number."""
+    level, depth = [user], 0
+    while level := [
+        inner
+        for value in level
+        if isinstance(value, list | dict)
+        for inner in (value.values() if isinstance(value, dict) else value)
+    ]:
+        depth += 1
+        if depth > MOST_NESTED:
+            raise PydanticCustomError("user", f"nested more than {MOST_NESTED} deep")
+    try:
+        json.dumps(user, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise PydanticCustomError("user", "no JSON: half a character, or NaN") from error
+    return user
+
 
 ID = Annotated[StrictStr | StrictInt, Field(description="the catalogue's, or the log's own")]
 
@@ -34,6 +59,7 @@ class Asked(BaseModel):
     ] = True
     user: Annotated[
         Any,
+        AfterValidator(_can_be_handed_back),
         Field(
             description="handed back as it came; as the log's ID of a user it tells models that"
             " are told of users whose history it is"
