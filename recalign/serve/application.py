@@ -194,11 +194,11 @@ def make_app(
 
     _handle_errors(app, say)
     paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
-    # The last one added is asked first.
-    app.add_middleware(Watched, monitoring=monitoring, paths=paths)
+    # The last one added is asked first: all is counted, and without the token no body is read.
+    app.add_middleware(BoundedBodies, most_bytes=limits.most_bytes, longest_s=limits.longest_body_s)
     if token is not None:
         app.add_middleware(TokenNeeded, token=token, open_paths=_OPEN_PATHS)
-    app.add_middleware(BoundedBodies, most_bytes=limits.most_bytes, longest_s=limits.longest_body_s)
+    app.add_middleware(Watched, monitoring=monitoring, paths=paths)
     return app
 
 

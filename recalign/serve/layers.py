@@ -1,4 +1,4 @@
-"""What every request passes before an endpoint has it: bounds on its body, a token, a count.
+"""What every request passes before an endpoint has it: a count, a token, bounds on its body.
 
 They are ASGI's own functions: Starlette's `BaseHTTPMiddleware` would start tasks for each request,
 which takes as long as all else that is done for it outside of the model.
@@ -71,13 +71,14 @@ class TokenNeeded:
         if scope["type"] == "http" and scope["path"] not in self._open_paths:
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, self._expected):
-                await refuse(send, 401, "a token is needed", (b"www-authenticate", b"Bearer"))
+                needed = (b"www-authenticate", b"Bearer")
+                await refuse(send, 401, "a token is needed", needed, _CLOSE)
                 return
         await self._app(scope, receive, send)
 
 
 class Watched:
-    """Counts the responses."""
+    """Counts the responses; a client that left before its own got none."""
 
     def __init__(self, app: ASGIApp, monitoring: Monitoring, paths: Collection[str]):
         self._app, self._monitoring, self._paths = app, monitoring, paths
@@ -87,7 +88,7 @@ class Watched:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.perf_counter(), 500
+        begun, status = time.perf_counter(), 0
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -97,9 +98,14 @@ class Watched:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception:
+            status = status or 500  # is sent by Starlette's own outermost layer
+            raise
         finally:
-            path, seconds = scope["path"], time.perf_counter() - begun
-            self._monitoring.responded(path if path in self._paths else "other", status, seconds)
+            if status:
+                path, seconds = scope["path"], time.perf_counter() - begun
+                path = path if path in self._paths else "other"
+                self._monitoring.responded(path, status, seconds)
 
 
 async def refuse(send: Send, status: int, error: str, *headers: tuple[bytes, bytes]) -> None:

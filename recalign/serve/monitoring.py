@@ -19,7 +19,7 @@ class Monitoring:
             registry=self._registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            "recalign_response_seconds", "From a request's body to its response, by path", ["path"],
+            "recalign_response_seconds", "From a request's head to its response, by path", ["path"],
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self._batch_size = Histogram(

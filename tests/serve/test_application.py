@@ -194,6 +194,29 @@ def test_probes_metrics_and_the_description(port):
     assert b"swagger" in ask(port, "/docs", method="GET")[1]
 
 
+def test_refusals_are_counted_and_without_the_token_no_body_is_waited_for():
+    """Of each status a known number: one 200, 400 and 413, two 401 and 408."""
+    limits = Limits(most_bytes=40, longest_body_s=0.3)
+    token = [("Authorization", "Bearer secret")]
+    with running(make_app(StandIn(), token="secret", limits=limits)) as (port, _):
+        for body, headers in (
+            ({"history": [4]}, token),
+            ({"history": []}, token),
+            (b"1" * 41, token),
+            ({"history": [4]}, []),
+        ):
+            ask(port, "/recommend", body, headers=headers)
+        authorization = b"Authorization: Bearer secret\r\n"
+        for given, told in ((b"", b"401"), (authorization, b"408"), (authorization, b"408")):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(HEAD + given + b"Content-Length: 9\r\n\r\n{")
+                assert connection.recv(2_000).startswith(b"HTTP/1.1 " + told)
+        figures = ask(port, "/metrics", method="GET", headers=token)[1].decode()
+    for status, count in {200: 1, 400: 1, 401: 2, 408: 2, 413: 1}.items():
+        line = f'recalign_responses_total{{path="/recommend",status="{status}"}} {count}.0'
+        assert line in figures.splitlines()
+
+
 def test_what_waits_is_bounded_and_decoded_together():
     """16 clients at once: some wait, the rest are told when to come again."""
     stand_in = StandIn(seconds=0.2)
