@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Collection
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recalign.serve.monitoring import Monitoring
@@ -18,7 +19,10 @@ _CLOSE = (b"connection", b"close")  # whose body may not have been read
 
 
 class BoundedBodies:
-    """Passes an HTTP request on when its body is there whole; a larger or slower one is refused."""
+    """Passes an HTTP request on when its body is there whole; a larger or slower one is refused.
+
+    One whose client left before that is dropped: what came of it may be complete JSON.
+    """
 
     def __init__(self, app: ASGIApp, most_bytes: int, longest_s: float):
         self._app, self._most_bytes, self._longest_s = app, most_bytes, longest_s
@@ -31,6 +35,8 @@ class BoundedBodies:
         try:
             async with asyncio.timeout(self._longest_s):
                 body = await self._body(scope, receive)
+        except ClientDisconnect:
+            return
         except TimeoutError:
             await refuse(send, 408, f"the body took longer than {self._longest_s:g} s", _CLOSE)
             return
@@ -52,10 +58,12 @@ class BoundedBodies:
         body = bytearray()
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
             body += message.get("body", b"")
             if len(body) > self._most_bytes:
                 return None
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            if not message.get("more_body", False):
                 return bytes(body)
 
 

@@ -139,6 +139,24 @@ def test_clients_that_leave_do_no_harm(port):
     assert ask(port, "/recommend", {"history": [4]})[0] == 200
 
 
+def test_a_body_is_dropped_whose_client_leaves_before_its_end():
+    stand_in = StandIn()
+    with running(make_app(stand_in)) as (port, _):
+        for end in (b"Content-Length: 17\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n10\r\n"):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(HEAD + b"Content-Type: application/json\r\n" + end)
+                connection.sendall(b'{"history": [4]}')
+                time.sleep(0.05)  # so that it is read before it is known to be all
+        for _ in range(2):
+            assert ask(port, "/recommend", {"history": [4]})[0] == 200
+        figures = ask(port, "/metrics", method="GET")[1].decode()
+    assert sum(stand_in.batches) == 2
+    counted = [
+        it for it in figures.splitlines() if it.startswith('recalign_responses_total{path="/rec')
+    ]
+    assert counted == ['recalign_responses_total{path="/recommend",status="200"} 2.0']
+
+
 def malformed(draw):
     """A request, cut, with other bytes or with other values in it."""
     text = json.dumps({"history": ["1", 4, "29"], "k": 3, "only": ["5"], "user": "Ada"}).encode()
