@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recalign.serve.monitoring import Monitoring
 
-_CLOSE = (b"connection", b"close")  # whose body may not have been read
+CLOSE = (b"connection", b"close")  # whose body may not have been read
 
 
 class BoundedBodies:
@@ -38,10 +38,10 @@ class BoundedBodies:
         except ClientDisconnect:
             return
         except TimeoutError:
-            await refuse(send, 408, f"the body took longer than {self._longest_s:g} s", _CLOSE)
+            await refuse(send, 408, f"the body took longer than {self._longest_s:g} s", CLOSE)
             return
         if body is None:
-            await refuse(send, 413, f"a body of more than {self._most_bytes:,} bytes", _CLOSE)
+            await refuse(send, 413, f"a body of more than {self._most_bytes:,} bytes", CLOSE)
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -80,7 +80,7 @@ class TokenNeeded:
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, self._expected):
                 needed = (b"www-authenticate", b"Bearer")
-                await refuse(send, 401, "a token is needed", needed, _CLOSE)
+                await refuse(send, 401, "a token is needed", needed, CLOSE)
                 return
         await self._app(scope, receive, send)
 
@@ -118,8 +118,13 @@ class Watched:
 
 async def refuse(send: Send, status: int, error: str, *headers: tuple[bytes, bytes]) -> None:
     """Answers with an error."""
-    body = json.dumps({"error": error}).encode()
-    length = (b"content-length", str(len(body)).encode())
-    every = [(b"content-type", b"application/json"), length, *headers]
+    every, body = failure(error, *headers)
     await send({"type": "http.response.start", "status": status, "headers": every})
     await send({"type": "http.response.body", "body": body})
+
+
+def failure(error: str, *headers: tuple[bytes, bytes]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the body that say an error."""
+    body = json.dumps({"error": error}).encode()
+    length = (b"content-length", str(len(body)).encode())
+    return [(b"content-type", b"application/json"), length, *headers], body

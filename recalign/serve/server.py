@@ -5,10 +5,14 @@ import socket
 import threading
 from collections.abc import Callable
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recalign.errors import UserError
+from recalign.serve.layers import CLOSE, failure, refuse
 
 _MOST_CONNECTIONS = 4_096
 # After SIGTERM: as long as Kubernetes gives a pod, less what leaving takes.
@@ -37,6 +41,49 @@ def reserve(host: str, port: int) -> socket.socket:
     return reserved
 
 
+class _Protocol(H11Protocol):
+    """uvicorn's, which refuses by JSON what it cannot read as HTTP."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Overrides uvicorn's, whose answer is plain text."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers, body = failure(msg, CLOSE)
+            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+
+def make_server(
+    app: FastAPI, *, most_connections: int = _MOST_CONNECTIONS, log_level: str = "warning"
+) -> uvicorn.Server:
+    """uvicorn with an application, by HTTP/1.1 alone.
+
+    Args:
+      app: the application.
+      most_connections: that are open; a request on one more gets 503.
+      log_level: uvicorn's own, on standard error.
+    """
+
+    async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and len(server.server_state.connections) > most_connections:
+            await refuse(send, 503, "too many connections are open", (b"retry-after", b"1"), CLOSE)
+        else:
+            await app(scope, receive, send)
+
+    config = uvicorn.Config(
+        bounded,
+        http=_Protocol,
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=_LONGEST_END_S,
+    )
+    server = uvicorn.Server(config)
+    return server
+
+
 def run(app: FastAPI, listening: socket.socket, say: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C; requests that came before are answered first.
 
@@ -45,15 +92,6 @@ def run(app: FastAPI, listening: socket.socket, say: Callable[[str], None]) -> N
       listening: where; it is closed at the end.
       say: gets a line with the address.
     """
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        ws="none",
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_graceful_shutdown=_LONGEST_END_S,
-    )
     with listening:
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -61,4 +99,4 @@ def run(app: FastAPI, listening: socket.socket, say: Callable[[str], None]) -> N
         if threading.current_thread() is threading.main_thread():
             # uvicorn ends in order and raises the signal again: SIGTERM has had its effect then.
             signal.signal(signal.SIGTERM, lambda number, frame: None)
-        uvicorn.Server(config).run(sockets=[listening])
+        make_server(app).run(sockets=[listening])

@@ -9,9 +9,9 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-import uvicorn
 
 from recalign.errors import UserError
+from recalign.serve.server import make_server
 
 ITEMS, TRAINED = 30, 28
 
@@ -77,12 +77,12 @@ class _Item(SimpleNamespace):
 
 
 @contextlib.contextmanager
-def running(app, until="/ready"):
+def running(app, until="/ready", **of_server):
     """Runs an application until the end of the block; yields the port and the server.
 
     `until`: the path that answers 200 before the block begins.
     """
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+    server = make_server(app, log_level="critical", **of_server)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

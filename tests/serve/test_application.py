@@ -157,6 +157,63 @@ def test_a_body_is_dropped_whose_client_leaves_before_its_end():
     assert counted == ['recalign_responses_total{path="/recommend",status="200"} 2.0']
 
 
+def sent(port, *parts):
+    """What the server says to bytes until it closes, as (first line, headers, body)."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        head, _, body = b"".join(iter(lambda: connection.recv(2_000), b"")).partition(b"\r\n\r\n")
+    first, *headers = head.decode().split("\r\n")
+    return first, dict(header.split(": ") for header in headers), body
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n",
+        b"Content-Length: abc\r\n\r\n{}",
+        b"Content-Length: -1\r\n\r\n{}",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"No header\r\n\r\n",
+        b"Too-Long: " + b"x" * 20_000,
+    ],
+    ids=lambda it: it[:24].decode(),
+)
+def test_what_is_no_http_is_answered_by_json(port, told):
+    first, headers, body = sent(port, HEAD + told)
+    assert first == "HTTP/1.1 400 Bad Request"
+    assert headers["content-type"] == "application/json"
+    assert int(headers["content-length"]) == len(body)
+    assert json.loads(body) == {"error": "Invalid HTTP request received."}
+    assert ask(port, "/recommend", {"history": [4]})[0] == 200
+
+
+def test_a_chunk_without_a_size_after_good_ones_executes_nothing():
+    stand_in = StandIn()
+    with running(make_app(stand_in)) as (port, _):
+        head = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        first, _, body = sent(port, head, b'10\r\n{"history": [4]}\r\nxyz\r\n')
+        assert first == "HTTP/1.1 400 Bad Request" and list(json.loads(body)) == ["error"]
+        assert ask(port, "/recommend", {"history": [4]})[0] == 200
+    assert sum(stand_in.batches) == 1
+
+
+def test_connections_are_bounded():
+    with running(make_app(StandIn()), most_connections=2) as (port, server):
+        while server.server_state.connections:  # those that asked whether it is ready
+            time.sleep(0.01)
+        with (
+            socket.create_connection(("127.0.0.1", port)),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            status, answer, headers = ask(port, "/health", method="GET")
+            assert (status, answer) == (503, {"error": "too many connections are open"})
+            assert headers["Retry-After"] == "1"
+        while server.server_state.connections:
+            time.sleep(0.01)
+        assert ask(port, "/health", method="GET")[0] == 200
+
+
 def malformed(draw):
     """A request, cut, with other bytes or with other values in it."""
     text = json.dumps({"history": ["1", 4, "29"], "k": 3, "only": ["5"], "user": "Ada"}).encode()
