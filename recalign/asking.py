@@ -260,7 +260,8 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token_file",
         metavar="FILE",
-        help="holds what requests have to bring as `Authorization: Bearer …` (default: nothing)",
+        help="holds what requests have to bring as `Authorization: Bearer …`, but for /health,"
+        " /ready and /metrics (default: nothing)",
     )
     parser.add_argument("--format", help="of --new_items (default: told from the file's name)")
     parser.add_argument("--item_column", metavar="COLUMN", help="of --new_items: that of the IDs")

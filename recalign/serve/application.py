@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 _RETRY_WHILE_STARTING_S = 5
 _STARTING = "the server is starting: it compiles what requests need"
-_OPEN_PATHS = ("/health", "/ready")
+# For Kubernetes and Prometheus, which bring no token: they show whether it is there, and counts.
+_OPEN_PATHS = ("/health", "/ready", "/metrics")
 _FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure} for status in (400, 401, 408, 413, 500, 503)
 }

@@ -26,6 +26,9 @@ def test_the_deployment():
         ("livenessProbe", "/health"),
     ):
         assert container[probe]["httpGet"] == {"path": path, "port": port["name"]}
+    # Prometheus brings no token, and asks for /metrics where no annotation names another path.
+    asked = template["metadata"]["annotations"]
+    assert asked == {"prometheus.io/scrape": "true", "prometheus.io/port": str(options.port)}
     assert service["spec"]["ports"][0]["targetPort"] == port["name"]
     labels = template["metadata"]["labels"]
     assert service["spec"]["selector"] == labels == deployment["spec"]["selector"]["matchLabels"]

@@ -286,7 +286,7 @@ def test_refusals_are_counted_and_without_the_token_no_body_is_waited_for():
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(HEAD + given + b"Content-Length: 9\r\n\r\n{")
                 assert connection.recv(2_000).startswith(b"HTTP/1.1 " + told)
-        figures = ask(port, "/metrics", method="GET", headers=token)[1].decode()
+        figures = ask(port, "/metrics", method="GET")[1].decode()
     for status, count in {200: 1, 400: 1, 401: 2, 408: 2, 413: 1}.items():
         line = f'recalign_responses_total{{path="/recommend",status="{status}"}} {count}.0'
         assert line in figures.splitlines()
@@ -364,12 +364,13 @@ def test_a_token():
         status, answer, headers = ask(port, "/recommend", {"history": [4]})
         assert (status, answer) == (401, {"error": "a token is needed"})
         assert headers["WWW-Authenticate"] == "Bearer"
-        for path in ("/metrics", "/docs", "/openapi.json"):
+        for path in ("/docs", "/openapi.json", "/metrics/", "/nowhere"):
             assert ask(port, path, method="GET")[0] == 401
         for given, expected in (("Bearer secret", 200), ("Bearer secre", 401), ("secret", 401)):
             headers = [("Authorization", given)]
             assert ask(port, "/recommend", {"history": [4]}, headers=headers)[0] == expected
-        assert ask(port, "/health", method="GET")[0] == 200
+        for path in ("/health", "/ready", "/metrics"):  # what Kubernetes and Prometheus ask for
+            assert ask(port, path, method="GET")[0] == 200
 
 
 def test_subsets_by_http():
