@@ -115,12 +115,14 @@ class Network(abc.ABC):
     ) -> tuple[Float[Array, "B K M"], Any]:
         """A `step` of which M next tokens a beam are wanted: what a search in a trie asks for.
 
-        Beams that are not wanted may have any log-probabilities; the cache is that of all.
+        Beams that are not wanted may have any log-probabilities up to 0; the cache is that of all.
+        Only `score_candidates` with a contest (a prior's items) says which are wanted.
 
         A network need not have it; one that does can do without an array of all logits.
 
         Returns:
-          The log-probabilities of these tokens, normalised over the vocabulary, and the cache.
+          The log-probabilities of these tokens, normalised over the vocabulary and hence <= 0 (a
+          contest relies on it), and the cache.
         """
         logits_BxKxV, cache = self.step(params, memory, cache, tokens_BxK, position)
         return log_probs_at(logits_BxKxV, next_BxKxM), cache

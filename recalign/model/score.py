@@ -79,8 +79,10 @@ def score_candidates(
         cache, log_probs_BxC = scored
         read_BxK, target_BxC = read_BxKxT[..., position], tokens_BxCxT[..., position]
         is_added_BxC = target_BxC > 0
+        wanted: tuple[Array, ...] = ()  # without a contest a network's own method need not know it
         if wanted_BxC is not None:
             is_added_BxC &= wanted_BxC
+            wanted = (is_added_BxC,)
         at_target, cache = network.step_log_probs(
             params,
             memory,
@@ -88,7 +90,7 @@ def score_candidates(
             read_BxK,
             position,
             target_BxC.reshape(*read_BxK.shape, -1),
-            None if wanted_BxC is None else is_added_BxC,
+            *wanted,
         )
         at_target = at_target.reshape(target_BxC.shape)
         return cache, log_probs_BxC + jnp.where(is_added_BxC, at_target, 0.0)

@@ -101,6 +101,18 @@ def test_what_the_beams_hold_already_is_not_scored_again_and_the_hopeless_not_at
     np.testing.assert_allclose(found[:, 2], expected[:, 2], atol=1e-4)
 
 
+def test_a_method_of_the_former_signature_scores_as_before(config, asked):
+    """A network's own `step_log_probs`, written before there was `wanted_BxK`."""
+
+    class Own(type(config)):
+        def step_log_probs(self, params, memory, cache, tokens_BxK, position, next_BxKxM):
+            return super().step_log_probs(params, memory, cache, tokens_BxK, position, next_BxKxM)
+
+    params, prompts, trie, _, every_BxS = asked
+    found = score(params, Own(**vars(config)), prompts, trie, np.arange(POOL)[None])
+    np.testing.assert_allclose(found, every_BxS[:, :POOL], atol=1e-4)
+
+
 def test_the_bound_by_hand():
     """Beams with 0.5 and 0.2, candidates with the prior 0.4 (the second beam), 0.3 and 0.1: joined
     the items have 0.5, 0.6, at least 0.3 and at least 0.1."""

@@ -19,7 +19,10 @@ SCRIPT = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from recalign.model.t5.config import T5Config
-from recalign.model.decode import beam_decode
+from recalign.model.contest import Contest
+from recalign.model.decode import Beams, beam_decode
+from recalign.model.score import score_candidates
+from recalign.model.trie import Trie
 from recalign.trainer import partitioning
 from recalign.trainer.state import make_optimizer, make_train_step, new_state, random_params
 
@@ -55,10 +58,37 @@ def run(copies, partitions, decode):
     table = state.params["token_embedder"]["embedding"]
     moments = state.optimizer.v["decoder"]["relpos_bias"]["rel_embedding"]
     return losses, jax.device_get(state), jax.device_get(beams), {
+        "contest": contested(mesh, state.params) if decode and copies > 1 else None,
         "rows": [rows.start, rows.stop],
         "kernel": kernel.addressable_shards[0].data.shape,
         "table": table.addressable_shards[0].data.shape,
         "relpos": moments.addressable_shards[0].data.shape,
+    }
+
+PAIRS = random.permutation(400)[:60].tolist()
+trie = Trie.from_sequences([(9, 10 + pair // 20, 10 + pair % 20) for pair in PAIRS], 1)
+pools = np.stack([random.permutation(60) for _ in range(8)]).astype(np.int32)
+prior = random.normal(-16, 4, pools.shape).astype(np.float32)
+
+def contested(mesh, params):
+    # All candidates' scores, and those that a contest for three of them leaves of them.
+    def score(params, inputs, pools, prior, wanted):
+        every = score_candidates(params, config, inputs, trie, pools)
+        best, places = jax.lax.top_k(every, 4)
+        tokens = trie.tokens(jnp.take_along_axis(pools, places, axis=1))
+        contest, beams = Contest(prior, wanted), Beams(tokens, best, best)
+        return every, score_candidates(params, config, inputs, trie, pools, contest, beams)
+
+    given = (batch["inputs"], pools, prior, np.full(8, 3, np.int32))
+    every, some = map(np.asarray, jax.jit(score)(
+        params, *[partitioning.shard_whole(mesh, it) for it in given]))
+    likeliest = [np.argsort(-np.logaddexp(it, prior))[:, :3] for it in (every, some)]
+    kept = some > -1e7
+    return {
+        "devices": mesh.size,
+        "gap": float(np.max(np.abs(every - some)[kept])),
+        "likeliest": bool((likeliest[0] == likeliest[1]).all()),
+        "kept": kept.sum(axis=1).tolist(),
     }
 
 DECODED = (4, 2)
@@ -109,6 +139,14 @@ def test_losses_and_parameters_are_those_of_one_device(found):
     assert found["parameters"] < 1e-5
     assert found["moments"] < 1e-3
     assert found["beams"]
+
+
+@pytest.mark.parametrize("mesh", TOGETHER)
+def test_a_contest_of_spread_candidates_has_the_winners_of_all(found):
+    contest = found["contest"]
+    assert contest["devices"] == 8
+    assert contest["likeliest"] and contest["gap"] < 1e-4
+    assert all(3 <= kept < 40 for kept in contest["kept"])
 
 
 def test_training_did_something():
