@@ -187,7 +187,7 @@ def asked_until(end: float, port: int, seed: int, items: int, into: list[Any]) -
             response = connection.getresponse()
             response.read()
             into.append((str(response.status), (time.perf_counter() - begun) * 1e3))
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             into.append((type(error).__name__, (time.perf_counter() - begun) * 1e3))
             connection.close()
     connection.close()
