@@ -55,17 +55,21 @@ def write_whole(final: epath.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def whole_file(final: epath.Path, writer: str = "") -> Iterator[IO[bytes]]:
-    """Yields a file beside `final`, which takes its place when the block ends well.
+    """Yields a file beside `final`, which takes its place when the block ends well, else is gone.
 
     Args:
         final: where it will be.
         writer: tells the files of several processes apart that may write `final` at once.
     """
     part = final.with_name(f"{final.name}{writer}.part")
-    with part.open("wb") as file:
-        yield file
-    to_disk(part)
-    part.replace(final)
+    try:
+        with part.open("wb") as file:
+            yield file
+        to_disk(part)
+        part.replace(final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     to_disk(final.parent)
 
 

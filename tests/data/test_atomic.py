@@ -100,6 +100,9 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     with files_of_at_most(100), pytest.raises(OSError):
         atomic.write_whole(path, "new" * 100)
     assert path.read_text() == "old"
+    with pytest.raises(KeyboardInterrupt), atomic.whole_file(path, ".3"):
+        raise KeyboardInterrupt
+    assert [it.name for it in tmp_path.iterdir()] == ["file"]
     atomic.write_whole(path, "new")
     assert path.read_text() == "new"
     assert [it.name for it in tmp_path.iterdir()] == ["file"]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recalign.errors import UserError
+from recalign.serve import export
 from recalign.serve.export import SCHEMA, Shard
 from tests.serve import killed_export
 from tests.serve.killed_export import MOMENTS, exporter
@@ -86,6 +87,21 @@ def test_hosts_make_a_part_each_and_the_last_one_joins(undisturbed, tmp_path):
     assert not exporter(out).run(Shard(0, 3), said.append)
     assert not out.exists()
     assert exporter(out).run(Shard(1, 3), said.append)
+    assert out.read_bytes() == undisturbed
+    assert os.listdir(tmp_path) == ["all.parquet"]
+
+
+def test_the_slower_of_two_hosts_that_join_leaves_nothing(undisturbed, tmp_path, monkeypatch):
+    out, read = tmp_path / "all.parquet", export._read
+
+    def reading(path):
+        monkeypatch.setattr(export, "_read", read)
+        assert exporter(out).run(Shard(0, 2), print)  # begins later, and is quicker
+        return read(path)
+
+    assert not exporter(out).run(Shard(0, 2), print)
+    monkeypatch.setattr(export, "_read", reading)
+    assert not exporter(out).run(Shard(1, 2), print)
     assert out.read_bytes() == undisturbed
     assert os.listdir(tmp_path) == ["all.parquet"]
 
