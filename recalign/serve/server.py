@@ -1,5 +1,6 @@
 """The process behind `recalign serve`: a socket, uvicorn, and an orderly end."""
 
+import asyncio
 import signal
 import socket
 import threading
@@ -42,7 +43,38 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, which refuses by JSON what it cannot read as HTTP."""
+    """uvicorn's, which refuses by JSON what it cannot read as HTTP, and waits for no head for ever.
+
+    uvicorn itself closes a connection that is silent after a response, and no other one.
+    """
+
+    longest_head_s = 30.0
+    _closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Overrides uvicorn's: from here on a request's head is waited for."""
+        super().connection_made(transport)
+        self._limit_wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Overrides uvicorn's: the wait ends with the head, and begins with the next one's."""
+        super().data_received(data)
+        self._limit_wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Overrides uvicorn's."""
+        if self._closing is not None:
+            self._closing.cancel()
+        super().connection_lost(exc)
+
+    def _limit_wait(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            if self._closing is not None:
+                self._closing.cancel()
+            self._closing = None
+        elif self._closing is None:
+            wait, close = self.longest_head_s, self.timeout_keep_alive_handler
+            self._closing = self.loop.call_later(wait, close)
 
     def send_400_response(self, msg: str) -> None:
         """Overrides uvicorn's, whose answer is plain text."""

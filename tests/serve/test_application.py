@@ -21,8 +21,8 @@ MALFORMED = 10_000
 HEAD = b"POST /recommend HTTP/1.1\r\nHost: x\r\n"
 # JSON, as Python reads it.
 ODD = ["null", "[]", "{}", "-1", "1" + "0" * 400, r'"\ud800"', r'{"\ud800": 1}', '""', "true"]
-ODD += ["1e308", "-Infinity", "NaN", '{"history": [1]}', "[%s]" % ", ".join(["[]"] * 50)]
-ODD += ["[" * depth + "]" * depth for depth in (30, 300, 900, 1_500)]
+ODD += ["1e308", "-Infinity", "NaN", '{"history": [1]}', f"[{', '.join(['[]'] * 50)}]"]
+ODD += ["[" * depth + "]" * depth for depth in (30, 300, 900)]
 SUBSETS = {"in_stock": ["3", "9", "12"]}
 
 
@@ -102,7 +102,10 @@ def test_several_histories(port):
         ({"history": [4], "user": {"\ud800": 1}}, "user: no JSON"),
         ({"history": [4], "user": [float("nan")]}, "user: no JSON"),
         (b'{"history": [4], "user": %b}' % (b"[" * 900 + b"1" + b"]" * 900), "user: nested more"),
-        (b'{"requests": [{"history": [4], "user": %b}]}' % (b"[" * 33 + b"1" + b"]" * 33), "user: "),
+        (
+            b'{"requests": [{"history": [4], "user": %b}]}' % (b"[" * 33 + b"1" + b"]" * 33),
+            "user: ",
+        ),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(port, body, told):
@@ -157,63 +160,6 @@ def test_a_body_is_dropped_whose_client_leaves_before_its_end():
     assert counted == ['recalign_responses_total{path="/recommend",status="200"} 2.0']
 
 
-def sent(port, *parts):
-    """What the server says to bytes until it closes, as (first line, headers, body)."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        for part in parts:
-            connection.sendall(part)
-        head, _, body = b"".join(iter(lambda: connection.recv(2_000), b"")).partition(b"\r\n\r\n")
-    first, *headers = head.decode().split("\r\n")
-    return first, dict(header.split(": ") for header in headers), body
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n",
-        b"Content-Length: abc\r\n\r\n{}",
-        b"Content-Length: -1\r\n\r\n{}",
-        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        b"No header\r\n\r\n",
-        b"Too-Long: " + b"x" * 20_000,
-    ],
-    ids=lambda it: it[:24].decode(),
-)
-def test_what_is_no_http_is_answered_by_json(port, told):
-    first, headers, body = sent(port, HEAD + told)
-    assert first == "HTTP/1.1 400 Bad Request"
-    assert headers["content-type"] == "application/json"
-    assert int(headers["content-length"]) == len(body)
-    assert json.loads(body) == {"error": "Invalid HTTP request received."}
-    assert ask(port, "/recommend", {"history": [4]})[0] == 200
-
-
-def test_a_chunk_without_a_size_after_good_ones_executes_nothing():
-    stand_in = StandIn()
-    with running(make_app(stand_in)) as (port, _):
-        head = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        first, _, body = sent(port, head, b'10\r\n{"history": [4]}\r\nxyz\r\n')
-        assert first == "HTTP/1.1 400 Bad Request" and list(json.loads(body)) == ["error"]
-        assert ask(port, "/recommend", {"history": [4]})[0] == 200
-    assert sum(stand_in.batches) == 1
-
-
-def test_connections_are_bounded():
-    with running(make_app(StandIn()), most_connections=2) as (port, server):
-        while server.server_state.connections:  # those that asked whether it is ready
-            time.sleep(0.01)
-        with (
-            socket.create_connection(("127.0.0.1", port)),
-            socket.create_connection(("127.0.0.1", port)),
-        ):
-            status, answer, headers = ask(port, "/health", method="GET")
-            assert (status, answer) == (503, {"error": "too many connections are open"})
-            assert headers["Retry-After"] == "1"
-        while server.server_state.connections:
-            time.sleep(0.01)
-        assert ask(port, "/health", method="GET")[0] == 200
-
-
 def malformed(draw):
     """A request, cut, with other bytes or with other values in it."""
     text = json.dumps({"history": ["1", 4, "29"], "k": 3, "only": ["5"], "user": "Ada"}).encode()
@@ -226,10 +172,10 @@ def malformed(draw):
     if kind == 2:
         return draw.randbytes(draw.randrange(300))
     fields = ["history", "k", "only", "exclude", "untrained", "user", "requests"]
-    chosen = {name: draw.choice(ODD) for name in draw.sample(fields, draw.randrange(1, 5))}
+    chosen = dict(zip(draw.sample(fields, draw.randrange(1, 5)), draw.sample(ODD, 4), strict=False))
     if kind == 4:
         chosen["history"] = "[1]"  # so that it is the other fields that matter
-    return ("{%s}" % ", ".join(f'"{name}": {value}' for name, value in chosen.items())).encode()
+    return b"{%b}" % ", ".join(f'"{name}": {value}' for name, value in chosen.items()).encode()
 
 
 def test_malformed_bodies_are_answered_by_json(port):
