@@ -61,6 +61,9 @@ class Import:
     module: str
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 class _Quoting(config_parser.ParserDelegate):
     """Keeps macros and references as what they are written as."""

@@ -2,7 +2,8 @@
 
 It is a gin file like any other: `recalign train --gin_file=runs/x/config.gin` repeats the run. But
 a run's folder may come from anywhere, so `load_run` takes the known settings out of it and runs
-nothing: imports, includes and references are refused, unless the user names their modules.
+nothing: imports, includes and references are refused. Of a module that the user names, what it
+registers with gin may be set and referred to besides; naming one trusts none other.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Any
 
 import gin
 from etils import epath
+from gin import config as gin_config
 
 from recalign.data import integrity
 from recalign.errors import UserError
@@ -110,7 +112,8 @@ def load_run(
     Args:
       model_dir: a run's folder.
       data_dir: where the prepared dataset is; None for where the run had it.
-      modules: of the user's, which may be imported, and whose settings and references hold.
+      modules: of the user's, which are imported; settings of what they register, and references
+        to it, hold.
 
     Raises:
       UserError: no run is there, its config is damaged, or holds more than settings that are
@@ -121,13 +124,10 @@ def load_run(
     bindings = [f"Experiment.model_dir = {os.fspath(model_dir)!r}"]
     if data_dir is not None:
         bindings.append(f"Experiment.data_dir = {data_dir!r}")
-    if modules:
-        for module in modules:
-            _import(module)
-        experiment = load_experiment([os.fspath(path)], bindings)
-    else:
-        given = settings_of(text, os.fspath(path))
-        experiment = load_experiment([], [*map(str, given), *bindings], source=os.fspath(path))
+    for module in modules:
+        _import(module)
+    given = settings_of(text, os.fspath(path), modules)
+    experiment = load_experiment([], [*map(str, given), *bindings], source=os.fspath(path))
     _check_module(experiment, modules, path)
     _check_places(experiment, data_dir, path)
     return experiment
@@ -140,33 +140,45 @@ def read(path: epath.Path) -> str:
     return integrity.unsealed_text(path)
 
 
-def settings_of(text: str, name: str) -> list[Binding]:
+def settings_of(text: str, name: str, modules: Sequence[str] = ()) -> list[Binding | Import]:
     """The known settings in a config, each with a value in place of its macros.
+
+    Args:
+      text: the config's content.
+      name: the file's, for messages.
+      modules: imported already; what they register counts as known.
 
     Raises:
       UserError: anything else stands there.
     """
     found = statements(text, name)
     macros = macros_of(found)
-    settings: list[Binding] = []
+    settings: list[Binding | Import] = []
     for statement in found:
         place = f"{name}:{statement.line}"
         match concerns_us(statement), statement:
             case True, Binding():
                 setting = resolved(statement, macros, place)
                 if _NO_LONGER.get((setting.name, setting.argument), ...) != setting.value:
-                    settings.append(_setting(setting, place))
+                    settings.append(_setting(setting, modules, place))
             case False, Import(_, module, line):
+                if module in modules and not line.startswith("include "):
+                    settings.append(statement)
+                    continue
                 raise UserError(
                     f"{place}: {line}: a run's config is read as data: name the module "
                     f"(--module {module}) if you trust its code"
                 )
-            case False, _:
-                raise _untrusted(statement, "is no setting of recalign's", place)
+            case False, Binding():
+                if not _is_of(statement.selector, modules):
+                    raise _untrusted(statement, "is no setting of recalign's", place)
+                setting = resolved(statement, macros, place)
+                _refuse_references(setting, modules, place)
+                settings.append(setting)
     return settings
 
 
-def _setting(binding: Binding, place: str) -> Binding:
+def _setting(binding: Binding, modules: Sequence[str], place: str) -> Binding:
     if binding.argument not in _ARGUMENTS[binding.name]:
         raise _untrusted(binding, "is no setting of recalign's", place)
     if binding.scope and binding.name != "mixture_rates":
@@ -176,10 +188,27 @@ def _setting(binding: Binding, place: str) -> Binding:
             case Reference(name, True) if "/" not in name and name.rpartition(".")[2] in _NETWORKS:
                 network = Reference(name.rpartition(".")[2], True)
                 return dataclasses.replace(binding, selector="Experiment", value=network)
+            case Reference(name, True) if _is_of(name, modules):
+                return dataclasses.replace(binding, selector="Experiment")
         raise _untrusted(binding, f"is not @{'() or @'.join(_NETWORKS)}()", place)
-    if _refers(binding.value):
-        raise _untrusted(binding, "refers to code", place)
+    _refuse_references(binding, modules, place)
     return dataclasses.replace(binding, selector=SELECTORS[binding.name])
+
+
+def _refuse_references(binding: Binding, modules: Sequence[str], place: str) -> None:
+    if not all(_is_of(name, modules) for name in _references(binding.value)):
+        raise _untrusted(binding, "refers to code", place)
+
+
+def _is_of(name: str, modules: Sequence[str]) -> bool:
+    """Whether what gin would take for this name stands in one of the modules."""
+    if not modules:
+        return False
+    try:
+        found = gin_config.parse_value(f"@{name}").configurable.wrapped
+    except (ValueError, KeyError, SyntaxError):  # none of this name, or several
+        return False
+    return getattr(found, "__module__", None) in modules
 
 
 def _untrusted(statement: Binding | Import, why: str, place: str) -> UserError:
@@ -189,16 +218,17 @@ def _untrusted(statement: Binding | Import, why: str, place: str) -> UserError:
     )
 
 
-def _refers(value: Any) -> bool:
-    """Whether a value is more than a literal."""
+def _references(value: Any) -> Iterator[str]:
+    """The names of what a value refers to; none in a literal."""
     match value:
-        case Reference():
-            return True
+        case Reference(name):
+            yield name
         case dict():
-            return any(_refers(part) for pair in value.items() for part in pair)
+            for pair in value.items():
+                yield from _references(pair)
         case list() | tuple():
-            return any(map(_refers, value))
-    return False
+            for part in value:
+                yield from _references(part)
 
 
 def _import(module: str) -> None:

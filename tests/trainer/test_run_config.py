@@ -36,9 +36,20 @@ def run(tmp_path, monkeypatch):
     assert EVIL not in sys.modules
 
 
+DYNAMIC = "from __gin__ import dynamic_registration"
+
+
+@pytest.mark.parametrize("modules", [(), ("json",)])
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        ([DYNAMIC, "import os", "A = @os.system()"], "import os: a run's config is read as data"),
+        ([DYNAMIC, "import json", "BATCH_SIZE = @json.loads()"], "(import json|@json.loads).*data"),
+        ([DYNAMIC, "BATCH_SIZE = @json.codecs.os.system()"], r"system\(\) refers to code"),
+        (["json.loads.s = 'x'"], "json.loads.s = 'x' is no setting"),
+        (["include 'json'"], "include 'json': .* read as data"),
+        (["BATCH_SIZE = @seqio.SentencePieceVocabulary()"], r"Vocabulary\(\) refers to code"),
+        (["BATCH_SIZE = @gin.macro"], "@gin.macro refers to code"),
         (["import os"], r"config.gin:\d+: import os: a run's config is read as data"),
         (["BATCH_SIZE = @os.system()"], r"batch_size = @os.system\(\) refers to code"),
         (["os.system.command = 'touch ran'"], r"os.system.command = 'touch ran' is no setting"),
@@ -69,9 +80,10 @@ def run(tmp_path, monkeypatch):
         (["BATCH_SIZE 8"], "config.gin:"),
     ],
 )
-def test_nothing_but_settings_that_are_values_is_read(run, lines, message):
+def test_nothing_but_settings_that_are_values_is_read(run, lines, message, modules):
+    """Nor where the user names a module: that trusts no other."""
     with pytest.raises(UserError, match=message) as error:
-        load_run(run(*lines))
+        load_run(run(*lines), modules=modules)
     assert "\n" not in str(error.value)
 
 
@@ -89,9 +101,13 @@ def test_a_setting_of_earlier_runs_is_read_at_the_only_value_that_is_left(run):
 
 
 def test_a_module_that_the_user_names_may_run(tmp_path, monkeypatch):
-    """Its settings and references hold, in `train` and then in `recommend`."""
+    """Its settings and references hold, in `train` and then in `recommend`; no other module's."""
+    (tmp_path / "run_config_other.py").write_text(
+        "import gin\n@gin.configurable\ndef other_batch(users=5):\n    return 2 * users\n"
+    )
     (tmp_path / "run_config_mine.py").write_text(
-        "import gin\n@gin.configurable\ndef batch_of(users=3):\n    return 2 * users\n"
+        "import gin, run_config_other\n"
+        "@gin.configurable\ndef batch_of(users=3):\n    return 2 * users\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     mine = ["import run_config_mine", "batch_of.users = 4", "BATCH_SIZE = @batch_of()"]
@@ -110,6 +126,13 @@ def test_a_module_that_the_user_names_may_run(tmp_path, monkeypatch):
         8,
         ("import run_config_mine", "batch_of.users = 4"),
     )
+    own = text_of(trained).rpartition("# sha256")[0]
+    for line in ("BATCH_SIZE = @other_batch()", "other_batch.users = 3"):
+        (tmp_path / "config.gin").write_text(f"{own}{line}\n")
+        with pytest.raises(UserError, match=r"other_batch.*--module NAME"):
+            load_run(tmp_path, modules=["run_config_mine"])
+        both = load_run(tmp_path, modules=["run_config_mine", "run_config_other"])
+        assert both.batch_size == (10 if "@" in line else 8)
 
 
 def test_what_one_binding_shadows_another_still_loads(run, tmp_path):
