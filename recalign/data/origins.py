@@ -16,6 +16,8 @@ from recalign.data import integrity
 from recalign.errors import UserError
 
 FILE = "run.json"
+RUN = "run"
+"""Of run.json and of a checkpoint's info: a digest of what the run began as."""
 REFUSED, ANEW, FORCED, TOLD = "refused", "anew", "forced", "told"
 # The first that matches a name counts; settings that are new are in nobody's way unseen.
 _RULES = (
@@ -74,6 +76,28 @@ def read_file(directory: epath.Path) -> Mapping[str, Any]:
     if not isinstance(found.get("made_from"), dict) or not isinstance(found.get("changes"), list):
         raise UserError(f'{path}: damaged: it lacks "made_from" or "changes"')
     return found
+
+
+def check_own(directory: epath.Path, step: int | str, info: Mapping[str, Any]) -> None:
+    """Whether a checkpoint was saved by the run in whose folder it lies.
+
+    One that does not say so is from before 26 November 2026, or was converted, and passes.
+
+    Args:
+      directory: MODEL_DIR; without run.json nothing is compared.
+      step: of the checkpoint.
+      info: what it says of itself.
+
+    Raises:
+      UserError: another run saved it, or run.json is damaged.
+    """
+    mark = info.get(RUN)
+    if mark is None or not (run := read_file(directory)) or run.get(RUN) == mark:
+        return
+    raise UserError(
+        f"{directory}: checkpoints/{step} was saved by another run than {FILE} is of: put the "
+        "run's own back, or give the MODEL_DIR that it was saved in"
+    )
 
 
 def of_weights(path: str) -> Mapping[str, Any]:

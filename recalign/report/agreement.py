@@ -54,6 +54,21 @@ def check_results(
         )
 
 
+def other_checkpoints(directory: epath.Path) -> str:
+    """Which checkpoints another run saved than run.json is of; empty where none."""
+    others = []
+    for folder in sorted(_checkpoints(directory), key=lambda it: int(it.name)):
+        try:
+            info = integrity.read_sealed(folder / "info" / "metadata")
+        except UserError:
+            continue  # it may be gone, and a damaged one is the reader's affair
+        try:
+            origins.check_own(directory, folder.name, info)
+        except UserError:
+            others.append(f"checkpoints/{folder.name}")
+    return ", ".join(others)
+
+
 def other_settings(settings: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """How config.gin's macros differ from run.json; empty where they do not."""
     differ = []
@@ -95,11 +110,15 @@ def _fingerprint(path: epath.Path) -> str | None:
 
 def lines_of_log(directory: epath.Path) -> int:
     """How many lines metrics.jsonl had when the newest checkpoint was saved; 0: none says so."""
-    folder = directory / "checkpoints"
-    steps = [it for it in folder.iterdir() if it.name.isdecimal()] if folder.is_dir() else []
+    steps = _checkpoints(directory)
     try:
         newest = max(steps, key=lambda step: int(step.name))
         found = integrity.read_sealed(newest / "info" / "metadata").get("lines")
     except (UserError, ValueError):
         return 0
     return found if isinstance(found, int) else 0
+
+
+def _checkpoints(directory: epath.Path) -> list[epath.Path]:
+    folder = directory / "checkpoints"
+    return [it for it in folder.iterdir() if it.name.isdecimal()] if folder.is_dir() else []

@@ -117,6 +117,8 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
     before = _read_origin(path, gaps)
     if results:
         agreement.check_results(path, results.made_from, results.checkpoint_step, before, gaps)
+    if before and (other := agreement.other_checkpoints(path)):
+        gaps.append(f"{other}: saved by another run than {origins.FILE} is of.")
     if configuration and (other := agreement.other_settings(configuration.settings, before)):
         gaps.append(
             f"config.gin is not this run's: {other}: its model, seed and settings are not known."

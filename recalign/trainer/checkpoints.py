@@ -3,8 +3,9 @@
 A checkpoint of step n is the folder `checkpoints/n` with three items: `params`, `rest` (optimizer
 and running sums) and `info` (JSON). It is written beside its place and renamed, so that a killed
 run leaves whole checkpoints only. `info` holds a fingerprint of every array and a digest of itself,
-so that a file that was damaged later is recognised even where its format notices nothing. A stack
-of layers lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
+so that a file that was damaged later is recognised even where its format notices nothing, and which
+run saved it, so that another run's of the same sizes is not taken for this one's. A stack of layers
+lies there layer by layer, so that each can be read alone (`recalign.weights.own`).
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from recalign.data import integrity
+from recalign.data import integrity, origins
 from recalign.data.atomic import to_disk, tree_to_disk
 from recalign.errors import UserError
 from recalign.trainer.partitioning import is_stacked, path_names
@@ -123,6 +124,7 @@ class Checkpoints:
         first_step: int,
         metric: float | None = None,
         lines: int | None = None,
+        run: str | None = None,
     ) -> None:
         """Copies the state to host memory and goes on writing in the background.
 
@@ -131,6 +133,7 @@ class Checkpoints:
           first_step: where fine-tuning began.
           metric: what the best checkpoint is chosen by; None where nothing was validated.
           lines: of metrics.jsonl until this step.
+          run: by what run.json knows the run.
         """
         step = int(state.step)
         if step in self.steps():
@@ -146,6 +149,8 @@ class Checkpoints:
             info[SELECTION] = metric
         if lines is not None:
             info["lines"] = lines
+        if run is not None:
+            info[origins.RUN] = run
         with self._of_the_place():
             self._manager.save(
                 step,
@@ -250,7 +255,12 @@ class Checkpoints:
             return None
 
     def _read(self, step: int, shapes: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The items, in the order of `shapes`, and the info; Damaged where anything is amiss."""
+        """The items, in the order of `shapes`, and the info.
+
+        Raises:
+          Damaged: anything is amiss.
+          UserError: it is of another model, or of another run.
+        """
         self._refuse_another("model", step, "params", shapes["params"])
         if "rest" in shapes:
             self._refuse_another("optimizer", step, "rest", shapes["rest"])
@@ -263,6 +273,7 @@ class Checkpoints:
         expected = _or_damaged(lambda: dict(restored["info"]["fingerprints"]))
         if integrity.DIGEST in restored["info"] and not integrity.is_sealed(restored["info"]):
             raise Damaged("its info is not what was written")
+        origins.check_own(self._folder.parent, step, restored["info"])
         for name in shapes:
             fingerprints.check_version(expected.get(name), str(self._folder / str(step)))
             if fingerprints.of_arrays(restored[name]) != expected.get(name):

@@ -113,6 +113,7 @@ def _train(experiment: Experiment, force: bool) -> None:
     is_writer = jax.process_index() == 0
     lines = None if saved is None else saved.lines
     writer = MetricsWriter(directory, resumed_at, is_writer, lines)
+    run = provenance.mark_of(directory, origin, start)
     if is_writer:
         write_whole(directory / CONFIG_FILE, run_config.text_of(experiment))
         at_step = [f"step {resumed_at}: {it}" for it in changes]
@@ -142,11 +143,11 @@ def _train(experiment: Experiment, force: bool) -> None:
                 if validates:
                     selection = _validate(validation, state.params, step, pace, writer)
                 in_flight.check_update(state.params)
-                checkpoints.save(state, first_step, selection, writer.lines)
+                checkpoints.save(state, first_step, selection, writer.lines, run)
         if step > resumed_at or start is not None:
             in_flight.wait()
             in_flight.check_update(state.params)
-            checkpoints.save(state, first_step, lines=writer.lines)
+            checkpoints.save(state, first_step, lines=writer.lines, run=run)
         checkpoints.wait()
 
     if stop.by is not None:

@@ -22,6 +22,7 @@ from recalign.data.origins import (
     FILE,
     FORCED,
     REFUSED,
+    RUN,
     Difference,
     differences,
     in_words,
@@ -90,6 +91,18 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
     )
 
 
+def mark_of(
+    directory: epath.Path, origin: Mapping[str, Any], start: Mapping[str, Any] | None
+) -> str:
+    """By what run.json and every checkpoint know the run: a digest of what it began as.
+
+    It stays as the run goes on, whatever changes then; the arguments are as `write`'s.
+    """
+    before = read_file(directory) if start is None else {}
+    began_as = {"made_from": origin, "start": before.get("start", {}) if start is None else start}
+    return before.get(RUN) or integrity.digest_of_json(began_as)
+
+
 def write(
     directory: epath.Path,
     origin: Mapping[str, Any],
@@ -108,6 +121,7 @@ def write(
     told = [*before.get("changes", []), *changes]
     run = {
         "recalign": __version__,
+        RUN: mark_of(directory, origin, start),
         "start": before.get("start", {}) if start is None else start,
         "made_from": origin,
         "changes": told,

@@ -3,7 +3,8 @@
 MODEL_DIR/checkpoints/STEP/params   a tree of the parameters
 MODEL_DIR/checkpoints/STEP/rest     a tree of the optimizer's state and the log's running sums
 MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, fingerprints, what the best is
-                                    chosen by, how many lines metrics.jsonl had, and a digest
+                                    chosen by, how many lines metrics.jsonl had, which run saved
+                                    it (`data.origins.RUN`), and a digest
 """
 
 import functools
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from recalign.data import integrity
+from recalign.data import integrity, origins
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
 from recalign.weights import fingerprints, inspection, orbax_tree
@@ -65,7 +66,10 @@ def best(scores: Mapping[int, float | None]) -> int:
 
 
 def open_weights(folder: epath.Path) -> Weights:
-    """The weights and the optimizer's state of one checkpoint."""
+    """The weights and the optimizer's state of one checkpoint, which has to be the run's own."""
+    info = read_info(folder)
+    if folder.parent.name == FOLDER:
+        origins.check_own(folder.parent.parent, folder.name, info)
     params = _layers(orbax_tree.open_tree(folder / _PARAMS))
     rest = orbax_tree.open_tree(folder / _REST) if (folder / _REST).is_dir() else {}
     moments = {
@@ -74,7 +78,6 @@ def open_weights(folder: epath.Path) -> Weights:
         for name, tensor in rest.items()
         if name.startswith(prefix := f"optimizer/{moment}/")
     }
-    info = read_info(folder)
     return Weights(
         str(folder),
         params,
