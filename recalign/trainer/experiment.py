@@ -68,6 +68,7 @@ T5X_MACROS = (
 
 
 OPTIMIZERS = ("adafactor", "adamw")
+_MOST_TOKENS = 2**20  # of an example: attention over more has no place in any memory
 
 
 @gin.configurable
@@ -278,8 +279,9 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
     require(
         "task_feature_lengths",
         set(lengths) == {"inputs", "targets"}
-        and all(isinstance(length, int) and length > 0 for length in lengths.values()),
-        "is to give the tokens of 'inputs' and 'targets', such as {'inputs': 512, 'targets': 64}",
+        and all(isinstance(it, int) and 0 < it <= _MOST_TOKENS for it in lengths.values()),
+        "is to give the tokens of 'inputs' and 'targets', such as {'inputs': 512, 'targets': 64}, "
+        f"at most {_MOST_TOKENS:,}",
     )
     for name in (
         "batch_size",

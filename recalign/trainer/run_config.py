@@ -17,7 +17,7 @@ import gin
 from etils import epath
 from gin import config as gin_config
 
-from recalign.data import integrity
+from recalign.data import integrity, origins
 from recalign.errors import UserError
 from recalign.model import NETWORKS
 from recalign.preprocessors.settings import TaskSettings
@@ -116,8 +116,8 @@ def load_run(
         to it, hold.
 
     Raises:
-      UserError: no run is there, its config is damaged, or holds more than settings that are
-        values.
+      UserError: no run is there, its config is damaged, holds more than settings that are values,
+        or other lengths than run.json.
     """
     path = epath.Path(model_dir) / CONFIG_FILE
     text = read(path)
@@ -130,6 +130,7 @@ def load_run(
     experiment = load_experiment([], [*map(str, given), *bindings], source=os.fspath(path))
     _check_module(experiment, modules, path)
     _check_places(experiment, data_dir, path)
+    _check_lengths(experiment, path)
     return experiment
 
 
@@ -259,6 +260,18 @@ def _check_places(experiment: Experiment, data_dir: str | None, path: epath.Path
         if place and place != T5_MODEL and _bucket(place) not in ("", own):
             way = "give --data_dir" if name == "DATA_DIR" else "copy the file, and name the copy"
             raise UserError(f"{path}: {name} = {place!r}: not read because a run says so: {way}")
+
+
+def _check_lengths(experiment: Experiment, path: epath.Path) -> None:
+    """Before anything is as long as the file says: a run's lengths never change."""
+    found = dict(experiment.task_feature_lengths)
+    training = (origins.read(path.parent) or {}).get("training")
+    written = training.get("task_feature_lengths") if isinstance(training, dict) else None
+    if written not in (None, found):
+        raise UserError(
+            f"{path}: TASK_FEATURE_LENGTHS = {found}, and {written} in {origins.FILE}: it is "
+            "another run's, or was changed: put the run's own back"
+        )
 
 
 def _bucket(place: str) -> str:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.run_config import load_run, text_of
@@ -71,6 +72,10 @@ DYNAMIC = "from __gin__ import dynamic_registration"
         (["tasks.vocabulary.sentencepiece_model = 's3://x/y'"], "'s3://x/y': not read"),
         (["A = %B", "B = %A", "BATCH_SIZE = %A"], "A stands for itself"),
         (["BATCH_SIZE = %NOWHERE"], "reads NOWHERE, which is set nowhere"),
+        (
+            ["TASK_FEATURE_LENGTHS = {'inputs': 1000000000, 'targets': 24}"],
+            "1000000000.* is to give the tokens .* at most 1,048,576",
+        ),
         (["BATCH_SIZE = 'x'"], "batch_size = 'x': .* is to be a whole number"),
         (["BATCH_SIZE = " + "[" * 5000 + "]" * 5000], "config.gin"),
         (["BATCH_SIZE = " + "9" * 5000], "config.gin"),
@@ -98,6 +103,20 @@ def test_a_setting_of_earlier_runs_is_read_at_the_only_value_that_is_left(run):
     assert load_run(run("SHORT_NORMALISER = False", line)).batch_size == load_run(run()).batch_size
     with pytest.raises(UserError, match="Experiment.short_normaliser = True is no setting of reca"):
         load_run(run("SHORT_NORMALISER = True", line))
+
+
+def test_lengths_are_those_that_the_run_was_made_with(run, tmp_path):
+    """The model would be compiled for what the file says, whatever memory that takes."""
+    made = load_run(run())
+    lengths = dict(made.task_feature_lengths)
+    made_from = {"made_from": {"training": {"task_feature_lengths": lengths}}, "changes": []}
+    (tmp_path / "run.json").write_text(integrity.sealed_json(made_from))
+    assert load_run(tmp_path) == made
+    run("TASK_FEATURE_LENGTHS = {'inputs': 1048576, 'targets': 24}")
+    with pytest.raises(UserError, match=r"config.gin: TASK_FEATURE_LENGTHS = {'inputs': 1048576"):
+        load_run(tmp_path)
+    (tmp_path / "run.json").unlink()
+    assert load_run(tmp_path).task_feature_lengths["inputs"] == 2**20
 
 
 def test_a_module_that_the_user_names_may_run(tmp_path, monkeypatch):
