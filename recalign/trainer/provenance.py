@@ -207,9 +207,12 @@ def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
 
 
 def of_results(origin: Mapping[str, Any], params: str) -> dict[str, Any]:
-    """What figures are made from: all but the training, and the parameters' fingerprint."""
+    """What figures are made from: all but the training, and the parameters' fingerprint.
+
+    Versions count: another XLA may round otherwise, and of equal beams another is first then.
+    """
     return {
-        **{name: part for name, part in origin.items() if name not in ("training", "versions")},
+        **{name: part for name, part in origin.items() if name != "training"},
         "params": params,
     }
 

@@ -25,7 +25,7 @@ def agreeing(run_directory, shop):
     """A run whose files say what they were made from, and a way to change what one says."""
     origin = {**ORIGIN, "datasets": {"shop": shop.dataset.fingerprint}}
     measured = {
-        **{k: v for k, v in origin.items() if k not in ("training", "versions")},
+        **{k: v for k, v in origin.items() if k != "training"},
         "params": PARAMS,
     }
 

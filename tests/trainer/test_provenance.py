@@ -22,6 +22,7 @@ from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
 from recalign.report import content
 from recalign.report.run import read_run
+from recalign.trainer import provenance
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.loop import train
@@ -221,6 +222,22 @@ def test_other_test_targets_are_refused_and_no_prediction_keeps_the_old_ones(
     assert (new[one], new[two]) == (old[two], old[one])
     assert after["made_from"]["datasets"] != before["made_from"]["datasets"]
     assert not [gap for gap in read_run(again.run).gaps if "another evaluation" in gap]
+
+
+@pytest.mark.parametrize("name", ["recalign", "jax"])
+def test_predictions_of_other_versions_are_made_again(again, begun, capfd, monkeypatch, name):
+    own = load_experiment(FILES, bindings(**{**begun, "MODEL_DIR": str(again.run)}))
+    kept = "retrieval_tiny: 4 of 4 examples were predicted before"
+    evaluate(own, "test", "last", max_examples=4)
+    assert kept not in capfd.readouterr().err
+    evaluate(own, "test", "last", max_examples=4)
+    assert kept in capfd.readouterr().err
+    now = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: now | {name: "0.0"})
+    after = evaluate(own, "test", "last", max_examples=4)
+    assert "predicted before" not in capfd.readouterr().err
+    assert after["made_from"]["versions"][name] == "0.0"
+    assert not [gap for gap in read_run(again.run).gaps if "Evaluated otherwise" in gap]
 
 
 @pytest.fixture
