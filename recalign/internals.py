@@ -6,10 +6,12 @@ a new release has changed them.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, TypeVar
 
 import seqio
 from gin import config as gin_config
+
+T = TypeVar("T")
 
 
 def tfds_data_dir() -> str | None:
@@ -23,6 +25,21 @@ def remove_macro(name: str) -> None:
     gin can only clear all of its configuration.
     """
     gin_config._CONFIG.pop((name, "gin.macro"), None)
+
+
+def parsed(parse: Callable[[], T]) -> T:
+    """What `parse` returns, which reads Python's syntax; it reads again what another thread spoilt.
+
+    Some releases of CPython (3.11.7 is one) count how deep a tree of syntax is for all threads
+    together, so that two threads that parse at once can fail, whatever they parse.
+    """
+    for _ in range(9):
+        try:
+            return parse()
+        except Exception as error:
+            if "AST constructor recursion depth mismatch" not in str(error):
+                raise
+    return parse()
 
 
 @contextlib.contextmanager

@@ -114,3 +114,23 @@ def test_no_other_file_uses_private_parts_of_a_library():
                 uses += [ast.unparse(node)] if is_private(node.attr) and root.id in foreign else []
         found += [f"{path.relative_to(ROOT)}: {use}" for use in uses]
     assert {line.split(":")[0] for line in found} == {"recalign/internals.py"}, found
+
+
+def test_what_another_thread_spoilt_is_parsed_again():
+    tries = []
+
+    def parse(failures, error):
+        tries.append(error)
+        if len(tries) <= failures:
+            raise error
+        return "read"
+
+    spoilt = SyntaxError("AST constructor recursion depth mismatch (before=54, after=50)")
+    assert internals.parsed(lambda: parse(2, spoilt)) == "read" and len(tries) == 3
+    tries.clear()
+    with pytest.raises(SyntaxError, match="mismatch"):
+        internals.parsed(lambda: parse(99, spoilt))
+    tries.clear()
+    with pytest.raises(ValueError, match="another"):
+        internals.parsed(lambda: parse(99, ValueError("another")))
+    assert len(tries) == 1

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NoReturn
 import gin
 from etils import epath
 
+from recalign import internals
 from recalign.data import DEFAULT_DATA_DIR
 from recalign.data.item_vectors import SOURCES
 from recalign.errors import UserError
@@ -225,7 +226,7 @@ def load_experiment(
       source: where the bindings come from, for messages.
     """
     with _ONE_AT_A_TIME:
-        return _load(gin_files, gin_bindings, search_paths, source)
+        return internals.parsed(lambda: _load(gin_files, gin_bindings, search_paths, source))
 
 
 def _load(

@@ -17,6 +17,7 @@ import gin
 from etils import epath
 from gin import config as gin_config
 
+from recalign import internals
 from recalign.data import integrity, origins
 from recalign.errors import UserError
 from recalign.model import NETWORKS
@@ -126,7 +127,7 @@ def load_run(
         bindings.append(f"Experiment.data_dir = {data_dir!r}")
     for module in modules:
         _import(module)
-    given = settings_of(text, os.fspath(path), modules)
+    given = internals.parsed(lambda: settings_of(text, os.fspath(path), modules))
     experiment = load_experiment([], [*map(str, given), *bindings], source=os.fspath(path))
     _check_module(experiment, modules, path)
     _check_places(experiment, data_dir, path)
