@@ -45,6 +45,7 @@ class Findings:
 
     Attributes:
         has_reviews: whether the log has review texts.
+        pairs: of a user and an item of theirs; fewer than interactions where repeats are kept.
         users_of_length: int64; the number of users whose sequence is so long, by length.
         ties: users whose last two items share a timestamp; None without timestamps.
         ratings: what they are like; None where the log has none.
@@ -56,6 +57,7 @@ class Findings:
     """
 
     has_reviews: bool
+    pairs: int
     users_of_length: Int64[np.ndarray, " lengths"]
     ties: Ties | None
     ratings: RatingSummary | None
@@ -205,7 +207,7 @@ def finish(
         "users": users,
         "items": len(catalogue),
         "interactions": interactions,
-        "sparsity_percent": 100 * (1 - interactions / (users * len(catalogue))),
+        "sparsity_percent": 100 * (1 - findings.pairs / (users * len(catalogue))),
         "sequence_length_mean": mean,
         "sequence_length_std": float(
             np.sqrt((findings.users_of_length * (lengths - mean) ** 2).sum() / users)

@@ -77,7 +77,7 @@ def prepare_from_files(
         format = format or FORMAT
     format = format or _format_of(name, os.fspath(interactions))
     # Below 0 a rating is a fault, unless it is said what a like is on that scale.
-    options = {"negative_ratings": like_threshold is not None, **options}
+    options = {"negative_ratings": like_threshold is not None, "has_verb": bool(verb), **options}
     settings: dict[str, Any] = {
         "name": name,
         "data_dir": data_dir,

@@ -137,6 +137,7 @@ def prepare(
         sequences = dataclasses.replace(sequences, ratings=None)
     findings = Findings(
         has_reviews=sequences.review_texts is not None,
+        pairs=sequences.number_of_pairs(len(raw_ids)) if keep_repeats else len(sequences.items),
         users_of_length=np.bincount(sequences.lengths),
         ties=_ties(log, kept, sequences, raw_ids),
         ratings=ratings,

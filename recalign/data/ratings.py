@@ -71,13 +71,14 @@ class RatingSummary:
                 f"{WARNING}the threshold of {self.threshold:g} is of a scale from 1 to 5, and these"
                 f" ratings go to {self.maximum:g}: give a --like_threshold"
             )
-        if self.minimum == 0 and self.whole and self.maximum > 1:
+        is_binary = self.whole and self.maximum == 1
+        if self.minimum == 0 and not is_binary:
             share = self.zeros / self.number
-            if share >= _MANY_ZEROS:
-                notes.append(
-                    f"{WARNING}{100 * share:.1f} % of the ratings are 0, which makes dislikes of"
-                    " them: if 0 stands for no rating, give --no_rating 0"
-                )
+            notes.append(
+                f"{WARNING if share >= _MANY_ZEROS else ''}{100 * share:.1f} % of the ratings are 0"
+                f" ({self.zeros:,}), which makes dislikes of them: if 0 stands for no rating, give"
+                " --no_rating 0"
+            )
         return notes
 
 

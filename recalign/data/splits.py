@@ -76,6 +76,11 @@ class Sequences:
         """The number of items of each row."""
         return np.diff(self.row_splits)
 
+    def number_of_pairs(self, number_of_items: int) -> int:
+        """How many pairs of a user and an item there are: an item of a row counts once."""
+        row = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        return len(np.unique(row * number_of_items + self.items))
+
     def row(self, number: int) -> UserRow:
         """One user's sequence."""
         start, end = self.row_splits[number : number + 2].tolist()

@@ -62,6 +62,19 @@ def test_the_shape_and_the_figures_of_stats(dataset):
     }
 
 
+def test_the_sparsity_is_of_pairs_where_repeats_are_kept(make_log, tmp_path):
+    # u: a b c and a four times more; v: a b d. Six pairs of two users and four items.
+    plays = [*("u" + item for item in "abcaaaa"), *("v" + item for item in "abd")]
+    log = make_log([(user, item, time) for time, (user, item) in enumerate(plays)])
+    settings = {"data_dir": tmp_path, "k_core": 0, "keep_repeats": True}
+    dataset = prepare(log, NO_ITEMS, name="again", **settings)
+    statistics = dataset_statistics(dataset)
+    assert statistics["interactions"] == 10
+    assert statistics["sparsity_percent"] == pytest.approx(25)
+    row = format_statistics("again", statistics).splitlines()[1]
+    assert row.split()[:5] == ["again", "2", "4", "10", "25.00"]
+
+
 def test_without_ratings_there_is_no_rating_task_and_a_reason(make_log, tmp_path):
     log = make_log([("u", item) for item in "abc"])
     bare = prepare(log, NO_ITEMS, name="bare", data_dir=tmp_path, k_core=0)

@@ -58,9 +58,9 @@ class _Left:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Users and interactions."""
-        users, interactions = self.facts["end"]
-        return users, interactions
+        """Users, and pairs of a user and an item of theirs."""
+        users, pairs = self.facts["end"]
+        return users, pairs
 
 
 def prepare_on_beam(
@@ -295,6 +295,7 @@ def _findings(
     ratings = left.facts["ratings"] if "rating" in reader.columns else None
     return Findings(
         has_reviews="review" in reader.columns,
+        pairs=left.size[1],
         users_of_length=users_of_length,
         ties=Ties(*left.facts["tied"]) if "time" in reader.columns else None,
         ratings=None if ratings is None else summary(ratings, like_threshold),

@@ -78,7 +78,7 @@ class InteractionCollector(abc.ABC):
                 review_text(summary, MAXIMUM_SUMMARY) if self._has_summary else "",
             )
         except HOSTILE as error:
-            self._tally.reject(line, reason_of(error), value)
+            self._tally.reject(line, reason_of(error), value, self._tally.taken)
             return
         if math.isnan(stars):
             self._tally.unrated += 1
@@ -293,7 +293,7 @@ class ItemBuilder:
                 item_text(description),
             )
         except HOSTILE as error:
-            self._tally.reject(line, reason_of(error), value)
+            self._tally.reject(line, reason_of(error), value, self._tally.taken)
             return
         self._tally.accepted += 1
         if wanted in self._records:

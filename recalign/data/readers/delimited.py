@@ -7,6 +7,7 @@ may go over several lines.
 
 import csv
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,9 @@ from recalign.errors import UserError
 _LONGEST_RECORD = 1_000
 """Lines. A quote that is never closed would otherwise swallow the rest of the file in silence."""
 
+_MOST_ALIKE = 5
+"""Lines in quotes that have as many separators as a record: fewer are so by chance."""
+
 _SEPARATORS = (",", ";", "\t", "|")
 _RARE_SEPARATORS = ("^", "~", "\x01")
 """What is between the names where none of the usual ones is."""
@@ -26,6 +30,10 @@ _TOLD = re.compile(r'"?sep=(.)"?')
 """A spreadsheet's first line, which says the separator."""
 _SPACES = " "
 """Stands for any number of spaces and tabs between two fields."""
+_WIDE_SPACES = "  "
+"""Stands for two or more of them, where a single space is a part of a field."""
+_LINES_THAT_TELL = 1_000
+_WAY_ON = " (spaces part its fields: where fields hold spaces, put tabs between them)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +110,14 @@ class Csv(Table):
                 if len(record) < width:
                     tally.reject(lines.first, f"fewer fields than {width}", record, lines.length)
                 elif any(record[len(header) :]):
-                    reason = f"more fields than {len(header)}"
+                    way = _WAY_ON if dialect["delimiter"] == " " else ""
+                    reason = f"more fields than {len(header)}{way}"
+                    tally.reject(lines.first, reason, record, lines.length)
+                elif lines.are_records(dialect["delimiter"], len(header)):
+                    reason = "a quote joins lines that are records (is one missing in the first?)"
                     tally.reject(lines.first, reason, record, lines.length)
                 else:
+                    tally.taken = lines.length
                     yield lines.first, tuple(None if p is None else record[p] for p in places)
         finally:
             csv.field_size_limit(previous_limit)
@@ -131,9 +144,21 @@ class _Lines:
         self.length = 0
         self.text = ""
         self.ended = False
+        self._more: list[str] = []
 
     def start_record(self) -> None:
+        if self.length > 1:
+            self._more = []
         self.length = 0
+
+    def are_records(self, separator: str, width: int) -> bool:
+        """Whether the lines between the record's first and its last look like records, too."""
+        between = self._more[:-1]
+        return (
+            len(between) > _MOST_ALIKE
+            and width > 1
+            and all(text.count(separator) == width - 1 for text in between)
+        )
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -149,6 +174,8 @@ class _Lines:
             self.first, self.text = number, text
         elif self.length > _LONGEST_RECORD:
             raise UserError(f"{self._path}, line {self.first}: a quote is not closed")
+        else:
+            self._more.append(text)
         return text + "\n"
 
 
@@ -184,8 +211,17 @@ class Tsv(Table):
         if not separator:
             others = (*_SEPARATORS, *_RARE_SEPARATORS)
             separator = "\t" if "\t" in header else max(others, key=header.count)
-            separator = separator if separator in header else _SPACES
+            separator = separator if separator in header else self._spaces(path)
         return [self._unquoted(name).strip() for name in _parted(header, separator)], separator
+
+    def _spaces(self, path: str) -> str:
+        """Which spaces are between fields: wide ones where those alone make all records whole."""
+        lines = text_lines(path, Tally(path), None, self.encodings)
+        head = [text for _, text in itertools.islice(lines, _LINES_THAT_TELL)]
+        any_widths = {len(_parted(text, _SPACES)) for text in head}
+        wide_widths = {len(_parted(text, _WIDE_SPACES)) for text in head}
+        is_wide = len(any_widths) > 1 and len(wide_widths) == 1 and wide_widths != {1}
+        return _WIDE_SPACES if is_wide else _SPACES
 
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
@@ -198,9 +234,11 @@ class Tsv(Table):
             next(lines, None)
         for number, fields, count in self._records(lines, separator, len(header)):
             if len(fields) != len(header):
-                text = separator.join(fields)
-                tally.reject(number, f"{len(fields)} fields instead of {len(header)}", text, count)
+                way = _WAY_ON if separator in (_SPACES, _WIDE_SPACES) else ""
+                reason = f"{len(fields)} fields instead of {len(header)}{way}"
+                tally.reject(number, reason, separator.join(fields), count)
             else:
+                tally.taken = count
                 yield (
                     number,
                     tuple(None if p is None else self._unquoted(fields[p]) for p in places),
@@ -250,7 +288,11 @@ def _parted(text: str, separator: str) -> list[str]:
     """
     >>> _parted("u  3   4.5", _SPACES)
     ['u', '3', '4.5']
+    >>> _parted("i3   Red pot", _WIDE_SPACES)
+    ['i3', 'Red pot']
     """
+    if separator == _WIDE_SPACES:
+        return re.split(r"\s{2,}|\t", text.strip())
     return text.split() if separator == _SPACES else text.split(separator)
 
 

@@ -1,6 +1,7 @@
 """What happened in a line of the log: a view, a purchase; and which of it counts."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _MOST_KINDS = 50
 """A column of more kinds is not one of events."""
 
+_PURCHASE = re.compile("purchas|buy|bought|order|transaction|sale|sold|checkout|pay", re.IGNORECASE)
+
 
 @dataclasses.dataclass(frozen=True)
 class Events:
@@ -21,13 +24,19 @@ class Events:
 
     Attributes:
         chosen: as the log has them.
+        has_verb: whether prompts are given a verb for them; else they say "has purchased".
     """
 
     chosen: frozenset[str] = frozenset()
+    has_verb: bool = False
 
-    def counts(self, event: object, tally: Tally) -> bool:
-        """Whether a line counts; the tally learns of its kind."""
+    def counts(self, line: int, event: object, tally: Tally) -> bool:
+        """Whether a line counts; the tally learns of its kind, or that it is a bad line."""
         kind = "" if event is None else str(event).strip()
+        if "\n" in kind:
+            reason = "an event with a line break (is a quote missing before it?)"
+            tally.reject(line, reason, kind, tally.taken)
+            return False
         if kind in tally.events or kind in self.chosen or len(tally.events) <= _MOST_KINDS:
             tally.events[kind] = tally.events.get(kind, 0) + 1
         return not self.chosen or kind in self.chosen
@@ -45,15 +54,25 @@ class Events:
 
     def notes(self, tally: Tally, column: str) -> list[str]:
         """What a person is told of the kinds."""
+        notes = []
+        counted = sorted(self.chosen or tally.events)
         if self.chosen:
-            return [f"events that count: {', '.join(sorted(self.chosen))} (of {_kinds(tally)})"]
-        if 1 < len(tally.events) <= _MOST_KINDS:
+            notes.append(f"events that count: {', '.join(counted)} (of {_kinds(tally)})")
+        elif len(counted) > _MOST_KINDS:
+            return []
+        elif len(counted) > 1:
             flags = f"--event_column {column} --events KIND,…"
-            return [
+            notes.append(
                 f"{WARNING}column {column!r} holds {len(tally.events)} kinds"
                 f" ({_kinds(tally)}), all of which count: choose by {flags}"
-            ]
-        return []
+            )
+        others = [kind for kind in counted if kind and not _PURCHASE.search(kind)]
+        if others and not self.has_verb:
+            notes.append(
+                f"prompts say 'has purchased' of {', '.join(others[:10])}: what users did instead"
+                " is said by --verb, as in --verb 'viewed,view'"
+            )
+        return notes
 
 
 def _kinds(tally: Tally) -> str:
@@ -66,14 +85,14 @@ def _kinds(tally: Tally) -> str:
 
 
 def find_events(
-    source: "Source", found: dict[str, str], chosen: Sequence[str]
+    source: "Source", found: dict[str, str], chosen: Sequence[str], has_verb: bool
 ) -> tuple[dict[str, str], Events]:
     """The columns with that of the events, where there is one, and which of them count.
 
     Raises:
         UserError: kinds asked for without a column.
     """
-    events = Events(frozenset(chosen))
+    events = Events(frozenset(chosen), has_verb)
     names = source.names()
     column = source.given.get(EVENT)
     if column is None and not source.layout:

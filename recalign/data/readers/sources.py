@@ -44,6 +44,7 @@ ENDINGS = {
 _LOOKED_AT = 1_000
 """Records whose values tell what a column holds, of so many files."""
 _FILES_LOOKED_AT = 10
+_LOG_VALUES = len(LOG_ROLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ReadOptions:
         encoding: of its files of text; "" for UTF-8.
         time_format: how its times are written, as `datetime.strptime` takes it; "" to find out.
         events: the kinds of events that count; all where there are none.
+        has_verb: whether prompts are given a verb for them.
         no_rating: values of the rating that stand for none; lines with them are left out.
         negative_ratings: whether ratings below 0 are ratings.
         join_ids: how IDs of the log and of the items are made alike (`joining.REPAIRS`).
@@ -63,6 +65,7 @@ class ReadOptions:
     encoding: str = ""
     time_format: str = ""
     events: Sequence[str] = ()
+    has_verb: bool = False
     no_rating: Sequence[str] = ()
     negative_ratings: bool = False
     join_ids: str = ""
@@ -245,7 +248,10 @@ class LogReader:
             columns = [self.columns.get(role) for role in roles]
             records = rows_of_file(self.table, self.path, each, columns, tally, span)
             for number, (*values, event) in records:
-                if EVENT not in self.columns or self.events.counts(event, tally):
+                counts = EVENT not in self.columns or self.events.counts(number, event, tally)
+                # What a stray quote swallowed may hold events that count: the collector rejects it.
+                swallowed = tally.taken > 1 and any("\n" in str(v) for v in values[:_LOG_VALUES])
+                if counts or swallowed:
                     collector.add(number, *values)
                     yield number
 
@@ -340,7 +346,7 @@ def log_reader(files: LogFiles) -> LogReader:
             f"{files.log_path}: --review_texts: no column of review texts: name it with"
             " --review_column, or leave the flag out"
         )
-    found, events = find_events(source, found, options.events)
+    found, events = find_events(source, found, options.events, options.has_verb)
     found, time, by_values = find_time(source, found, options.time_format)
     if options.no_rating and "rating" not in found:
         raise UserError(f"{files.log_path}: --no_rating: no rating column: name it")

@@ -36,6 +36,8 @@ class Tally:
         file: of several files the one that is read now.
         accepted, rejected: how many so far.
         samples: the first bad ones, each a text with file, line, reason and value.
+        taken: how many lines the record that is read now takes; what is wrong with it is wrong
+            with them all.
         unrated: lines left out since their rating stands for none (--no_rating).
         events: kind -> how many lines were of it, where the log tells.
         hopeless: so many bad lines, and most of all, end the run before the file's end.
@@ -47,6 +49,7 @@ class Tally:
     accepted: int = 0
     rejected: int = 0
     samples: list[str] = dataclasses.field(default_factory=list)
+    taken: int = 1
     unrated: int = 0
     events: dict[str, int] = dataclasses.field(default_factory=dict)
     hopeless: int = 10_000

@@ -154,6 +154,11 @@ def test_row_groups(both, tmp_path):
         ("user,item\nu,a\nu,b\n", {}, "nothing is left of 2 interactions after the 5-core"),
         ("user,item\n,a\n", {}, "no interactions: .*line 2: an empty id"),
         ("user,item\nu,a\n,b\n", {}, r"line 3: an empty id: '' \(1 of 2 lines are bad"),
+        (
+            'user,item\nu,a\n"u,b\nv",c\n',
+            {},
+            r"line 3: an id with a line break .* \(2 of 3 lines are bad",
+        ),
         ('user,item\nu,a\nu,"b\n', {}, "line 3: a quote is not closed"),
         ("", {}, "the file is empty"),
     ],

@@ -40,6 +40,34 @@ def test_the_separator_and_the_format_are_found(name, content, write):
     assert pairs(log) == [("u", "a,_b" if name == "spaces.tsv" else "a, b"), ("v", "c")]
 
 
+WIDE = "item    title          brand\ni0      Red pot        Acme Works\n"
+
+
+def test_wide_spaces_part_fields_that_hold_single_ones(write):
+    items = write("items.tsv", WIDE + "i1      Pan \t      Acme\n")
+    _, table, _ = read_log("csv", write("log.csv", "user,item\nu,i0\nu,i1\n"), items)
+    assert (table.titles, table.brands) == (["Red pot", "Pan"], ["Acme Works", "Acme"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        # A brand that is missing would be told from a title of two words by nobody.
+        ("items.tsv", f"{WIDE}i1      Blue pan\n", "line 2: 5 fields instead of 3"),
+        ("items.tsv", "item title\ni0 Red pot\n", "line 2: 3 fields instead of 2"),
+        ("items.csv", "item title\ni0 Red pot\n", "line 2: more fields than 2"),
+    ],
+)
+def test_spaces_that_part_fields_in_two_ways_are_refused_with_the_way_on(
+    name, content, reason, write
+):
+    log = write("log.csv", "user,item\nu,i0\nu,i1\n")
+    with pytest.raises(UserError) as refused:
+        read_log("csv", log, write(name, content))
+    way = "(spaces part its fields: where fields hold spaces, put tabs between them)"
+    assert f"{reason} {way}" in str(refused.value)
+
+
 def test_recboles_files_with_typed_headers(write):
     log = write(
         "ml.inter",
@@ -99,7 +127,7 @@ def test_a_stray_quote_that_joins_two_lines_makes_a_bad_line(write):
     good = "".join(f"u{n},i{n}\n" for n in range(3000))
     path = write("log.csv", f'user,item\nu1,"heroes\nu0,12"\n{good}')
     log, _, report = read_log("csv", path)
-    assert len(log) == 3000 and report.interactions.rejected == 1
+    assert len(log) == 3000 and report.interactions.rejected == 2
     assert "line 2: an id with a line break" in report.interactions.samples[0]
 
 

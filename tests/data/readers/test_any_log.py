@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from recalign.data.from_files import prepare_from_files
+from recalign.data.ratings import rating_summary
 from recalign.data.readers import read_log
 from recalign.errors import UserError
 
@@ -199,6 +201,26 @@ def test_zeros_that_may_stand_for_none_are_told_and_can_be_left_out(write, tmp_p
     assert dataset.like_threshold == 9
 
 
+@pytest.mark.parametrize(
+    ("ratings", "said"),
+    [
+        ([0, 9.5, 0, 4.5], "warning: 50.0 % of the ratings are 0 (8), which makes dislikes"),
+        ([0, 0.5, 0.75, 1], "warning: 25.0 % of the ratings are 0 (4), which makes dislikes"),
+        ([0, 4, 3, 5], "warning: 25.0 % of the ratings are 0 (4), which makes dislikes"),
+    ],
+)
+def test_zeros_are_told_on_every_scale(ratings, said, write, tmp_path):
+    _, notes = prepared(write, tmp_path, ratings)
+    assert any(note.startswith(said) and "--no_rating 0" in note for note in notes)
+
+
+def test_few_zeros_are_told_without_a_warning():
+    ratings = np.float32([0, *[4.5] * 199])
+    notes = rating_summary(ratings, None).notes()
+    assert notes[0] == "ratings from 0 to 4.5: 99.5 % are likes (above 3; --like_threshold)"
+    assert notes[1].startswith("0.5 % of the ratings are 0 (1), which makes dislikes of them")
+
+
 @pytest.mark.parametrize("absent", ["-1", "99", "NA", ""])
 def test_any_value_may_stand_for_none(absent, write, tmp_path):
     dataset, _ = prepared(write, tmp_path, [absent, 4, 2, 5], no_rating=[absent])
@@ -261,6 +283,30 @@ def test_events_are_chosen(write):
         read_log("csv", path, events=["buy"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({"events": ["view"]}, "view"),
+        ({"events": ["view", "addtocart", "transaction"]}, "addtocart, view"),
+        ({}, "addtocart, view"),
+        ({"events": ["transaction"]}, None),
+        ({"events": ["view"], "verb": ("viewed", "view")}, None),
+    ],
+)
+def test_a_verb_is_asked_for_where_events_are_no_purchases(settings, kinds, write, tmp_path):
+    lines = [f"u{u},{e},i{i}" for u in (1, 2) for i in range(3) for e in ("view", "transaction")]
+    path = write("log.csv", "\n".join(["user,event,item", "u1,addtocart,i0", *lines]))
+    dataset, said = prepare_from_files(
+        "mine", data_dir=tmp_path / "data", interactions=path, k_core=0, **settings
+    )
+    told = [note for note in dataset.info["notes"] if "has purchased" in note]
+    assert told == [note for note in said if "has purchased" in note]
+    assert told == [
+        f"{path}: prompts say 'has purchased' of {kinds}: what users did instead is said by"
+        " --verb, as in --verb 'viewed,view'"
+    ] * (kinds is not None)
+
+
 def test_kinds_in_numbers_and_a_column_of_any_name(write):
     path = write("log.csv", "user,item,what\nu,a,1\nu,b,4\n")
     log, _, _ = read_log("csv", path, columns={"event": "what"}, events=["4"])
@@ -283,6 +329,8 @@ def test_repeats_are_kept_where_they_are_wanted(write, tmp_path):
     raw = dataset.catalogue.raw_ids
     assert [raw[i] for i in dataset.sequences("test").items] == ["a", "b", "a", "a", "c"]
     assert "2 repeats of an item by the same user kept (40.0 % of the log)" in notes
+    # Three pairs of one user and three items, though five interactions.
+    assert (dataset.info["interactions"], dataset.info["sparsity_percent"]) == (5, 0)
 
 
 def test_the_k_core_counts_a_devoted_user_once(write, tmp_path):

@@ -205,6 +205,73 @@ def test_a_bad_record_over_several_lines_counts_all_of_them(write):
     assert (report.interactions.accepted, report.interactions.rejected) == (96, 2)
 
 
+SWALLOWED = {
+    "a user": ('"u7,i7,3,1400000007', 'u8",i8,3,1400000008'),
+    "an item": ('u7,"i7,3,1400000007', 'u8,i8",3,1400000008'),
+    "a time": ('u7,i7,3,"1400000007', 'u8,i8,3,1400000008"'),
+}
+
+
+@pytest.mark.parametrize("where", SWALLOWED)
+def test_all_lines_that_a_stray_quote_joins_are_bad(write, where):
+    opened, closed = SWALLOWED[where]
+    good = [f"u{n % 20},i{n},3,{1_400_000_000 + n}" for n in range(1998)]
+    lines = ["user,item,rating,time", *good[:100], opened, *good[100:598], closed, *good[598:]]
+    path = write("log.csv", "\n".join(lines))
+    with pytest.raises(UserError) as refused:
+        read_log("csv", path)
+    assert str(refused.value).startswith(f"{path}, line 102: ")
+    assert str(refused.value).endswith(
+        " (500 of 2,000 lines are bad, more than --max_bad_fraction 0.001 allows)"
+    )
+    log, _, report = read_log("csv", path, max_bad_fraction=0.25)
+    assert len(log) == 1500
+    assert f"{path}: 500 bad lines left out of 2,000" in report.lines()
+    assert report.sources() == [{"path": path, "lines": 2000, "bad_lines": 500}]
+
+
+def test_a_stray_quote_in_a_text_hides_no_records(write):
+    """Whatever column it is in: the record that it makes has a user, an item and a time."""
+    good = [f"u{n % 20},i{n},fine,{1_400_000_000 + n}" for n in range(98)]
+    closed = 'u8,i8,12",1400000000'
+    lines = ["user,item,note,time", *good[:10], 'u7,i7,"fine,1', *good[10:58], closed, *good[58:]]
+    path = write("log.csv", "\n".join(lines))
+    with pytest.raises(UserError, match=r"line 12: a quote joins .* \(50 of 100 lines are bad"):
+        read_log("csv", path)
+    # Lines of a text are as they come.
+    text = "\n".join(f"{n}, in words" + ", and more" * (n % 3) for n in range(48))
+    lines[11:61] = [f'u7,i7,"{text}",1400000000']
+    log, _, report = read_log("csv", write("texts.csv", "\n".join(lines)))
+    assert (len(log), report.interactions.rejected) == (51, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("i.csv", ["item,title", '"i0,A', "i1,B", 'i2",C', "i3,D"]),
+        ("i.tsv", ["title\titem", 'A\t"i0', "i1", 'i2"', "D\ti3"]),
+    ],
+)
+def test_all_lines_of_a_bad_item_are_bad(write, name, lines):
+    items = write(name, "\n".join(lines))
+    log = write("log.csv", "user,item\nu,i3\n")
+    with pytest.raises(UserError, match=r"i\.[ct]sv, line 2: an id with .* \(3 of 4 lines are bad"):
+        read_log("csv", log, items)
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [('u,a,"view', 'view"'), ('"u,a,buy', 'u",a,view'), ('u,"a,buy', 'u,a",view')],
+)
+def test_a_stray_quote_hides_no_event_that_counts(write, opened, closed):
+    lines = ["user,item,event", "u,a,buy", opened, "u,b,buy", closed, "u,c,view", "v,a,buy"]
+    path = write("log.csv", "\n".join(lines))
+    with pytest.raises(
+        UserError, match=r"line 3: an \w+ with a line break .*\(3 of 5 lines are bad"
+    ):
+        read_log("csv", path, events=["buy"])
+
+
 def test_a_long_file_of_rubbish_ends_early(write):
     path = write("log.jsonl", '{"user": 1, "item": 2}\n' + "rubbish\n" * 30_000)
     with pytest.raises(UserError, match="10,000 of the first 10,00. lines are bad"):
