@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from recalign import asking, cli, quiet, verbs, weights
+from recalign import asking, cli, host_memory, quiet, verbs, weights
 from recalign.data import prepared
 from recalign.errors import UserError
 from tests.commands import run_all
@@ -181,6 +181,22 @@ def test_a_full_disk_is_told_in_one_line(quick, capsys):
     quick.setattr(verbs, "stats", fill)
     assert cli.main(["stats", "demo"]) == 2
     assert capsys.readouterr().err == "recalign: error: runs/x: No space left on device\n"
+
+
+def test_what_makes_many_steps_keeps_freed_memory(quick):
+    kept = []
+    quick.setattr(host_memory, "keep_freed_memory", lambda **given: kept.append(given))
+    commands = {
+        "train": ["--gin_file=x.gin"],
+        "eval": ["--gin_file=x.gin"],
+        "recommend": ["--model_dir=x", "--history=I1"],
+        "serve": ["--model_dir=x"],
+        "stats": ["demo"],
+    }
+    for verb, arguments in commands.items():
+        quick.setattr(verbs, verb, lambda options: None)
+        assert cli.main([verb, *arguments]) == 0
+    assert kept == [{"threads": False}] * 3 + [{"threads": True}]
 
 
 def test_a_device_without_room_or_cudnn_is_told_in_one_line(quick, capsys):
