@@ -186,16 +186,16 @@ def test_a_full_disk_is_told_in_one_line(quick, capsys):
 def test_what_makes_many_steps_keeps_freed_memory(quick):
     kept = []
     quick.setattr(host_memory, "keep_freed_memory", lambda **given: kept.append(given))
-    commands = {
-        "train": ["--gin_file=x.gin"],
-        "eval": ["--gin_file=x.gin"],
-        "recommend": ["--model_dir=x", "--history=I1"],
-        "serve": ["--model_dir=x"],
-        "stats": ["demo"],
-    }
-    for verb, arguments in commands.items():
-        quick.setattr(verbs, verb, lambda options: None)
-        assert cli.main([verb, *arguments]) == 0
+    commands = (
+        (verbs, "train", ["train", "--gin_file=x.gin"]),
+        (verbs, "evaluate", ["eval", "--gin_file=x.gin"]),
+        (asking, "recommend", ["recommend", "--model_dir=x", "--history=I1"]),
+        (asking, "serve", ["serve", "--model_dir=x"]),
+        (verbs, "stats", ["stats", "demo"]),
+    )
+    for module, verb, words in commands:
+        quick.setattr(module, verb, lambda options: None)
+        assert cli.main(words) == 0
     assert kept == [{"threads": False}] * 3 + [{"threads": True}]
 
 
