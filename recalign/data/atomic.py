@@ -18,8 +18,9 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
     """Yields a temporary sibling of `final`, which takes its place when the block ends well.
 
     What was at `final` stays untouched until then and is gone afterwards. An exception or an
-    interrupt removes the sibling; a killed process leaves one, which the next call on the same
-    host removes. On object stores, where no rename exists, the files are copied one by one.
+    interrupt removes the sibling, and puts back what was moved away for it; a killed process leaves
+    them, which the next call on the same host tidies alike. On object stores, where no rename
+    exists, the files are copied one by one.
 
     Raises:
         UserError: the disk is full, a directory is read-only, a path is a file, …
@@ -39,12 +40,18 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
             temporary.rename(final)
             to_disk(final.parent)
         finally:
-            for leftover in (temporary, replaced):
-                if leftover.exists():
-                    leftover.rmtree()
+            if replaced.exists() and not final.exists():
+                replaced.rename(final)
+            # What was there goes only where the new one has its place: it stays if another
+            # interrupt falls here.
+            if temporary.exists():
+                temporary.rmtree()
+            elif replaced.exists():
+                replaced.rmtree()
     except OSError as error:
         reason = (error.strerror or str(error)).splitlines()[0]
-        raise UserError(f"cannot write {final}: {reason}; nothing was changed") from error
+        left = f"what was there is in {replaced}" if replaced.exists() else "nothing was changed"
+        raise UserError(f"cannot write {final}: {reason}; {left}") from error
 
 
 def write_whole(final: epath.Path, text: str) -> None:
@@ -98,14 +105,14 @@ def _host() -> str:
 
 
 def _remove_leftovers(final: epath.Path) -> None:
-    """Removes what killed processes of this host left beside `final`, and puts back what they
-    had moved away but not yet replaced."""
+    """Removes what killed processes of this host, and earlier calls of this one, left beside
+    `final`, and puts back what they had moved away but not yet replaced."""
     pattern = re.compile(
         rf"\.{re.escape(final.name)}\.(incomplete|replaced)-{re.escape(_host())}-(\d+)"
     )
     for sibling in final.parent.iterdir():
         match = pattern.fullmatch(sibling.name)
-        if match and not _is_running(int(match[2])):
+        if match and (int(match[2]) == os.getpid() or not _is_running(int(match[2]))):
             if match[1] == "replaced" and not final.exists():
                 sibling.rename(final)
             else:

@@ -54,6 +54,61 @@ def test_an_exception_changes_nothing(final, error):
     assert names(final) == ["1.0.0"]
 
 
+def fail_the_rename(monkeypatch, final, number, *errors):
+    """The `number`th rename and those after it raise the errors, one each."""
+    kind, whole, calls = type(final), type(final).rename, []
+
+    def rename(path, target):
+        calls.append(target)
+        if 0 <= len(calls) - number < len(errors):
+            raise errors[len(calls) - number]
+        return whole(path, target)
+
+    monkeypatch.setattr(kind, "rename", rename)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_was_there_comes_back_if_the_new_one_cannot_take_its_place(
+    final, monkeypatch, number, error
+):
+    with atomic_directory(final) as directory:
+        fill(directory, "old")
+    with monkeypatch.context() as patch:
+        fail_the_rename(patch, final, number, error)
+        told = pytest.raises((UserError, KeyboardInterrupt))
+        with told as caught, atomic_directory(final) as directory:
+            fill(directory, "new")
+    if isinstance(error, OSError):
+        assert str(caught.value) == (
+            f"cannot write {final}: No space left on device; nothing was changed"
+        )
+    else:
+        assert caught.value is error
+    assert (final / "file").read_text() == "old"
+    assert names(final) == ["1.0.0"]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_what_cannot_be_put_back_is_kept_and_comes_back_next_time(final, monkeypatch, error):
+    """Another interrupt while the first one is tidied up after, or a disk that takes nothing."""
+    with atomic_directory(final) as directory:
+        fill(directory, "old")
+    with monkeypatch.context() as patch:
+        fail_the_rename(patch, final, 2, KeyboardInterrupt(), error)
+        told = pytest.raises((UserError, KeyboardInterrupt))
+        with told as caught, atomic_directory(final) as directory:
+            fill(directory, "new")
+    (kept,) = [path for path in final.parent.iterdir() if "replaced" in path.name]
+    assert (kept / "file").read_text() == "old"
+    if isinstance(error, OSError):
+        assert str(caught.value).endswith(f"Input/output error; what was there is in {kept}")
+    with pytest.raises(ValueError), atomic_directory(final):
+        assert (final / "file").read_text() == "old"
+        raise ValueError
+    assert names(final) == ["1.0.0"] and (final / "file").read_text() == "old"
+
+
 def test_a_killed_process_leaves_nothing_that_counts(final):
     code = (
         "import os, sys; from etils import epath\n"
