@@ -40,6 +40,16 @@ def log_of(
     )
 
 
+def alike_corpus(data_dir: str | os.PathLike, item_ids: str = "random") -> PreparedDataset:
+    """A dataset of a log with items I1 to I6, of which the 2-core drops I5: I5 is another item in
+    the catalogue, and others may be."""
+    kept = ["I1", "I2", "I3", "I4", "I6"]
+    sequences = [kept[n:] + kept[:n] for n in range(5)]
+    log = log_of([[*sequences[0], "I5"], *sequences[1:]])
+    nothing = ItemTable([], [], [], [], [], [])
+    return prepare(log, nothing, name="alike", data_dir=data_dir, k_core=2, item_ids=item_ids)
+
+
 def random_sequences(seed: int, users: int, items: int, longest: int) -> list[list[str]]:
     """Sequences of 5 … longest distinct items, some items far more popular than others."""
     generator = np.random.default_rng(seed)

@@ -182,6 +182,11 @@ def finish(
     write_catalogue(catalogue, directory)
     if shared := catalogue.ambiguous:
         notes.append(_ambiguous(shared))
+    elif catalogue.log_looks_alike:
+        notes.append(
+            f"{WARNING}IDs of the log have the form of the catalogue's ({catalogue.ids[0]}):"
+            " `recommend` asks for raw:… or id:… where an ID could be both"
+        )
     if vocabulary is not None:
         (directory / SENTENCEPIECE_FILE).write_bytes(vocabulary)
     encoder = None if semantic is None else semantic.encoder

@@ -16,7 +16,7 @@ from recalign.data.order import first_interactions, time_order
 from recalign.data.readers.read import read_interactions
 from recalign.data.readers.sources import FORMATS, ReadOptions, find_log, format_of
 from recalign.errors import UserError
-from recalign.trainer.item_index import NOBODY, ItemIndex
+from recalign.trainer.item_index import NO_ITEM, NOBODY, ItemIndex, LogItems
 
 if TYPE_CHECKING:
     from recalign.data.prepared import PreparedDataset
@@ -97,8 +97,8 @@ def histories_of_log(
     """The histories of a log, in the order in which its users first appear.
 
     Args:
-      source: the log. Its items are known by the raw ID, else by the catalogue's. Of a user's
-        repeats of an item the first stays, unless the dataset has repeats.
+      source: the log. Its items are known as `ItemIndex.of_log` has them. Of a user's repeats of an
+        item the first stays, unless the dataset has repeats.
       items: of the run's catalogue.
       dataset: the run's; its users are known by the raw ID.
 
@@ -109,15 +109,17 @@ def histories_of_log(
       UserError: as `read_log`, or no item of the log is one of the catalogue's.
     """
     log, notices = _read(source)
-    order, known, unknown_items = _known(log, items)
+    log, order, known = _known(log, items)
     if not _has_repeats(histories_of_dataset(dataset)):
         order = first_interactions(log, order)
-    if unknown_items:
+    notices += known.notices
+    if known.unknown:
         notices.append(
-            f"{unknown_items:,} of {len(log.item_ids):,} items are not in the catalogue: left out"
+            f"{known.unknown:,} of {len(log.item_ids):,} items are not in the catalogue: left out"
         )
     if not len(order):
-        raise UserError(f"{source.path}: no item of it is in the catalogue, as {log.item_ids[0]!r}")
+        why = known.notices or [f"no item of it is in the catalogue, as {log.item_ids[0]!r}"]
+        raise UserError(f"{source.path}: {why[0]}")
     counts = np.bincount(log.user[order], minlength=len(log.user_ids))
     has_any = np.flatnonzero(counts)
     if without := len(counts) - len(has_any):
@@ -126,7 +128,8 @@ def histories_of_log(
     users = [log.user_ids[number] for number in has_any]
     rows = np.array([row_of_user.get(user, NOBODY) for user in users], np.int64)
     row_splits = np.concatenate([[0], np.cumsum(counts[has_any])]).astype(np.int64)
-    return Histories(users, rows, known[log.item[order]].astype(np.int32), row_splits), notices
+    numbers = known.numbers[log.item[order]].astype(np.int32)
+    return Histories(users, rows, numbers, row_splits), notices
 
 
 def _has_repeats(histories: Histories) -> bool:
@@ -153,19 +156,21 @@ def exclusions_of_log(
       UserError: as `read_log`, or no line is about a user and an item that are known.
     """
     log, notices = _read(source)
-    order, known, unknown_items = _known(log, items)
+    log, order, known = _known(log, items)
+    notices += known.notices
     users = set(histories.users)
     asked = np.array([user in users for user in log.user_ids])
     order = order[asked[log.user[order]]]
-    if unknown_items or not asked.all():
+    if known.unknown or not asked.all():
         notices.append(
             f"of {len(log.user_ids):,} users and {len(log.item_ids):,} items,"
-            f" {np.count_nonzero(~asked):,} users and {unknown_items:,} items are unknown: left out"
+            f" {np.count_nonzero(~asked):,} users and {known.unknown:,} items are unknown: left out"
         )
     if not len(order):
-        raise UserError(f"{source.path}: no line of it is about a user and an item that are known")
+        why = known.notices or ["no line of it is about a user and an item that are known"]
+        raise UserError(f"{source.path}: {why[0]}")
     return {
-        log.user_ids[user]: known[log.item[together]].astype(np.int32)
+        log.user_ids[user]: known.numbers[log.item[together]].astype(np.int32)
         for user, together in _by_user(log, order)
     }, notices
 
@@ -180,13 +185,14 @@ def _read(source: LogSource) -> tuple[Interactions, list[str]]:
     return log, report.lines(samples=True)
 
 
-def _known(log: Interactions, items: ItemIndex) -> tuple[np.ndarray, np.ndarray, int]:
-    """(positions of the log's interactions with known items, user by user in time order; each log
-    item's number in the catalogue, -1 for unknown ones; how many are unknown)."""
-    found = [items.find(item) for item in log.item_ids]
-    known = np.array([-1 if number is None else number for number in found], np.int64)
+def _known(log: Interactions, items: ItemIndex) -> tuple[Interactions, np.ndarray, LogItems]:
+    """(the log, an item of two IDs under the first of them; positions of its interactions with
+    known items, user by user in time order; what each of its IDs means)."""
+    known = items.of_log(log.item_ids)
+    _, first, same = np.unique(known.numbers, return_index=True, return_inverse=True)
+    log = dataclasses.replace(log, item=first[same][log.item].astype(np.int32))
     order = time_order(log)
-    return order[known[log.item[order]] >= 0], known, int(np.count_nonzero(known < 0))
+    return log, order[known.numbers[log.item[order]] != NO_ITEM], known
 
 
 def _by_user(log: Interactions, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NOBODY = -1
 """The row of a user whom the dataset does not know."""
+NO_ITEM = -1
+"""The number of an item that the catalogue does not know."""
 
 
 class Query(NamedTuple):
@@ -38,6 +40,20 @@ class Query(NamedTuple):
     row: int = NOBODY
 
 
+class LogItems(NamedTuple):
+    """What a log's IDs of items mean.
+
+    Attributes:
+      numbers: int64 [n], in the catalogue; NO_ITEM for IDs of no item.
+      unknown: how many IDs no item has.
+      notices: lines for a person, on IDs that could be of two.
+    """
+
+    numbers: Int[np.ndarray, " n"]
+    unknown: int
+    notices: list[str]
+
+
 class ItemIndex:
     """The items of a catalogue by their IDs.
 
@@ -49,9 +65,36 @@ class ItemIndex:
         self._catalogue = catalogue
         self.of_raw_id = {raw: number for number, raw in enumerate(catalogue.raw_ids)}
 
-    def find(self, item: str) -> int | None:
-        """The item of a log: by the raw ID, else by the catalogue's; None where there is none."""
-        return self.of_raw_id.get(item, self._catalogue.indices.get(item))
+    def of_log(self, ids: Sequence[str]) -> LogItems:
+        """The items that the IDs of a log mean: its own before the catalogue's, if there are both.
+
+        Where the log's own look like the catalogue's, one that the catalogue alone has is of no
+        item: `prepare` may have left out the log's item of that ID.
+        """
+        numbers = np.full(len(ids), NO_ITEM, np.int64)
+        both, only_short = [], []
+        for place, item in enumerate(ids):
+            meant = self._meant(item)
+            if self._may_be_another(item):
+                only_short.append(item)
+            elif meant:
+                numbers[place] = self.of_raw_id.get(item, min(meant))
+                if len(meant) > 1:
+                    both.append(item)
+        notices = []
+        if both:
+            notices.append(
+                f"{len(both):,} of {len(ids):,} items have an ID that is another item's in the"
+                f" catalogue ({both[0]}): the log's are meant (id:… means the catalogue's)"
+            )
+        if only_short:
+            notices.append(
+                f"{len(only_short):,} of {len(ids):,} items have an ID of the catalogue that no"
+                f" item of the log has which `prepare` kept ({only_short[0]}): left out (id:…"
+                " means the catalogue's)"
+            )
+        unknown = int(np.count_nonzero(numbers == NO_ITEM)) - len(only_short)
+        return LogItems(numbers, unknown, notices)
 
     def index(self, item: str, where: str) -> int:
         """The item that an ID can only mean: the catalogue's (`id:I3`) or the log's (`raw:I3`).
@@ -61,18 +104,18 @@ class ItemIndex:
           where: it stands, for messages.
 
         Raises:
-          UserError: no item has it, or two.
+          UserError: no item has it, or two, or the log's item of this ID may have been left out.
         """
-        by_id, by_raw = self._catalogue.indices, self.of_raw_id
-        found = {by_id.get(item), by_raw.get(item)}
-        for prefix, indices in (("id:", by_id), ("raw:", by_raw)):
-            if item.startswith(prefix):
-                found.add(indices.get(item.removeprefix(prefix)))
-        meant = {number for number in found if number is not None}
+        meant = self._meant(item)
         if len(meant) > 1:
             raise UserError(
                 f"{where}: {item!r} is the ID of one item in the catalogue and of another in the "
                 f"log: say id:{item} or raw:{item}"
+            )
+        if self._may_be_another(item):
+            raise UserError(
+                f"{where}: {item!r} is an item's ID in the catalogue, but no item of the log has it"
+                f" which `prepare` kept, and the log's own IDs look alike: say id:{item}"
             )
         for index in meant:
             return index
@@ -80,6 +123,24 @@ class ItemIndex:
             return self._catalogue.index_of(item)
         except UserError as error:
             raise UserError(f"{where}: {error}, and the log has no such item") from error
+
+    def _meant(self, item: str) -> set[int]:
+        """The items that an ID may mean."""
+        by_id, by_raw = self._catalogue.indices, self.of_raw_id
+        found = {by_id.get(item), by_raw.get(item)}
+        for prefix, indices in (("id:", by_id), ("raw:", by_raw)):
+            if item.startswith(prefix):
+                found.add(indices.get(item.removeprefix(prefix)))
+        return {number for number in found if number is not None}
+
+    def _may_be_another(self, item: str) -> bool:
+        """Whether only the catalogue has an ID, and a log whose own IDs look like it may have had
+        it too."""
+        return (
+            item in self._catalogue.indices
+            and item not in self.of_raw_id
+            and self._catalogue.log_looks_alike
+        )
 
     def subset(self, ids: Sequence[str]) -> Bool[np.ndarray, " N"]:
         """The items to choose from, as `only` of `Recommender.query`.

@@ -12,7 +12,7 @@ from recalign.data.interactions import ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
-from tests.corpus import log_of, vocabulary_file
+from tests.corpus import alike_corpus, log_of, vocabulary_file
 
 NO_ITEMS = ItemTable([], [], [], [], [], [])
 
@@ -58,6 +58,16 @@ def test_a_log_whose_ids_look_like_the_catalogues_is_warned_of(tmp_path):
     assert [note for note in dataset.info["notes"] if "ID in the log" in note] == [
         f"warning: {len(shared)} of the items have an ID in the log that is another item's in the"
         f" catalogue ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]} there"
+    ]
+
+
+def test_a_log_that_may_have_had_an_id_of_the_catalogue_is_warned_of(tmp_path):
+    """Its I5, which the 2-core drops, is another item in the catalogue; all others are alike."""
+    dataset = alike_corpus(tmp_path, "sequential")
+    assert dataset.catalogue.ambiguous == []
+    assert [note for note in dataset.info["notes"] if "catalogue" in note] == [
+        "warning: IDs of the log have the form of the catalogue's (I1): `recommend` asks for raw:…"
+        " or id:… where an ID could be both"
     ]
 
 
