@@ -53,7 +53,7 @@ def has_digests(lines: Sequence[bytes]) -> bool:
 def record_of(line: bytes, need_digest: bool) -> dict[str, Any] | None:
     """The object of a line; None where it is damaged."""
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode())  # of bytes alone it would guess at other encodings
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or (need_digest and not is_sealed(value)):

@@ -70,21 +70,27 @@ def _keep_lines_until(path: epath.Path, step: int) -> int:
     """Takes later lines away; returns the number of the last one that stays."""
     if not path.exists():
         return 0
-    content = path.read_bytes()
-    lines = content.splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)
     need_digests = integrity.has_digests(lines)
     kept: list[bytes] = []
     last = 0
     for number, line in enumerate(lines, start=1):
         record = integrity.record_of(line, need_digests)
-        if record is not None and line.endswith(b"\n"):
+        if record is not None and line.endswith(b"\n") and _is_of_a_step(record):
             if record["step"] <= step:
                 kept.append(line)
                 last = record.get("line", last + 1)
-        elif number < len(lines):  # the last one is cut where a run was killed
+        elif number < len(lines) or line.endswith(b"\n"):  # else a killed run's, cut
             say(f"{path}, line {number} is damaged and is taken away")
     write_whole(path, b"".join(kept).decode())
     return last
+
+
+def _is_of_a_step(record: Mapping[str, Any]) -> bool:
+    """Whether a line says its step, and its number in the file if any, as numbers: without a digest
+    it may hold anything."""
+    numbers = (record.get("step"), record.get("line", 0))
+    return all(type(number) is int and 0 <= number < 2**53 for number in numbers)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

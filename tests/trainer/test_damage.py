@@ -11,7 +11,8 @@
 |  | report | leaves it out and says so |
 | predictions' settings | eval | makes all again |
 | results.json | report | refuses: evaluate again |
-| metrics.jsonl | train, report | a damaged line is left out, and told; so is one that is missing |
+| metrics.jsonl | train | takes away what is damaged or of no step, tells that and what is missing |
+|  | report | leaves it out, and tells; so of one that is missing |
 """
 
 import json
@@ -31,6 +32,7 @@ from recalign.trainer.predictions import PredictionFile
 from recalign.trainer.provenance import read
 from recalign.trainer.run_config import load_run
 from recalign.trainer.state import sharded_params_shape
+from recalign.trainer.writers import MetricsWriter
 
 
 def flipped(content: bytes, place: int, bit: int = 3) -> bytes:
@@ -300,16 +302,42 @@ def test_a_line_of_the_log_that_stands_there_twice_is_told(run):
     assert told in read_run(epath.Path(run)).gaps
 
 
+_OF_NO_STEP = [
+    b"{}",
+    b'{"step": "2"}',
+    b'{"step": true}',
+    b'{"step": null}',
+    b'{"step": NaN}',
+    b'{"step": -1}',
+    b'{"step": 1' + b"0" * 300 + b"}",
+    b"[" * 100_000,
+    b"\xff\xfe",
+    b'{"step": 1, "kind": "\xed\xa0\x80"}',
+    '{"step": 1}'.encode("utf-16"),
+    b"7",
+]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("line", [*_OF_NO_STEP, b'{"step": 1, "line": "2"}'])
+def test_a_bad_line_of_the_log_is_taken_away_where_a_run_goes_on(tmp_path, capfd, line, place):
+    """In a log without digests, where the line alone says what is wrong with it."""
+    path = tmp_path / "metrics.jsonl"
+    good = [b'{"step": 1, "kind": "train"}\n', b'{"step": 2, "kind": "train"}\n']
+    path.write_bytes(b"".join([*good[:place], line + b"\n", *good[place:]]))
+    MetricsWriter(epath.Path(tmp_path), 2).write(3, "train", {"loss": 1.0})
+    left = path.read_bytes().splitlines(keepends=True)
+    assert left[:2] == good and json.loads(left[2])["line"] == 3
+    told = f"{path}, line {place + 1} is damaged and is taken away"
+    assert [it for it in capfd.readouterr().err.splitlines() if "metrics.jsonl" in it] == [told]
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        *_OF_NO_STEP,
         b'{"step": 2, "kind": "train", "loss": 1' + b"0" * 400 + b"}",
-        b'{"step": "2"}',
-        b'{"step": 1' + b"0" * 300 + b"}",
-        b"[" * 100_000,
-        b"\xff\xfe",
         b'{"step": 2, "time": 1' + b"0" * 400 + b"}",
-        b"7",
     ],
 )
 def test_a_bad_line_of_the_log_is_a_gap(run, line):
