@@ -18,3 +18,13 @@ class Stopped(Exception):
     def __init__(self, message: str, by_hand: bool):
         super().__init__(message)
         self.status = 130 if by_hand else 75
+
+
+def shown(value: object, most: int = 100) -> str:
+    """What somebody gave, as a message shows it: all of it only where it is short.
+
+    >>> shown("I3"), shown("I" * 5_000, most=5)
+    ("'I3'", "'IIII…")
+    """
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"

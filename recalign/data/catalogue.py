@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from recalign.data.ids import item_id
 from recalign.data.interactions import ItemTable
 from recalign.data.text import MAXIMUM_DESCRIPTION, MAXIMUM_TITLE, clean_text, shorten
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 
 FILE_NAME = "items.parquet"
 
@@ -98,7 +98,7 @@ class Catalogue:
         index = self.indices.get(id_)
         if index is None:
             raise UserError(
-                f"no item has the id {id_!r}: the catalogue's {len(self)} ids are"
+                f"no item has the id {shown(id_)}: the catalogue's {len(self)} ids are"
                 f" {self.ids[0]!r} to {self.ids[-1]!r}"
             )
         return index

@@ -15,7 +15,7 @@ from recalign.data.interactions import Interactions
 from recalign.data.order import first_interactions, time_order
 from recalign.data.readers.read import read_interactions
 from recalign.data.readers.sources import FORMATS, ReadOptions, find_log, format_of
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.trainer.item_index import NO_ITEM, NOBODY, ItemIndex, LogItems
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def histories_of_log(
             f"{known.unknown:,} of {len(log.item_ids):,} items are not in the catalogue: left out"
         )
     if not len(order):
-        why = known.notices or [f"no item of it is in the catalogue, as {log.item_ids[0]!r}"]
+        why = known.notices or [f"no item of it is in the catalogue, as {shown(log.item_ids[0])}"]
         raise UserError(f"{source.path}: {why[0]}")
     counts = np.bincount(log.user[order], minlength=len(log.user_ids))
     has_any = np.flatnonzero(counts)

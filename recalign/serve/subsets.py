@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool
 
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 
 if TYPE_CHECKING:
     from recalign.trainer.item_index import ItemIndex
@@ -43,7 +43,7 @@ class Subsets:
         masks = self._masks
         if name not in masks:
             known = ", ".join(masks) or "none: --subsets FILE names some"
-            raise UserError(f"only: no subset {name!r}; there are {known}")
+            raise UserError(f"only: no subset {shown(name)}; there are {known}")
         return masks[name]
 
     def change(self, changes: Mapping[str, Sequence[str] | None]) -> dict[str, int]:
@@ -66,7 +66,7 @@ class Subsets:
         try:
             return self._items.subset(ids)
         except UserError as error:
-            raise UserError(f"subset {name!r}: {error}") from error
+            raise UserError(f"subset {shown(name)}: {error}") from error
 
 
 def read_subsets(text: str, where: str) -> dict[str, list[str]]:
@@ -89,5 +89,5 @@ def read_subsets(text: str, where: str) -> dict[str, list[str]]:
         if not isinstance(ids, list) or not all(
             isinstance(it, str | int) and not isinstance(it, bool) for it in ids
         ):
-            raise UserError(f"{where}: {name!r} is to be a list of IDs")
+            raise UserError(f"{where}: {shown(name)} is to be a list of IDs")
     return {name: [str(it) for it in ids] for name, ids in found.items()}

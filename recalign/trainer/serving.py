@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.trainer.recommend import Recommender
 
 _FIELDS = ("history", "k", "only", "exclude", "user", "untrained")
@@ -115,13 +115,13 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
         raise UserError('not a request: an object with "history" is needed')
     unknown = [name for name in given if name not in _FIELDS]
     if unknown:
-        raise UserError(f"unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}")
+        raise UserError(f"unknown field {shown(unknown[0])}; there are {', '.join(_FIELDS)}")
     wanted = given.get("k", k)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-        raise UserError(f'"k" is to be a whole number of at least 1, not {wanted!r}')
+        raise UserError(f'"k" is to be a whole number of at least 1, not {shown(wanted)}')
     untrained = given.get("untrained", True)
     if not isinstance(untrained, bool):
-        raise UserError(f'"untrained" is to be true or false, not {untrained!r}')
+        raise UserError(f'"untrained" is to be true or false, not {shown(untrained)}')
     allowed = given.get("only")
     return Request(
         history=_ids(given["history"], "history"),

@@ -50,3 +50,10 @@ def test_the_ids_of_a_log_are_its_own_and_what_could_be_two_is_counted(catalogue
         " (id:… means the catalogue's)"
     )
     assert found.notices == ([both] if raw("I1") != 0 else []) + [DROPPED.format(7)]
+
+
+def test_a_long_id_is_shortened_in_its_error(catalogue):
+    for prefix in ("", "id:", "raw:"):
+        with pytest.raises(UserError, match="history: no item has the id '.*x…: the cata") as error:
+            ItemIndex(catalogue).index(prefix + "x" * 3_000_000, "history")
+        assert len(str(error.value)) < 250

@@ -65,11 +65,16 @@ def test_a_bad_line_is_answered_by_what_is_wrong_with_it(recommender):
         ('{"history": ["I1"], "k": true}', "at least 1"),
         ('{"history": ["I1"], "onyl": ["I2"]}', "'onyl'"),
         ('{"history": ["I1"], "only": {"I2": 1}}', "list of IDs"),
+        ('{"history": ["I1"], "' + "x" * 3_000_000 + '": 1}', "unknown field 'xxx.*x…; there are"),
+        ('{"history": ["I1"], "k": "' + "x" * 3_000_000 + '"}', "not 'xxx.*x…"),
+        ('{"history": ["I1"], "untrained": "' + "x" * 3_000_000 + '"}', "not 'xxx.*x…"),
     ],
+    ids=range(11),
 )
 def test_what_is_no_request(line, told):
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as error:
         parse(line, 10, None)
+    assert len(str(error.value)) < 200
 
 
 def test_what_a_request_may_ask_for_is_bounded(trained):
