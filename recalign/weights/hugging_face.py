@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from recalign.errors import UserError
+from recalign.data import integrity
+from recalign.errors import UserError, shown
 from recalign.model.t5.config import T5Config
 from recalign.weights import inspection, safetensors_file
 from recalign.weights.tensors import Index, Tensor, Weights
@@ -28,6 +29,7 @@ _MUST_BE: tuple[tuple[str, Any, Any], ...] = (
     ("relative_attention_num_buckets", 32, 32),
     ("relative_attention_max_distance", 128, 128),
 )
+_LARGEST_SIZE = 1 << 24
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 _ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
@@ -82,8 +84,8 @@ def open_weights(folder: epath.Path) -> Weights:
     if folder.as_posix().startswith("gs://"):
         raise UserError(f"{folder}: Hugging Face weights are read from local folders: copy it here")
     where, local = str(folder), pathlib.Path(folder)
-    config = _model_config(local)
     found = _open_files(local)
+    config = _model_config(local, most_layers=len(found))
     for name in _IGNORED:
         found.pop(name, None)
     if config.logits_via_embedding and "lm_head.weight" in found:
@@ -140,33 +142,43 @@ def download(name: str) -> epath.Path:
         ) from error
 
 
-def _model_config(folder: pathlib.Path) -> T5Config:
+def _model_config(folder: pathlib.Path, most_layers: int) -> T5Config:
     path = folder / CONFIG
-    try:
-        stated = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    stated = integrity.read_json(epath.Path(path))
+    if not isinstance(stated, dict):
+        raise UserError(f"{path}: an object of a model's sizes is needed")
     for key, value, default in _MUST_BE:
         if stated.get(key, default) != value:
-            raise UserError(f"{path}: {key} is {stated.get(key, default)!r}; T5 1.1 has {value!r}")
+            found = shown(stated.get(key, default))
+            raise UserError(f"{path}: {key} is {found}; T5 1.1 has {value!r}")
     # Tied, `transformers` divides the logits by the root of the width, as T5X does. Version 4
     # states `tie_word_embeddings` for both; 5 states the scale, and always "tied".
     tied = bool(
         stated.get("tie_word_embeddings", True) and stated.get("scale_decoder_outputs", True)
     )
-    try:
-        return T5Config(
-            vocab_size=stated["vocab_size"],
-            emb_dim=stated["d_model"],
-            num_heads=stated["num_heads"],
-            num_encoder_layers=stated["num_layers"],
-            num_decoder_layers=stated.get("num_decoder_layers") or stated["num_layers"],
-            head_dim=stated["d_kv"],
-            mlp_dim=stated["d_ff"],
-            logits_via_embedding=tied,
-        )
-    except KeyError as error:
-        raise UserError(f"{path}: it does not state {error}") from error
+
+    def size(key: str, most: int = _LARGEST_SIZE) -> int:
+        if key not in stated:
+            raise UserError(f"{path}: it does not state {key!r}")
+        value = stated[key]
+        if type(value) is not int or not 1 <= value <= most:
+            raise UserError(
+                f"{path}: {key} is {shown(value)}; a whole number from 1 to {most:,} is needed"
+            )
+        return value
+
+    decoder = "num_decoder_layers" if stated.get("num_decoder_layers") else "num_layers"
+    return T5Config(
+        vocab_size=size("vocab_size"),
+        emb_dim=size("d_model"),
+        num_heads=size("num_heads"),
+        # A layer has several tensors: the names of more layers would only fill the memory.
+        num_encoder_layers=size("num_layers", most_layers),
+        num_decoder_layers=size(decoder, most_layers),
+        head_dim=size("d_kv"),
+        mlp_dim=size("d_ff"),
+        logits_via_embedding=tied,
+    )
 
 
 def _their_config(config: T5Config) -> dict[str, Any]:
@@ -194,11 +206,7 @@ def _their_config(config: T5Config) -> dict[str, Any]:
 
 def _open_files(folder: pathlib.Path) -> dict[str, Tensor]:
     if (folder / INDEX).exists():
-        try:
-            index = json.loads((folder / INDEX).read_text())["weight_map"]
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{folder / INDEX}: cannot be read: {error!r}") from error
-        files = sorted(set(index.values()))
+        files = _files_of_index(folder / INDEX)
     elif (folder / WEIGHTS).exists():
         files = [WEIGHTS]
     else:
@@ -208,10 +216,22 @@ def _open_files(folder: pathlib.Path) -> dict[str, Tensor]:
         )
     tensors: dict[str, Tensor] = {}
     for name in files:
-        if not (folder / name).exists():
+        if not (folder / name).is_file():
             raise UserError(f"{folder}: {INDEX} names {name}, which is not there")
         tensors |= safetensors_file.open_file(folder / name)
     return tensors
+
+
+def _files_of_index(path: pathlib.Path) -> list[str]:
+    index = integrity.read_json(epath.Path(path))
+    files = index.get("weight_map") if isinstance(index, dict) else None
+    files = files if isinstance(files, dict) else {}
+    if not files or not all(isinstance(name, str) for name in files.values()):
+        raise UserError(f"{path}: it has no weight_map, from names of parameters to names of files")
+    for name in files.values():
+        if not name.endswith(".safetensors") or pathlib.PurePath(name).name != name:
+            raise UserError(f"{path}: {shown(name)} is no safetensors file beside it")
+    return sorted(set(files.values()))
 
 
 def _names(config: T5Config) -> Mapping[str, str]:

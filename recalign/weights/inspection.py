@@ -95,7 +95,7 @@ def infer_config(where: str, params: Mapping[str, Tensor]) -> T5Config:
 def check_params(where: str, params: Mapping[str, Tensor], network: Network) -> None:
     """UserError where names, shapes, types or the vocabulary are not those of the model."""
     embedding = params.get("token_embedder/embedding")
-    if embedding is not None and embedding.shape[:1] != (network.vocab_size,):
+    if embedding is not None and embedding.shape and embedding.shape[0] != network.vocab_size:
         name, way_on = type(network).__name__, ""
         if isinstance(network, T5Config):
             way_on = (

@@ -14,7 +14,7 @@ from types import TracebackType
 import ml_dtypes
 import numpy as np
 
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.weights.tensors import Index, Tensor
 
 _DTYPES = {
@@ -49,8 +49,10 @@ def open_file(path: pathlib.Path) -> dict[str, Tensor]:
             name: _tensor(path, name, entry, first_byte=8 + length, size=size)
             for name, entry in table.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: its table of contents cannot be read: {error}") from error
+    except (
+        ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
+        raise UserError(f"{path}: its table of contents cannot be read: {shown(error)}") from error
 
 
 def _tensor(path: pathlib.Path, name: str, entry: Mapping, first_byte: int, size: int) -> Tensor:
@@ -58,6 +60,8 @@ def _tensor(path: pathlib.Path, name: str, entry: Mapping, first_byte: int, size
         raise UserError(f"{path}: {name} is of type {entry['dtype']}, which is not supported")
     dtype, shape = _DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
     begin, end = entry["data_offsets"]
+    if not all(type(n) is int and n >= 0 for n in (*entry["shape"], begin, end)):
+        raise ValueError(f"{name} is at bytes {begin!r} to {end!r}, of shape {entry['shape']!r}")
     if end - begin != math.prod(shape) * dtype.itemsize or first_byte + end > size:
         raise UserError(f"{path}: {name} is cut short: download or convert it again")
 

@@ -76,6 +76,18 @@ def test_the_config_is_one_that_transformers_would_write(hugging_face_golden, tm
         ("num_layers", 3, r"9 parameters are missing \(encoder/layers_2"),
         ("num_layers", 1, r"9 are left over \(encoder.block.1"),
         ("d_ff", None, "does not state 'd_ff'"),
+        ("d_ff", "40", "d_ff is '40'; a whole number from 1 to 16,777,216 is needed"),
+        ("num_heads", [2], r"num_heads is \[2\]; a whole number"),
+        ("d_kv", True, "d_kv is True; a whole number"),
+        ("d_model", -24, "d_model is -24; a whole number"),
+        ("vocab_size", 96.5, "vocab_size is 96.5; a whole number"),
+        (
+            "num_layers",
+            10**9,
+            "num_layers is 1000000000; a whole number from 1 to [1-9][0-9] is needed",
+        ),
+        ("num_decoder_layers", {"a": 1}, "num_decoder_layers is .*; a whole number"),
+        ("model_type", "x" * 10**6, "model_type is 'xxx"),
     ],
 )
 def test_the_config_is_checked(hugging_face_golden, tmp_path, key, value, message):
@@ -87,6 +99,81 @@ def test_the_config_is_checked(hugging_face_golden, tmp_path, key, value, messag
     (folder / "config.json").write_text(json.dumps(stated))
     with pytest.raises(UserError, match=message):
         convert(str(folder), str(tmp_path / "out"))
+
+
+DEEP = b"[" * 200_000
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b"null", b'"t5"', b"", b"\xff", b"{", DEEP])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_json_that_is_no_such_file_is_one_line(hugging_face_golden, tmp_path, name, content):
+    folder = _copied(hugging_face_golden / "shards", tmp_path)
+    (folder / name).write_bytes(content)
+    _is_told_in_one_line(folder, name)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        None,
+        [],
+        {},
+        "model-00001-of-00003.safetensors",
+        {"a": 7},
+        {"a": ["model-00001-of-00003.safetensors"]},
+        {"a": "../model-00001-of-00003.safetensors"},
+        {"a": "/dev/zero"},
+        {"a": "config.json"},
+        {"a": ".."},
+        {"a": "x" * 10**6},
+    ],
+)
+def test_an_index_names_the_files_beside_it_alone(hugging_face_golden, tmp_path, files):
+    folder = _copied(hugging_face_golden / "shards", tmp_path)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    _is_told_in_one_line(folder, r"model\.safetensors\.index\.json: ")
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        DEEP,
+        b'{"a":' * 100_000,
+        b"[]",
+        b"7",
+        b"\xff\xfe",
+        {"a": 7},
+        {"a": None},
+        {"a": {}},
+        {"a": ENTRY | {"dtype": ["F32"]}},
+        {"a": ENTRY | {"shape": 2}},
+        {"a": ENTRY | {"shape": [2.0]}},
+        {"a": ENTRY | {"shape": [float("inf")]}},
+        {"a": ENTRY | {"shape": [-1, -2]}},
+        {"a": ENTRY | {"shape": ["2"]}},
+        {"a": ENTRY | {"data_offsets": [0, 4, 8]}},
+        {"a": ENTRY | {"data_offsets": ["0", "8"]}},
+        {"a": ENTRY | {"data_offsets": [0.0, 8.0]}},
+        {"a": ENTRY | {"data_offsets": [-8, 0]}},  # the header itself
+        {"a" * 10**6: ENTRY | {"data_offsets": [-8, 0]}},
+    ],
+)
+def test_a_table_of_contents_that_is_none_is_one_line(hugging_face_golden, tmp_path, table):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    header = table if isinstance(table, bytes) else json.dumps(table).encode()
+    (folder / "model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + bytes(8)
+    )
+    _is_told_in_one_line(folder, r"model\.safetensors: its table of contents cannot be read")
+
+
+def test_an_embedding_of_no_dimension_is_told(hugging_face_golden, tmp_path):
+    folder = _copied(hugging_face_golden / "whole", tmp_path)
+    _save(folder, _arrays(folder) | {"shared.weight": np.zeros((), np.float32)})
+    _is_told_in_one_line(folder, r"token_embedder/embedding \(\) instead of \(96, 24\)")
 
 
 def test_a_config_of_transformers_4_is_read(hugging_face_golden, tmp_path):
@@ -213,6 +300,12 @@ def test_transformers_reads_what_we_write(own_run, tmp_path):
     subprocess.run([sys.executable, "-c", f"{search}\n{LIVE}", *map(str, arguments)], check=True)
     params, _ = load_params(str(tmp_path / "hf"), OWN_CONFIG)
     assert_as_precise(logits(params, OWN_CONFIG, tokens), np.load(tmp_path / "expected.npz"))
+
+
+def _is_told_in_one_line(folder, message) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_params(str(folder), CONFIG)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1_000
 
 
 def _copied(folder, tmp_path):
