@@ -148,3 +148,35 @@ def experiment(data_dir: str, tmp_path: pathlib.Path) -> Callable[..., Experimen
         return load_experiment(FILES, bindings(**given))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def begun(data_dir, tmp_path_factory):
+    """A run of four steps, and gin's bindings for it."""
+    directory = tmp_path_factory.mktemp("begun") / "run"
+    given = {
+        "MODEL_DIR": str(directory), "DATA_DIR": data_dir, "TRAIN_STEPS": 4, "CHECKPOINT_PERIOD": 2,
+        **TWO_TASKS,
+    }  # fmt: skip
+    train(load_experiment(FILES, bindings(**given)))
+    return given
+
+
+@pytest.fixture
+def again(begun, tmp_path):
+    """Trains in a copy of it, with these macros and bindings; what is there is looked at too."""
+    run = tmp_path / "run"
+    shutil.copytree(begun["MODEL_DIR"], run)
+
+    def go_on(*more: str, force: bool = False, **macros):
+        given = bindings(**{**begun, "MODEL_DIR": str(run), **macros})
+        return train(load_experiment(FILES, [*given, *more]), force=force)
+
+    go_on.run = run
+    return go_on
+
+
+def files(run: pathlib.Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()
+    }

@@ -11,42 +11,9 @@ from recalign.errors import UserError
 from recalign.report.run import read_run
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import load_experiment
-from recalign.trainer.loop import train
 from recalign.trainer.recommend import Recommender
 from recalign.weights import convert
-from tests.trainer.conftest import FILES, TWO_TASKS, bindings
-
-
-@pytest.fixture(scope="module")
-def begun(data_dir, tmp_path_factory):
-    """A run of four steps, and gin's bindings for it."""
-    directory = tmp_path_factory.mktemp("begun") / "run"
-    given = {
-        "MODEL_DIR": str(directory), "DATA_DIR": data_dir, "TRAIN_STEPS": 4, "CHECKPOINT_PERIOD": 2,
-        **TWO_TASKS,
-    }  # fmt: skip
-    train(load_experiment(FILES, bindings(**given)))
-    return given
-
-
-@pytest.fixture
-def again(begun, tmp_path):
-    """Trains in a copy of it, with these macros and bindings; what is there is looked at too."""
-    run = tmp_path / "run"
-    shutil.copytree(begun["MODEL_DIR"], run)
-
-    def go_on(*more: str, force: bool = False, **macros):
-        given = bindings(**{**begun, "MODEL_DIR": str(run), **macros})
-        return train(load_experiment(FILES, [*given, *more]), force=force)
-
-    go_on.run = run
-    return go_on
-
-
-def files(run: pathlib.Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()
-    }
+from tests.trainer.conftest import FILES, bindings, files
 
 
 def marks(run: pathlib.Path) -> dict[str, str | None]:
