@@ -15,7 +15,7 @@ INTRODUCTION = """# Experiments
 Made from the files in `gin/` by `.venv/bin/python docs/experiments.py >docs/experiments.md`. Each
 file opens with its command lines, for recalign's own engine and for T5X. "To reach" are the paper's
 figures on the test split where it has them, else a bar of our own; they are aims, not results.
-A batch is a number of examples; of packed rows, what they hold on average on Toys.
+Where rows are packed, "examples" are what a step's rows hold on average on Toys.
 """
 REQUIRED = [
     "MIXTURE_OR_TASK_NAME = 'any'", "VOCAB_SIZE = 44_032", "INITIAL_CHECKPOINT_PATH = ''",

@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with _told_to_stop(options.verb):
             if options.verb in _OF_MANY_STEPS:
-                host_memory.keep_freed_memory(threads=options.verb == "serve")
+                host_memory.keep_freed_memory(one_arena=options.verb == "serve")
                 quiet.hush_echoes()
             quiet.load_tensorflow()
             options.run(options)

@@ -6,7 +6,7 @@ import ctypes
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
-def keep_freed_memory(*, threads: bool = False) -> bool:
+def keep_freed_memory(*, one_arena: bool = False) -> bool:
     """Tells glibc to keep what is freed; returns whether there is a glibc to tell.
 
     XLA on a CPU asks for all of a step's temporary memory when the step begins and frees it when it
@@ -17,9 +17,8 @@ def keep_freed_memory(*, threads: bool = False) -> bool:
     asks for it. To be called before JAX starts its devices, and before there are other threads.
 
     Args:
-      threads: steps run on other threads than the main one, so that all threads have to share its
-        arena. XLA compiles on every core, and its threads then wait for one another: half as long
-        again on two cores, many times as long on sixteen.
+      one_arena: for all threads, where steps run on another than the main one. XLA compiles on
+        every core, and its threads then wait for one another: half as long again on two cores.
     """
     import jax
 
@@ -28,5 +27,6 @@ def keep_freed_memory(*, threads: bool = False) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False  # another C library
-    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, **({_ARENA_MAX: 1} if threads else {})}
-    return all(mallopt(*setting) for setting in settings.items())
+    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, **({_ARENA_MAX: 1} if one_arena else {})}
+    taken = [mallopt(*setting) for setting in settings.items()]
+    return all(taken)

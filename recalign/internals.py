@@ -27,6 +27,18 @@ def remove_macro(name: str) -> None:
     gin_config._CONFIG.pop((name, "gin.macro"), None)
 
 
+def module_of_configurable(name: str) -> str | None:
+    """The module of what gin takes for this name; None where it knows none of it, or several.
+
+    gin can only say what a configurable is bound to.
+    """
+    try:
+        found = gin_config.parse_value(f"@{name}").configurable.wrapped
+    except (ValueError, KeyError, SyntaxError):
+        return None
+    return getattr(found, "__module__", None)
+
+
 def parsed(parse: Callable[[], T]) -> T:
     """What `parse` returns, which reads Python's syntax; it reads again what another thread spoilt.
 

@@ -196,7 +196,7 @@ def test_what_makes_many_steps_keeps_freed_memory(quick):
     for module, verb, words in commands:
         quick.setattr(module, verb, lambda options: None)
         assert cli.main(words) == 0
-    assert kept == [{"threads": False}] * 3 + [{"threads": True}]
+    assert kept == [{"one_arena": False}] * 3 + [{"one_arena": True}]
 
 
 def test_a_device_without_room_or_cudnn_is_told_in_one_line(quick, capsys):

@@ -245,7 +245,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.gin").write_text(text_of(load_experiment(FILES, bindings(MODEL_DIR="x"))))
     origin = {"datasets": {"tiny": "0" * 64}, "settings": {"history_length": 3}}
-    provenance.write(epath.Path(folder), origin, {"step": 0})
+    provenance.write(epath.Path(folder), origin, {"step": 0}, "of one")
     results = {
         "dataset": "tiny", "mixture": "ut_tiny", "checkpoint_step": 4, "split": "test",
         "engine": "recalign", "tasks": {"retrieval_tiny": {"hr@10": 0.5, "num_examples": 2.0}},

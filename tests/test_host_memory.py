@@ -13,7 +13,7 @@ from recalign.host_memory import keep_freed_memory
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 keep, on_a_thread = sys.argv[1], sys.argv[2] == "thread"
-kept = keep != "no" and keep_freed_memory(threads=keep == "threads")
+kept = keep != "no" and keep_freed_memory(one_arena=keep == "one_arena")
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
@@ -71,7 +71,7 @@ def test_only_the_first_step_faults():
 
 
 def test_on_another_thread_all_share_one_arena():
-    kept, blocks, steps, arenas = run("threads", "thread")
+    kept, blocks, steps, arenas = run("one_arena", "thread")
     if not kept:
         pytest.skip("no glibc")
     assert max(blocks[1:]) < 100 and max(steps[1:]) < 100

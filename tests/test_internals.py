@@ -13,6 +13,7 @@ import seqio
 from gin import config as gin_config
 
 from recalign import internals
+from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.task import RecommendationTask
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -114,6 +115,13 @@ def test_no_other_file_uses_private_parts_of_a_library():
                 uses += [ast.unparse(node)] if is_private(node.attr) and root.id in foreign else []
         found += [f"{path.relative_to(ROOT)}: {use}" for use in uses]
     assert {line.split(":")[0] for line in found} == {"recalign/internals.py"}, found
+
+
+def test_the_module_of_what_gin_takes_for_a_name():
+    of = internals.module_of_configurable
+    assert of("TaskSettings") == TaskSettings.__module__
+    assert of("settings.TaskSettings") == TaskSettings.__module__
+    assert of("no.such_name") is None and of("two words") is None
 
 
 def test_what_another_thread_spoilt_is_parsed_again():

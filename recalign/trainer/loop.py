@@ -117,7 +117,7 @@ def _train(experiment: Experiment, force: bool) -> None:
     if is_writer:
         write_whole(directory / CONFIG_FILE, run_config.text_of(experiment))
         at_step = [f"step {resumed_at}: {it}" for it in changes]
-        provenance.write(directory, origin, start, at_step)
+        provenance.write(directory, origin, start, run, at_step)
 
     # Loop.
     pace = Pace(experiment.log_period)

@@ -107,6 +107,7 @@ def write(
     directory: epath.Path,
     origin: Mapping[str, Any],
     start: Mapping[str, Any] | None,
+    run: str,
     changes: Sequence[str] = (),
 ) -> None:
     """Writes run.json.
@@ -115,18 +116,19 @@ def write(
       directory: MODEL_DIR.
       origin: what the run is made from.
       start: its start weights' step and fingerprint; None where it goes on, and they stay.
+      run: see `mark_of`.
       changes: what is otherwise from now on, a sentence each.
     """
     before = read_file(directory) if start is None else {}
     told = [*before.get("changes", []), *changes]
-    run = {
+    written = {
         "recalign": __version__,
-        RUN: mark_of(directory, origin, start),
+        RUN: run,
         "start": before.get("start", {}) if start is None else start,
         "made_from": origin,
         "changes": told,
     }
-    write_whole(directory / FILE, integrity.sealed_json(run))
+    write_whole(directory / FILE, integrity.sealed_json(written))
 
 
 def check_resumed(directory: epath.Path, now: Mapping[str, Any], force: bool) -> list[Difference]:

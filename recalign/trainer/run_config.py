@@ -15,7 +15,6 @@ from typing import Any
 
 import gin
 from etils import epath
-from gin import config as gin_config
 
 from recalign import internals
 from recalign.data import integrity, origins
@@ -204,13 +203,7 @@ def _refuse_references(binding: Binding, modules: Sequence[str], place: str) -> 
 
 def _is_of(name: str, modules: Sequence[str]) -> bool:
     """Whether what gin would take for this name stands in one of the modules."""
-    if not modules:
-        return False
-    try:
-        found = gin_config.parse_value(f"@{name}").configurable.wrapped
-    except (ValueError, KeyError, SyntaxError):  # none of this name, or several
-        return False
-    return getattr(found, "__module__", None) in modules
+    return bool(modules) and internals.module_of_configurable(name) in modules
 
 
 def _untrusted(statement: Binding | Import, why: str, place: str) -> UserError:
