@@ -275,16 +275,16 @@ def _lines_that_are_missing(
     found: Sequence[tuple[int, Mapping[str, Any] | None]], lines: int
 ) -> list[str]:
     """What somebody took out of metrics.jsonl, whose lines say their numbers, a sentence each."""
-    told, shift, place = [], 0, 0
+    told, expected = [], 1
     for place, value in found:
-        number = place + shift if value is None else value.get("line", place + shift)
-        if not isinstance(number, int) or number < place + shift:
+        number = expected if value is None else value.get("line", expected)
+        if not isinstance(number, int) or number < expected:
             told.append(f"metrics.jsonl, line {place} stands there twice, or in another place.")
-        elif number > place + shift:
-            told.append(_missing(place + shift, number - 1))
-        shift = number - place if isinstance(number, int) else shift
-    if place + shift < lines:
-        told.append(_missing(place + shift + 1, lines))
+        elif number > expected:
+            told.append(_missing(expected, number - 1))
+        expected = 1 + (number if isinstance(number, int) else expected)
+    if expected <= lines:
+        told.append(_missing(expected, lines))
     return told
 
 
@@ -365,11 +365,14 @@ def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
 def _numbered_lines(
     path: epath.Path, gaps: list[str]
 ) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(number from 1, object); a damaged line (a run that was killed leaves one) becomes a gap."""
+    """(number from 1, object) of every line that is not blank; a damaged one (a run that was killed
+    leaves one) becomes a gap."""
     with path.open("rb") as lines:
         need_digests = integrity.has_digests(list(itertools.islice(lines, 3)))
         lines.seek(0)
-        for number, line in enumerate(filter(bytes.strip, lines), start=1):
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             value = integrity.record_of(line, need_digests)
             yield number, value
             if value is None:

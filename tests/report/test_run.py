@@ -38,6 +38,15 @@ def test_a_line_that_a_killed_run_left_unfinished_is_named(run_directory):
     assert len(run.records) == 5
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "predictions/rating_shop-test.jsonl"])
+def test_a_damaged_line_behind_a_blank_one_has_the_number_that_an_editor_shows(run_directory, name):
+    path = run_directory / name
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, b"\n", b" \n", b'{"a": 1\n', *others]))
+    gaps = read_run(run_directory).gaps
+    assert f"{path.name}, line 4 is damaged and was left out." in gaps
+
+
 def test_a_step_that_was_logged_again_counts_once(run_directory):
     with (run_directory / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"step": 20, "time": 9.0, "kind": "train", "loss": 0.25}\n')

@@ -302,6 +302,18 @@ def test_a_line_of_the_log_that_stands_there_twice_is_told(run):
     assert told in read_run(epath.Path(run)).gaps
 
 
+def test_blank_lines_of_the_log_are_none_of_those_that_the_run_wrote(run):
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"\n".join(lines))
+    assert read_run(epath.Path(run)).gaps == ()
+    path.write_bytes(b"\n".join([*lines[:2], *lines[3:], lines[3]]))
+    assert read_run(epath.Path(run)).gaps == (
+        "metrics.jsonl: line 3 is missing of those that the run wrote.",
+        "metrics.jsonl, line 7 stands there twice, or in another place.",
+    )
+
+
 _OF_NO_STEP = [
     b"{}",
     b'{"step": "2"}',

@@ -121,19 +121,22 @@ def resolve_columns(
     """
     found: dict[str, str] = {}
     guessed = False
+    # The items may call a column as the log calls another.
+    taken = given.values() if "user" in roles else {given.get(role) for role in roles}
+    free = [name for name in names if name not in taken]
     for role in roles:
         if role in given:
             if given[role]:
                 found[role] = _existing(given[role], role, names, path)
             continue
-        fitting = _fitting(role, [name for name in names if name not in given.values()])
+        fitting = _fitting(role, free)
         if role == "item" and not fitting and "user" not in roles:
             # In a table of items alone `id` is theirs; in a log it would be the line's.
-            fitting = [name for name in names if _plain(name) == "id"]
-        if role in _PICKED:
-            fitting = fitting[:1]
+            fitting = [name for name in free if _plain(name) == "id"]
         if preferred and preferred.get(role) in fitting:
             fitting = [preferred[role]]
+        if role in _PICKED:
+            fitting = fitting[:1]
         if role == "title" and len(fitting) > 1:
             # Beside the IDs of tracks, the names of tracks and not of artists.
             things = _THINGS.intersection(words(found.get("item", "")))

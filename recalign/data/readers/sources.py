@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from recalign.data.readers import sequences
@@ -44,7 +44,6 @@ ENDINGS = {
 _LOOKED_AT = 1_000
 """Records whose values tell what a column holds, of so many files."""
 _FILES_LOOKED_AT = 10
-_LOG_VALUES = len(LOG_ROLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,23 +118,26 @@ class Source:
         Raises:
             UserError: a column of the first file is missing in another.
         """
-        for file in () if self.table.is_open else self.files[1:]:
-            there = {*self.table.column_names(file), *folder_values(file, self.path)}
-            missing = set(columns.values()).difference(there)
-            if missing:
+        for file in self.files[1:]:
+            if missing := self._missing(file, columns.values()):
                 raise UserError(f"{file}: no column {min(missing)!r}, which {self.files[0]} has")
 
     def sample(self, names: Sequence[str], most: int = _LOOKED_AT) -> dict[str, list]:
-        """The first values of some columns, of several files where there are."""
+        """The first values of some columns, of several files; None where a file lacks one."""
         files = self.files[:: -(-len(self.files) // _FILES_LOOKED_AT)]
-        rows = [
-            values
-            for file in files
-            for _, values in itertools.islice(
-                rows_of_file(self.table, self.path, file, names, Tally(file)), most // len(files)
-            )
-        ]
+        rows: list[tuple] = []
+        for file in files:
+            missing = self._missing(file, names)
+            there = [None if name in missing else name for name in names]
+            records = rows_of_file(self.table, self.path, file, there, Tally(file))
+            rows += (values for _, values in itertools.islice(records, most // len(files)))
         return {name: [values[place] for values in rows] for place, name in enumerate(names)}
+
+    def _missing(self, file: str, names: Iterable[str]) -> set[str]:
+        """Those of the names that neither a file nor its folders have."""
+        if self.table.is_open:
+            return set()
+        return set(names).difference(self.table.column_names(file), folder_values(file, self.path))
 
 
 def rows_of(
@@ -248,10 +250,11 @@ class LogReader:
             columns = [self.columns.get(role) for role in roles]
             records = rows_of_file(self.table, self.path, each, columns, tally, span)
             for number, (*values, event) in records:
-                counts = EVENT not in self.columns or self.events.counts(number, event, tally)
                 # What a stray quote swallowed may hold events that count: the collector rejects it.
-                swallowed = tally.taken > 1 and any("\n" in str(v) for v in values[:_LOG_VALUES])
-                if counts or swallowed:
+                needed = values[: len(LOG_ROLES)]
+                swallowed = tally.taken > 1 and any("\n" in str(v).strip() for v in needed)
+                counts = swallowed or EVENT not in self.columns
+                if counts or self.events.counts(number, event, tally):
                     collector.add(number, *values)
                     yield number
 

@@ -195,6 +195,14 @@ def test_files_of_other_columns_and_no_files(tmp_path, write):
     write("b.csv", "user,product\nu,a\n")
     with pytest.raises(UserError, match=r"b.csv: no column 'item', which .*a.csv has"):
         read_log("csv", tmp_path / "*.csv")
+    write("a.csv", "user,item,when_seen,note\nu,a,2020-01-31,x\nu,b,2020-02-01,y\n")
+    write("b.csv", "user,item,note\nv,a,x\nv,b,y\n")
+    with pytest.raises(UserError, match=r"b.csv: no column 'when_seen', which .*a.csv has"):
+        read_log("csv", tmp_path / "?.csv")
+    write("b.csv", "user,item,when_seen\nv,a,2020-01-30\nv,b,2020-02-02\n")
+    log, _, report = read_log("csv", tmp_path / "?.csv")
+    assert len(log) == 4 and report.interactions.columns["time"] == "when_seen"
+    assert "not used: note" in report.interactions.notes
     with pytest.raises(UserError, match="no file fits this pattern"):
         read_log("csv", tmp_path / "*.tsv")
     with pytest.raises(UserError, match="no file in this folder ends in .parquet, .pq"):

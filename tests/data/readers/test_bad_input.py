@@ -272,6 +272,21 @@ def test_a_stray_quote_hides_no_event_that_counts(write, opened, closed):
         read_log("csv", path, events=["buy"])
 
 
+def test_a_record_whose_event_and_item_are_broken_counts_once(write):
+    lines = ["user,item,event", 'u,"a', 'b","buy', "buy", 'view"', "u,c,buy", "v,a,buy"]
+    path = write("log.csv", "\n".join(lines))
+    _, _, report = read_log("csv", path, events=["buy"], max_bad_fraction=0.9)
+    assert (report.interactions.accepted, report.interactions.rejected) == (2, 4)
+    (sample,) = report.interactions.samples
+    assert "line 2: an id with a line break" in sample
+
+
+def test_a_break_at_the_end_of_an_id_makes_no_other_event_count(write):
+    path = write("log.csv", 'user,item,event\n"u\n",a,view\n"v\n",a,buy\n')
+    log, _, report = read_log("csv", path, events=["buy"])
+    assert log.user_ids == ["v"] and report.interactions.rejected == 0
+
+
 def test_a_long_file_of_rubbish_ends_early(write):
     path = write("log.jsonl", '{"user": 1, "item": 2}\n' + "rubbish\n" * 30_000)
     with pytest.raises(UserError, match="10,000 of the first 10,00. lines are bad"):

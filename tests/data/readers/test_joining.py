@@ -6,6 +6,7 @@ import pytest
 
 from recalign.data.from_files import prepare_from_files
 from recalign.data.readers import read_log
+from recalign.data.readers.columns import ITEM_ROLES, resolve_columns
 from recalign.data.statistics import dataset_statistics, format_statistics
 from recalign.errors import UserError
 
@@ -122,6 +123,14 @@ def test_the_items_ids_in_another_column_are_pointed_out_and_can_be_named(write)
         read_log("csv", log, items, {"item": "ean"})
 
 
+def test_the_items_ids_are_pointed_out_in_a_column_that_some_files_lack(tmp_path, write):
+    log = write("log.csv", "user,item\nu,SKU1\nv,SKU2\n")
+    write("items1.csv", "item,sku,title\n1,SKU1,Tea\n2,SKU2,Cup\n")
+    write("items2.csv", "item,title\n3,Pot\n")
+    with pytest.raises(UserError, match="2 are in its column 'sku', .*--item_column 'sku'"):
+        read_log("csv", log, tmp_path / "items?.csv")
+
+
 @pytest.mark.parametrize("header", ["id,name", "name:token,id:token"])
 def test_a_catalogue_may_call_its_ids_id(header, write):
     log = write("log.csv", "user,artistID\nu,51\n")
@@ -132,3 +141,23 @@ def test_a_catalogue_may_call_its_ids_id(header, write):
 def test_an_id_column_of_the_log_is_that_of_its_lines(write):
     with pytest.raises(UserError, match="no item column among 'id', 'user', 'what'"):
         read_log("csv", write("log.csv", "id,user,what\n1,u,a\n"))
+
+
+def test_an_id_column_that_is_the_title_is_not_the_item_too(write):
+    log = write("log.csv", "user,item\nu,Tea\n")
+    items = write("items.csv", "id,size\nTea,1\n")
+    with pytest.raises(UserError, match=r"items.csv: no item column among 'id', 'size'"):
+        read_log("csv", log, items, {"title": "id"})
+
+
+def test_the_items_ids_may_be_called_as_the_logs_users_are(write):
+    log = write("log.csv", "id,asin\nu,B1\n")
+    items = write("items.csv", "id,name\nB1,Tea\n")
+    assert read_log("csv", log, items, {"user": "id"})[1].titles == ["Tea"]
+
+
+def test_of_several_categories_the_preferred_one_is_taken():
+    names = ["item", "categories", "genre", "category"]
+    preferred = {"categories": "genre"}
+    found, _ = resolve_columns(ITEM_ROLES, ["item"], names, {}, "items.csv", preferred)
+    assert found == {"item": "item", "categories": "genre"}
