@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from recalign.errors import UserError
 from recalign.preprocessors.packing import (
+    LEFT_OUT,
     packed_rows,
     rows_needed,
     rows_of_examples,
@@ -54,11 +55,6 @@ class PackedStream:
         """How many there are on average."""
         return WINDOW / self.rows
 
-    def counts(self, start: int, stop: int) -> np.ndarray:
-        """int64 [tasks]: how many examples of each task the rows start, …, stop - 1 hold."""
-        before, after = (self._counts_before(row) for row in (start, stop))
-        return after - before
-
     def batches(
         self, first_position: int, lengths: Mapping[str, int], batch_size: int, rows: slice
     ) -> tf.data.Dataset:
@@ -66,7 +62,7 @@ class PackedStream:
 
         For "inputs" and "targets" there are their tokens, `…_segment_ids` and `…_positions`, int32
         [rows, length]; "task" int32 [rows, length of targets] is the task at each target, -1 at
-        padding; "examples" int64 [tasks] are those of the batch over all processes.
+        padding; "examples" int64 [tasks] counts those that the batch's rows hold, of all processes.
         """
         if dict(lengths) != dict(self.lengths):
             raise UserError(f"rows of {self.lengths} were asked for as {dict(lengths)}")
@@ -125,7 +121,7 @@ class PackedStream:
         row_N = rows_of_examples(_sizes(batch), self.lengths, self.rows)
         row_N = without_empty_rows(row_N, self.rows)
         # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
-        row_N = np.where(row_N < 0, row_N, spread(self.rows)[row_N])
+        row_N = np.where(row_N == LEFT_OUT, row_N, spread(self.rows)[row_N])
         # 0 is padding, as with tokens.
         tasks_NxT = np.where(batch["targets"] > 0, batch["task"][:, None] + 1, 0)
         tokens = {**{name: batch[name] for name in TOKENS}, "task": tasks_NxT}
@@ -133,17 +129,9 @@ class PackedStream:
         packed = packed_rows(tokens, row_N, capacity, self.rows)
         packed["task"] -= 1
         packed["examples"] = np.zeros((self.rows, len(self.stream.tasks)), np.int64)
-        # An example that found no room is read all the same: it counts with the last row, -1.
-        np.add.at(packed["examples"], (row_N, batch["task"]), 1)
+        has_room_N = row_N != LEFT_OUT
+        np.add.at(packed["examples"], (row_N[has_room_N], batch["task"][has_room_N]), 1)
         return [packed[name] for name in self._shapes()]
-
-    def _counts_before(self, row: int) -> np.ndarray:
-        window, inside = divmod(row, self.rows)
-        counts = self.stream.counts(0, window * WINDOW)
-        if inside:
-            rows = next(self._windows(window).as_numpy_iterator())
-            counts = counts + rows["examples"][:inside].sum(axis=0)
-        return counts
 
 
 def spread(rows: int) -> np.ndarray:

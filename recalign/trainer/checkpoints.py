@@ -62,11 +62,13 @@ class Saved:
       state: after its last step.
       first_step: where fine-tuning began.
       lines: of metrics.jsonl until then; None where the checkpoint does not say.
+      examples: of each task in packed rows until then; None where the checkpoint does not say.
     """
 
     state: TrainState
     first_step: int
     lines: int | None
+    examples: Mapping[str, int] | None
 
 
 class Checkpoints:
@@ -125,6 +127,7 @@ class Checkpoints:
         metric: float | None = None,
         lines: int | None = None,
         run: str | None = None,
+        examples: Mapping[str, int] | None = None,
     ) -> None:
         """Copies the state to host memory and goes on writing in the background.
 
@@ -134,6 +137,7 @@ class Checkpoints:
           metric: what the best checkpoint is chosen by; None where nothing was validated.
           lines: of metrics.jsonl until this step.
           run: by what run.json knows the run.
+          examples: of each task that it was trained on, where rows are packed.
         """
         step = int(state.step)
         if step in self.steps():
@@ -151,6 +155,8 @@ class Checkpoints:
             info["lines"] = lines
         if run is not None:
             info[origins.RUN] = run
+        if examples is not None:
+            info["examples"] = dict(examples)
         with self._of_the_place():
             self._manager.save(
                 step,
@@ -171,7 +177,10 @@ class Checkpoints:
             first_step = _or_damaged(lambda: int(info["first_step"]))
             lines = info.get("lines")
             lines = lines if isinstance(lines, int) else None
-            return Saved(rest._replace(params=params), first_step, lines)
+            examples = info.get("examples")
+            if not isinstance(examples, dict) or set(map(type, examples.values())) != {int}:
+                examples = None
+            return Saved(rest._replace(params=params), first_step, lines, examples)
 
         while steps := self.steps():
             try:

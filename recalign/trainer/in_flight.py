@@ -43,7 +43,7 @@ class StepsInFlight:
       experiment, stream, mesh, writer: of the run.
       first_step: where fine-tuning began.
       logged_at: the step of the last line.
-      examples_seen: until then, int64 [tasks].
+      examples_seen: until then, int64 [tasks]; where rows are packed, until the newest step done.
       pace: of the run.
     """
 
@@ -57,6 +57,11 @@ class StepsInFlight:
     pace: Pace
     _steps: collections.deque[Dispatched] = dataclasses.field(default_factory=collections.deque)
     _newest: Dispatched | None = None
+
+    @property
+    def packed_examples(self) -> dict[str, int] | None:
+        """Trained on until the newest step done, by task; None where a row is an example."""
+        return self._examples_of_task() if self.experiment.pack else None
 
     def add(self, step: Dispatched) -> None:
         self._steps.append(step)
@@ -98,17 +103,20 @@ class StepsInFlight:
             )
         schedule = schedule_of(self.experiment, self.first_step)
         rates, means = self.pace.rates, _means(done.outcome.window)
-        names = [task.name for task in self.stream.tasks]
         line = {
             **means,
             "learning_rate": float(schedule(np.int32(done.step - 1))),
-            "examples": dict(zip(names, self.examples_seen.tolist(), strict=True)),
+            "examples": self._examples_of_task(),
         }
         if rates is not None:
             line |= {"steps_per_second": rates.steps, "tokens_per_second": rates.tokens}
         self.writer.write(done.step, "train", line)
         say(progress_line(done.step, self.experiment.train_steps, means["loss"], rates))
         self.logged_at = done.step
+
+    def _examples_of_task(self) -> dict[str, int]:
+        names = [task.name for task in self.stream.tasks]
+        return dict(zip(names, self.examples_seen.tolist(), strict=True))
 
     def _bad_step(self, done: Dispatched, found: str) -> UserError:
         """The error to raise; the whole batch, of all processes, is written down."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from recalign.data.atomic import write_whole
 from recalign.data.prepared import PreparedDataset
@@ -16,7 +17,7 @@ from recalign.preprocessors.packed_stream import PackedStream
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.preprocessors.task import PreparedSource
 from recalign.trainer import partitioning, provenance, run_config, setup
-from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.checkpoints import Checkpoints, Saved
 from recalign.trainer.evaluation import evaluate
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.in_flight import Dispatched, StepsInFlight
@@ -105,7 +106,9 @@ def _train(experiment: Experiment, force: bool) -> None:
         source = PackedStream.of(stream, lengths)
         examples = batch_size * source.examples_per_row
         say(f"packed: a step's {batch_size} rows hold {examples:,.1f} examples on average")
-    examples_seen = source.counts(0, position)
+        examples_seen = _examples_seen(saved, stream, round(position * source.examples_per_row))
+    else:
+        examples_seen = stream.counts(0, position)
     rows = partitioning.rows_of_this_process(batch_size, mesh)
     batches = source.batches(position, lengths, batch_size, rows).as_numpy_iterator()
 
@@ -143,11 +146,13 @@ def _train(experiment: Experiment, force: bool) -> None:
                 if validates:
                     selection = _validate(validation, state.params, step, pace, writer)
                 in_flight.check_update(state.params)
-                checkpoints.save(state, first_step, selection, writer.lines, run)
+                examples = in_flight.packed_examples
+                checkpoints.save(state, first_step, selection, writer.lines, run, examples)
         if step > resumed_at or start is not None:
             in_flight.wait()
             in_flight.check_update(state.params)
-            checkpoints.save(state, first_step, lines=writer.lines, run=run)
+            examples = in_flight.packed_examples
+            checkpoints.save(state, first_step, None, writer.lines, run, examples)
         checkpoints.wait()
 
     if stop.by is not None:
@@ -163,6 +168,13 @@ def _new_state(
     say(_describe_start(experiment, params, first_step, mesh))
     state = new_state(params, optimizer_of(experiment, first_step), first_step, mesh)
     return state, first_step, start
+
+
+def _examples_seen(saved: Saved | None, stream: Stream, about: int) -> np.ndarray:
+    """int64 [tasks], in packed rows before the checkpoint; near to it where that does not say."""
+    if saved is None or saved.examples is None:
+        return stream.counts(0, about)
+    return np.array([saved.examples.get(task.name, 0) for task in stream.tasks], np.int64)
 
 
 def _dataset(stream: Stream) -> PreparedDataset | None:

@@ -89,6 +89,14 @@ def test_newest_comes_back_bit_for_bit(saved, states, shape):
     found = Checkpoints(epath.Path(saved), keep=3).restore_latest(shape)
     assert_equal(found.state, states[2])
     assert found.first_step == 0
+    assert found.examples is None
+
+
+def test_says_how_many_examples_its_rows_held(tmp_path, states, shape):
+    checkpoints = Checkpoints(epath.Path(tmp_path))
+    checkpoints.save(states[0], 0, examples={"ranking_tiny": 20, "rating_tiny": 3})
+    checkpoints.wait()
+    assert checkpoints.restore_latest(shape).examples == {"ranking_tiny": 20, "rating_tiny": 3}
 
 
 def test_nothing_saved(tmp_path, shape):

@@ -22,7 +22,7 @@ def end_of(experiment):
     shape = state_shape(experiment.network, optimizer_of(experiment, 0), make_mesh())
     saved = Checkpoints(experiment.directory, read_only=True).restore_latest(shape)
     lines = (experiment.directory / "metrics.jsonl").read_text().splitlines()
-    return saved.state, without_times(map(json.loads, lines))
+    return saved, without_times(map(json.loads, lines))
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_goes_on_to_the_same_end(experiment, tmp_path, capsys):
         "EVAL_PERIOD": 0,
         "CHECKPOINT_PERIOD": FIRST,
         "TEST_SPLIT": None,
-        "LOG_PERIOD": 2,
+        "LOG_PERIOD": 3,  # the checkpoint is between two lines
     }
     whole = experiment(TRAIN_STEPS=STEPS, MODEL_DIR=str(tmp_path / "whole"), **macros)
     train(whole)
@@ -45,9 +45,10 @@ def test_goes_on_to_the_same_end(experiment, tmp_path, capsys):
     assert Checkpoints(parts.directory, read_only=True).steps() == [FIRST]
     train(parts)
     assert f"going on from the checkpoint of step {FIRST}\n" in capsys.readouterr().err
-    (state, lines), (expected_state, expected_lines) = end_of(parts), end_of(whole)
-    jax.tree.map(np.testing.assert_array_equal, state, expected_state)
+    (saved, lines), (expected, expected_lines) = end_of(parts), end_of(whole)
+    jax.tree.map(np.testing.assert_array_equal, saved.state, expected.state)
     assert lines == expected_lines
+    assert saved.examples == lines[-1]["examples"]
     # More examples than rows, and counted.
     assert sum(lines[-1]["examples"].values()) > 1.5 * 8 * STEPS
-    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["step"] for line in lines] == [3, 6]
