@@ -116,6 +116,22 @@ def test_arithmetic_is_what_the_network_does(benchmark):
     assert matmul_flops(traced.jaxpr) == counted + looked_up
 
 
+@pytest.mark.parametrize(
+    ("kind", "peak"),
+    [
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA H200", 989e12),
+        ("TPU v5 lite", 197e12),
+        ("TPU v5", 459e12),
+        ("cpu", None),
+    ],
+)
+def test_a_device_is_not_taken_for_one_whose_name_it_begins_with(benchmark, kind, peak):
+    assert benchmark.peak_flops(kind) == peak
+
+
 def test_made_up_ids_are_different(benchmark):
     ids = [tuple(it) for it in benchmark.made_up_ids()]
     assert len(set(ids)) == len(ids) == 12_000

@@ -46,10 +46,10 @@ from recalign.trainer.state import make_optimizer, make_train_step, new_state
 
 TOKENS = ("inputs", "targets")
 BEAMS, NEW_TOKENS, CATALOGUE = 20, 8, 12_000
-# Dense bfloat16, by the vendors' data sheets; the first key that a device's name holds counts.
+# Dense bfloat16, by the vendors' data sheets; see `peak_flops`.
 PEAK_FLOPS = {
-    "H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "v4": 275e12, "v5 lite": 197e12,
-    "v5e": 197e12, "v5p": 459e12, "v5": 459e12, "v6": 918e12,
+    "H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L40": 181e12, "L4": 121e12,
+    "v4": 275e12, "v5 lite": 197e12, "v5e": 197e12, "v5p": 459e12, "v5": 459e12, "v6": 918e12,
 }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     budget = Budget(options.budget_seconds)
     file = dict(np.load(options.batches))
     device = jax.devices()[0]
-    peak = next((p for key, p in PEAK_FLOPS.items() if key in device.device_kind), None)
+    peak = peak_flops(device.device_kind)
     line(
         "device", kind=device.device_kind, platform=device.platform, jax=jax.__version__,
         peak_flops=peak, mixture=str(file["mixture"]),
@@ -133,6 +133,11 @@ def main() -> None:
         )  # fmt: skip
         if "decode" in options.sections:
             budget.run(size.seconds, section, "decode", size=name)
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """By the first key that the device's name holds: a longer name comes before its beginning."""
+    return next((peak for key, peak in PEAK_FLOPS.items() if key in device_kind), None)
 
 
 def line(what: str, **figures: Any) -> None:
