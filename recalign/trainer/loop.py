@@ -104,8 +104,8 @@ def _train(experiment: Experiment, force: bool) -> None:
     source: Stream | PackedStream = stream
     if experiment.pack:
         source = PackedStream.of(stream, lengths)
-        examples = batch_size * source.examples_per_row
-        say(f"packed: a step's {batch_size} rows hold {examples:,.1f} examples on average")
+        average = batch_size * source.examples_per_row
+        say(f"packed: a step's {batch_size} rows hold {average:,.1f} examples on average")
         examples_seen = _examples_seen(saved, stream, round(position * source.examples_per_row))
     else:
         examples_seen = stream.counts(0, position)
