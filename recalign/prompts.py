@@ -100,10 +100,9 @@ PROMPTS: Mapping[str, Prompt] = {
     "ie": Prompt("{question} {target}?", "{value}"),
     # Not the paper's: TIGER (arXiv 2305.05065) reads a sequence of IDs and writes the next.
     "tiger": Prompt("{history:ids}", "{target}"),
-    # Not the paper's: ratings from IDs alone, for a model that has no words to read them in.
-    "tiger_rating": Prompt(
-        ("likes {liked:ids}", "dislikes {disliked:ids}", "would like {target}?"), "{label}"
-    ),
+    # Not the paper's: ratings from IDs alone, for a model that has no words to read them in. Each
+    # item stands before the answer that the user gave, and the question is one more of them.
+    "tiger_rating": Prompt("{answered} {target}", "{label}"),
 }
 
 P5_FIELDS: Mapping[str, str] = {
@@ -268,10 +267,12 @@ def render(
     if likes and len(likes) != len(history):
         raise ValueError(f"{len(likes)} likes for a history of {len(history)} items")
     items = [f"{item}{ITEM_END}" for item in history]
+    answers = [f"{item.id} {YES_NO[liked]}" for item, liked in zip(history, likes, strict=False)]
     hidden = dict.fromkeys(masked, f"{MASKED_ITEM}{ITEM_END}")
     shown = {
         "masked_history": " ".join(hidden.get(n, item) for n, item in enumerate(items)),
         "masked": " ".join(items[n] for n in sorted(hidden)),
+        "answered": " ".join(answers),
         "candidates": f"{LIST_SEPARATOR} ".join(candidates),
         "choices": " ".join(f"{item}{ITEM_END}" for item in choices),
         "target": "" if target is None else target.id,

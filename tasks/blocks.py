@@ -16,7 +16,7 @@ from recalign.preprocessors.masks import corrupt_spans, mask_items
 from recalign.preprocessors.negatives import negatives
 from recalign.preprocessors.pools import shuffled_pool, two_choices
 from recalign.preprocessors.questions import draw_template, yes_or_no
-from recalign.preprocessors.ratings import label, likes, stars
+from recalign.preprocessors.ratings import answered, label, likes, stars
 from recalign.preprocessors.rendering import drop_old_history, keep_features, render
 from recalign.preprocessors.windows import (
     item_windows,
@@ -134,7 +134,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "prompt": PROMPTS["tiger_rating"],
         "preprocessors": [
             next_item_windows(every_prefix=True),
-            likes(),
+            answered(),
             label(),
             drop_old_history(),
             render(),

@@ -44,7 +44,7 @@ def test_ratings_from_ids_alone():
         target=LINER,
         liked=True,
     )
-    assert sample.inputs == "likes I18123 dislikes I1158 would like I3977?"
+    assert sample.inputs == "I18123 yes I1158 no I3977"
     assert sample.targets == "yes"
 
 

@@ -69,6 +69,10 @@ def _values(dataset: PreparedDataset) -> list[str]:
     return [value for field in prompts.FIELD_QUESTIONS for value in item_values(dataset, field)]
 
 
+def _answered(dataset: PreparedDataset) -> list[str]:
+    return [f"{id_} {answer}" for answer in prompts.YES_NO for id_ in dataset.catalogue.ids]
+
+
 # When what is cut: reviews first, then explanations, headlines, titles, features.
 REVIEW, EXPLANATION, HEADLINE, TITLE, FEATURE = 1, 2, 3, 4, 5
 
@@ -120,6 +124,11 @@ def window(
     """
     forms = _MASKED_FORMS if masked else {"items": _ITEM_FORMS["items"]} | _ITEM_FORMS
     return FieldType(forms, width, in_window=True, dropped=True, optional=optional)
+
+
+def answered_window() -> FieldType:
+    """A history whose numbers say what the user answered too: see `ratings.answered`."""
+    return dataclasses.replace(window(), forms={"": Form(_answered)})
 
 
 def words(*texts: str, **forms: tuple[str, ...]) -> FieldType:

@@ -80,6 +80,31 @@ def likes(context: Context) -> BatchFunction:
     return add
 
 
+@preprocessor(
+    makes={"answered": fields.answered_window()},
+    needs=["history", "history_place"],
+    missing=without_ratings("answered"),
+)
+def answered(context: Context) -> BatchFunction:
+    """The history's items, each with whether the user likes it, in the words of the label.
+
+    Of three items in all,
+
+        {"history": [[0, 2]], …} -> {"answered": [[3, 2]], …}
+
+    is "I1 yes I3 no". Makes `answered` int32 [B, w]: the item's number, and that of all items more
+    for a like.
+    """
+    items = len(context.dataset.catalogue)
+
+    def add(batch: Batch) -> Batch:
+        more_BxW = items * tf.cast(_is_like(context, batch["history_place"]), tf.int32)
+        history_BxW = batch["history"]
+        return batch | {"answered": tf.where(history_BxW >= 0, history_BxW + more_BxW, ABSENT)}
+
+    return add
+
+
 @preprocessor(makes={"stars": fields.STARS}, needs=["place"], missing=without_ratings("stars"))
 def stars(context: Context) -> BatchFunction:
     """The user's rating of the target.

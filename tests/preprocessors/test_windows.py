@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from recalign.preprocessors.preprocessor import Context
-from recalign.preprocessors.ratings import label, likes
+from recalign.preprocessors.ratings import answered, label, likes
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.windows import ABSENT
 from tasks.blocks import TASKS
@@ -125,6 +125,16 @@ def test_ratings_stay_beside_their_items(dataset):
     # The history of the second window, b and c, was rated 4 and 3.
     assert letters(dataset, windows["liked"][1]) == "b"
     assert letters(dataset, windows["disliked"][1]) == "c"
+
+
+def test_answers_stay_beside_their_items(dataset):
+    windows = windows_of(dataset, "rating", "train", 2, then=[answered(), label()])
+    texts = answered().makes["answered"].forms[""].texts_of(dataset)
+    said = [[texts[number] for number in row if number >= 0] for row in windows["answered"]]
+    ids = dict(zip(dataset.catalogue.raw_ids, dataset.catalogue.ids, strict=True))
+    # The history of the second window was rated 4 and 3.
+    assert said[1] == [f"{ids['b']} yes", f"{ids['c']} no"]
+    assert [len(row) for row in said] == (windows["history"] >= 0).sum(axis=1).tolist()
 
 
 def test_rows_are_the_datasets_users(dataset):
