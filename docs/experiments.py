@@ -15,7 +15,8 @@ INTRODUCTION = """# Experiments
 Made from the files in `gin/` by `.venv/bin/python docs/experiments.py >docs/experiments.md`. Each
 file opens with its command lines, for recalign's own engine and for T5X. "To reach" are the paper's
 figures on the test split where it has them, else a bar of our own; they are aims, not results.
-Where rows are packed, "examples" are what a step's rows hold on average on Toys.
+Where rows are packed, "examples" are what a step's rows hold on average on the log that the file
+names.
 """
 REQUIRED = [
     "MIXTURE_OR_TASK_NAME = 'any'", "VOCAB_SIZE = 44_032", "INITIAL_CHECKPOINT_PATH = ''",

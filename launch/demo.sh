@@ -4,7 +4,7 @@
 # Run it again after an interruption: training goes on from its last checkpoint, all else is made
 # anew from the seed. Without --out the run lies in runs/demo (seed 0) or runs/demo-seedN. On a GPU
 # where `bash launch/setup.sh --accelerator cuda13` was run before, else on the processor.
-# --quick takes every step on 200 users and for 20 steps of training, in runs/demo-quick.
+# --quick takes every step on 400 users and for 20 steps of training, in runs/demo-quick.
 set -euo pipefail
 unset CDPATH
 called_from=$PWD

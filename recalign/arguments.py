@@ -18,7 +18,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="every step, on 200 users and for 20 steps of training, in runs/demo-quick: whether"
+        help="every step, on 400 users and for 20 steps of training, in runs/demo-quick: whether"
         " all is installed; its figures mean nothing",
     )
 

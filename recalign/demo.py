@@ -12,7 +12,7 @@ from collections.abc import Callable
 from recalign.errors import Stopped, UserError
 
 _EXPERIMENT = "ut_at_demo.gin"
-_QUICK_CORPUS = ("--users", "200")
+_QUICK_CORPUS = ("--users", "400")  # fewer leave some seeds an item that the 5-core drops
 _QUICK_TRAINING = ("--gin.TRAIN_STEPS=20", "--gin.EVAL_PERIOD=0")
 
 
@@ -27,7 +27,7 @@ def run_demo(
       out: the run's MODEL_DIR; None for runs/demo, runs/demo-seedN, runs/demo-quick or
         runs/demo-quick-seedN.
       say: is given each step's title.
-      quick: whether every step is run on a corpus of 200 users and for 20 steps of training: that
+      quick: whether every step is run on a corpus of 400 users and for 20 steps of training: that
         shows whether all is installed, and its figures mean nothing.
 
     Returns:
@@ -45,7 +45,8 @@ def run_demo(
     report = pathlib.Path(run) / "report.html"
     baselines = f"{run}/baselines"
     say(f"1 of 3: the demo's corpus (seed {seed})")
-    _step("prepare", "demo", "--seed", str(seed), *data, *(_QUICK_CORPUS if quick else ()))
+    corpus = ["--item_tokens", "--seed", str(seed), *data, *(_QUICK_CORPUS if quick else ())]
+    _step("prepare", "demo", *corpus)
     say("2 of 3: fine-tuning UT+AT, then the test split by beam search")
     experiment = f"--gin_file={_EXPERIMENT}"
     directory = f"--gin.MODEL_DIR={run!r}"

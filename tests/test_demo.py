@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from recalign import demo
+from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import Stopped, UserError
 
 
@@ -29,7 +30,7 @@ def test_it_prepares_trains_measures_and_reports(steps):
     report = demo.run_demo(0, None, said.append)
     assert str(report) == "runs/demo/report.html"
     prepare, train, baselines, page = (words for words, _ in steps[0])
-    assert prepare == ["prepare", "demo", "--seed", "0", "--data_dir", "data"]
+    assert prepare == ["prepare", "demo", "--item_tokens", "--seed", "0", "--data_dir", "data"]
     assert train[:2] == ["train", "--gin_file=ut_at_demo.gin"]
     assert "--gin.MODEL_DIR='runs/demo'" in train and "--gin.RANDOM_SEED=0" in train
     assert baselines[:4] == ["baselines", "demo", "--models", "popularity,history,optimum"]
@@ -47,13 +48,22 @@ def test_seeds_share_neither_data_nor_run(steps):
 def test_the_quick_one_is_small_and_shares_nothing_with_the_other(steps):
     assert str(demo.run_demo(0, None, print, quick=True)) == "runs/demo-quick/report.html"
     prepare, train, baselines, page = (words for words, _ in steps[0])
-    assert prepare[-4:] == ["--data_dir", "data/quick", "--users", "200"]
+    assert prepare[-4:] == ["--data_dir", "data/quick", "--users", "400"]
     assert "--gin.MODEL_DIR='runs/demo-quick'" in train and "--gin.TRAIN_STEPS=20" in train
     assert all("data/quick" in words for words in (train, baselines, page))
     demo.run_demo(7, None, print, quick=True)
     prepare, train, *_ = (words for words, _ in steps[0][4:])
     assert "data/quick/seed7" in prepare
     assert "--gin.MODEL_DIR='runs/demo-quick-seed7'" in train
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_quick_corpus_can_be_drawn(tmp_path, seed):
+    """The 5-core of so few users may not drop an item."""
+    users = int(demo._QUICK_CORPUS[1])
+    config = CorpusConfig(users=users)
+    dataset = prepare_demo(tmp_path, seed, item_tokens=True, config=config)
+    assert len(dataset.sequences("train").users) == users
 
 
 @pytest.mark.parametrize(("plugin", "platform"), [(True, None), (False, "cpu")])
