@@ -1,12 +1,32 @@
-"""Several commands, each in a process of its own, with TensorFlow and JAX loaded once for all."""
+"""Commands in a test's own process, which takes no second to start; and several, each in a process
+of its own, with TensorFlow and JAX loaded once for all."""
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@contextlib.contextmanager
+def away_from_any_network(folder: pathlib.Path) -> Iterator[None]:
+    """In a folder, and behind a proxy that is not there: T5's vocabulary cannot be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            patch.setenv(name, NOWHERE)
+        # Which proxies there are is asked once a process.
+        patch.setattr(urllib.request, "_opener", None)
+        yield
+
 
 # Each command is a fork of a process that has loaded the libraries and done nothing with them, so
 # that it starts as a new process would, without the seconds that loading takes.

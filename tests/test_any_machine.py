@@ -9,10 +9,11 @@ import sys
 import pytest
 import sentencepiece
 
+from recalign import cli
 from recalign.data.from_files import prepare_from_files
 from recalign.data.own_vocabulary import t5_warning
 from recalign.errors import UserError
-from tests.commands import run_all
+from tests.commands import away_from_any_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TITLES = ["Käsekuchen", "Rote Grütze", "Crème brûlée", "Zimtschnecke", "Möhrenkuchen"]
@@ -28,42 +29,46 @@ def shop(tmp_path):
     return tmp_path
 
 
-def run(folder, *words, **environment):
-    """`recalign WORDS` in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "recalign", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **environment},
-        capture_output=True,
-        timeout=600,
-    )
+LOG = ("--interactions", "log.csv", "--items", "items.csv", "--k_core", "0")
 
-
-LOG = ("shop", "--interactions", "log.csv", "--items", "items.csv", "--k_core", "0")
-NO_NETWORK = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+# What `recalign` runs, for two commands one after the other.
+_BOTH = """
+import json, sys
+from recalign import cli
+main, commands = cli.main, json.loads(sys.argv[1])
+cli.main = lambda: max(map(main, commands))
+cli.run()
+"""
 
 
 def test_any_locale_prints_and_reads_titles(shop):
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    outcome = run(shop, "prepare", *LOG, "--vocabulary", "own", **plain)
-    assert outcome.returncode == 0, outcome.stderr.decode()
-    outcome = run(shop, "show", "retrieval_shop", "--n", "20", **plain)
+    commands = [
+        ("prepare", "shop", *LOG, "--vocabulary", "own"),
+        ("show", "retrieval_shop", "--n", "20"),
+    ]
+    outcome = subprocess.run(
+        [sys.executable, "-c", _BOTH, json.dumps(commands)],
+        cwd=shop,
+        env={
+            **os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu",
+            "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+        },
+        capture_output=True,
+        timeout=600,
+    )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr.decode()
     assert "Käsekuchen" in outcome.stdout.decode("utf-8")
 
 
-def test_without_a_vocabulary_prepare_says_so_and_baselines_do_without(shop):
-    outcomes = run_all(
-        [("prepare", *LOG), ("baselines", "shop", "--models", "popularity")],
-        cwd=shop,
-        environment={**os.environ, "PYTHONPATH": str(ROOT), **NO_NETWORK},
-    )
-    for outcome in outcomes:
-        assert outcome.returncode == 0, outcome.stderr
-    assert "warning: T5's vocabulary gs://" in outcomes[0].stderr
-    assert "--vocabulary own" in outcomes[0].stderr
-    results = json.loads((shop / "runs/baselines_shop/results.json").read_text())
-    assert results["references"]["popularity"]["retrieval_shop"]["num_examples"] == 12
+def test_without_a_vocabulary_prepare_says_so_and_baselines_do_without(shop, capfd):
+    with away_from_any_network(shop):
+        assert cli.main(["prepare", "bakery", *LOG]) == 0
+        said = capfd.readouterr().err
+        assert cli.main(["baselines", "bakery", "--models", "popularity"]) == 0
+    assert "warning: T5's vocabulary gs://" in said
+    assert "--vocabulary own" in said
+    results = json.loads((shop / "runs/baselines_bakery/results.json").read_text())
+    assert results["references"]["popularity"]["retrieval_bakery"]["num_examples"] == 12
 
 
 def test_a_vocabulary_of_the_catalogues_own(shop):

@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 import pathlib
 import re
 import shlex
@@ -12,24 +11,12 @@ import pytest
 from recalign import asking, cli, host_memory, quiet, verbs, weights
 from recalign.data import prepared
 from recalign.errors import UserError
-from tests.commands import run_all
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 VERBS = (
     "demo", "prepare", "stats", "show", "train", "eval", "recommend", "serve", "baselines",
     "plan", "convert", "experiments", "report",
 )  # fmt: skip
-
-
-def recalign(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "recalign", *arguments],
-        cwd=cwd,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture
@@ -236,6 +223,7 @@ def test_other_errors_of_the_system_keep_their_traceback(quick):
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path):
+    """By the command as a process of its own, which says nothing else either."""
     (tmp_path / "run").mkdir()
     tasks = {f"retrieval_{number}": {"hr@10": 0.5} for number in range(20_000)}
     (tmp_path / "run" / "results.json").write_text(json.dumps({"tasks": tasks}))
@@ -248,17 +236,33 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     assert outcome.stdout.count("\n") == 1
     assert "Traceback" not in outcome.stderr
     assert "BrokenPipe" not in outcome.stderr
+    assert "oneDNN" not in outcome.stderr  # TensorFlow greets nobody
 
 
-def test_a_dataset_that_is_not_prepared_is_one_line(tmp_path):
-    outcome = recalign("stats", "absent", "--data_dir", str(tmp_path))
-    assert outcome.returncode == 2
-    assert outcome.stdout == ""
-    assert outcome.stderr.startswith("recalign: error: dataset 'absent' is not prepared")
-    assert outcome.stderr.count("\n") == 1
+def test_a_dataset_that_is_not_prepared_is_one_line(tmp_path, capfd):
+    assert cli.main(["stats", "absent", "--data_dir", str(tmp_path)]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("recalign: error: dataset 'absent' is not prepared")
+    assert err.count("\n") == 1
 
 
-def test_from_a_csv_to_statistics_and_samples(tmp_path):
+def test_a_process_ends_with_the_status_of_its_command():
+    """Of `python -m recalign`, without the seconds that TensorFlow takes to load."""
+    program = (
+        "import runpy\n"
+        "from recalign import errors, quiet, verbs\n"
+        "def refuse(options): raise errors.UserError('no')\n"
+        "quiet.load_tensorflow, verbs.stats = lambda: None, refuse\n"
+        "runpy.run_module('recalign', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program, "stats", "demo"]
+    outcome = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert outcome.stderr == "recalign: error: no\n"
+
+
+def test_from_a_csv_to_statistics_and_samples(tmp_path, capfd):
     lines = ["customer,sku,stars"]
     for user in range(12):
         lines += [f"u{user},item{(user + step) % 8},{1 + (user + step) % 5}" for step in range(7)]
@@ -269,26 +273,22 @@ def test_from_a_csv_to_statistics_and_samples(tmp_path):
     data = ["--data_dir", str(tmp_path / "data")]
 
     prepare = ["prepare", "shop", *log, *data, "--user_column"]
-    outcome, missing = run_all(
-        [[*prepare, "customer", "--k_core", "3"], [*prepare, "client"]],
-        cwd=tmp_path,
-        environment={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    header, row = outcome.stdout.splitlines()
+    assert cli.main([*prepare, "customer", "--k_core", "3"]) == 0
+    out, err = capfd.readouterr()
+    header, row = out.splitlines()
     assert header.split()[:4] == ["dataset", "users", "items", "interactions"]
     assert row.split()[:4] == ["shop", "12", "8", "84"]
-    assert "guessed" in outcome.stderr
+    assert "guessed" in err
 
-    outcome = recalign("stats", "shop", *data, "--json", "--history_length", "4", "--leaks")
-    statistics = json.loads(outcome.stdout)
+    assert cli.main(["stats", "shop", *data, "--json", "--history_length", "4", "--leaks"]) == 0
+    statistics = json.loads(capfd.readouterr().out)
     assert (statistics["users"], statistics["items"]) == (12, 8)
     assert statistics["samples"]["retrieval"] == {"train": 12, "validation": 12, "test": 12}
     assert statistics["leaks"]
-    assert "oneDNN" not in outcome.stderr  # TensorFlow greets nobody
 
-    assert missing.returncode == 2
-    assert "client" in missing.stderr and missing.stderr.count("\n") == 1
+    assert cli.main([*prepare, "client"]) == 2
+    err = capfd.readouterr().err
+    assert "client" in err and err.count("\n") == 1
 
 
 def test_what_prepare_is_told_reaches_the_preparation(quick):

@@ -1,14 +1,17 @@
 """Logs of one's own, from the file to the report: events with a verb, a split by time, no access to
 T5's vocabulary, no times, ties. What a person reads at each step."""
 
+import contextlib
 import html
+import io
 import os
 import pathlib
 import re
 
 import pytest
 
-from tests.commands import run_all
+from recalign import cli
+from tests.commands import NOWHERE, away_from_any_network, run_all
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 USERS, MONTHS, TUNES = 40, 6, 40
@@ -43,7 +46,6 @@ TRAINING = [
 ]
 
 
-NOWHERE = "http://127.0.0.1:9"
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "https_proxy": NOWHERE,
@@ -86,13 +88,15 @@ def folder(tmp_path_factory):
 def said(folder):
     """What each command wrote, its notes after its results, where no network is."""
     write_logs(folder)
-    outcomes = run_all(
-        list(COMMANDS.values()), cwd=folder, environment={**os.environ, **ENVIRONMENT}
-    )
-    for name, outcome in zip(COMMANDS, outcomes, strict=True):
-        expected = 2 if name in FAIL else 0
-        assert outcome.returncode == expected, f"{name}: {outcome.stderr[-3000:]}"
-    return {n: it.stdout + it.stderr for n, it in zip(COMMANDS, outcomes, strict=True)}
+    written = {}
+    with away_from_any_network(folder):
+        for name, words in COMMANDS.items():
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = cli.main(words)
+            written[name] = out.getvalue() + err.getvalue()
+            assert status == (2 if name in FAIL else 0), f"{name}: {written[name][-3000:]}"
+    return written
 
 
 def test_the_chosen_events_and_their_verb_are_in_the_prompts(said):
