@@ -42,17 +42,19 @@ def cost(run: Run) -> Cost:
     """Adds up a run's lines; a pause between two parts of a run costs nothing."""
     train = [r for r in run.records if r.kind == "train" and "steps_per_second" in r.values]
     first = run.configuration.first_step if run.configuration else 0
-    batch = run.configuration.settings.get("BATCH_SIZE") if run.configuration else None
     rates = [record.values["steps_per_second"] for record in train]
     seconds, before = 0.0, first
     for record in train:
         seconds += (record.step - before) / record.values["steps_per_second"]
         before = record.step
+    # What packed rows held, not how many rows there were.
+    counted = train[-1].values if train else {}
+    examples = sum(value for name, value in counted.items() if name.startswith("examples/"))
     device = run.results.device if run.results else {}
     return Cost(
         steps=train[-1].step - first if train else None,
-        examples_per_second=statistics.median(rates) * batch
-        if rates and isinstance(batch, int)
+        examples_per_second=statistics.median(rates) * examples / (before - first)
+        if examples
         else None,
         training_seconds=seconds if train else None,
         validation_seconds=sum(r.values.get("seconds", 0) for r in run.records if r.kind == "eval"),
