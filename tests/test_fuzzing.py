@@ -17,9 +17,13 @@ from hypothesis import strategies as st
 from recalign import asking
 from recalign.data import integrity, prepared
 from recalign.data.catalogue import read_catalogue
+from recalign.data.leaks import leak_report
+from recalign.data.statistics import dataset_statistics, format_statistics
 from recalign.data.vocabulary import read_pieces
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
+from recalign.preprocessors.samples import Recipe
+from recalign.report.dataset_tables import ids_table
 from recalign.report.run import read_run
 from recalign.serve.histories import (
     LogSource,
@@ -39,6 +43,7 @@ from recalign.trainer.serving import parse
 from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
 from recalign.weights import own
 from recalign.weights.fingerprints import of_arrays
+from recalign.wording import Prompt
 from tests.corpus import vocabulary_file
 from tests.trainer.conftest import FILES, bindings
 
@@ -115,7 +120,11 @@ def test_what_a_dataset_says_of_itself(dataset, data_dir, data, seal):
     def read():
         opened = prepared.open_dataset("tiny", dataset)
         assert opened.catalogue and opened.sequences("validation") and opened.fingerprint
-        assert opened.item_tokens is None or opened.item_tokens.count >= 0
+        assert opened.item_tokens is None or opened.item_tokens.count >= 1
+        assert format_statistics("tiny", dataset_statistics(opened))
+        assert leak_report(opened) and isinstance(opened.no_ratings(), str | None)
+        assert Recipe("tiny", Prompt("{products}", "no"), ()).worded(opened).products
+        ids_table([("tiny", opened)])
 
     holds_or_says(read)
 

@@ -3,13 +3,12 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from etils import epath
 
 from recalign.data.catalogue import FILE_NAME as CATALOGUE_FILE
 from recalign.data.catalogue import Catalogue, read_catalogue
+from recalign.data.info_fields import fault_of
 from recalign.data.integrity import DIGEST, digest_of, is_sealed, parse_json, read_text
 from recalign.data.item_tokens import ItemTokens
 from recalign.data.ratings import LIKE_THRESHOLD
@@ -24,8 +23,7 @@ from recalign.data.records import (
 )
 from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
 from recalign.data.semantic_encoder import SemanticEncoder
-from recalign.data.splits import SPLITS
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 
 INFO_FILE = "dataset.json"
 SENTENCEPIECE_FILE = "sentencepiece.model"
@@ -100,10 +98,7 @@ class PreparedDataset:
     def item_tokens(self) -> ItemTokens | None:
         """The pieces of the vocabulary that are items; None where ids are spelled."""
         found = self.info.get("item_tokens")
-        try:
-            return None if found is None else ItemTokens(**found)
-        except TypeError as error:
-            raise damaged(self.directory, f"item_tokens in {INFO_FILE}") from error
+        return None if found is None else ItemTokens(**found)
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
@@ -237,8 +232,8 @@ def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
     dataset = _open(os.fspath(directory), path.stat().mtime, text)
     if dataset.name != name:
         raise UserError(
-            f"{directory} holds the dataset {dataset.name!r}, not {name!r}: use it under its name, "
-            f"or prepare {name!r}"
+            f"{directory} holds the dataset {shown(dataset.name)}, not {name!r}: use it under its"
+            f" name, or prepare {name!r}"
         )
     return dataset
 
@@ -255,30 +250,7 @@ def _open(directory: str, mtime: int, info_text: str) -> PreparedDataset:
         raise UserError(
             f"{path}: damaged or written by an earlier recalign: prepare the dataset again"
         )
-    if not is_sealed(info) or (fault := _fault(info)):
-        reason = "not what was written" if not is_sealed(info) else fault
+    reason = fault_of(info) if is_sealed(info) else "not what was written"
+    if reason is not None:
         raise UserError(f"{path}: damaged ({reason}): prepare the dataset again")
     return PreparedDataset(epath.Path(directory), info)
-
-
-_TYPES = {
-    "name": str, "version": str, "seed": int, "has_ratings": bool, "users": int, "items": int,
-    "interactions": int, "fingerprint": str, "shards": dict, "files": dict,
-}  # fmt: skip
-
-
-def _fault(info: Mapping[str, Any]) -> str | None:
-    """What is wrong with a whole file that recalign did not write."""
-    for name, expected in _TYPES.items():
-        if not isinstance(info.get(name), expected):
-            return f"{name} is {info.get(name)!r}"
-    for split in SPLITS:
-        shards = info["shards"].get(split)
-        if not isinstance(shards, list) or not shards:
-            return f"no shards of {split}"
-        for shard in shards:
-            match shard:
-                case [int(), str()]:
-                    continue
-            return f"a shard of {split} is {shard!r}"
-    return None
