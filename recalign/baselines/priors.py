@@ -17,8 +17,9 @@ from jaxtyping import Float, Int
 from recalign.baselines import graph, neighbours
 from recalign.baselines.drivers.exchange import Parts
 from recalign.baselines.item_to_item import Rule, tuned
+from recalign.data.field_checks import number, whole
 from recalign.data.prepared import PreparedDataset
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 
 RULES: Mapping[str, Rule] = {"graph": graph.RULE, "knn": neighbours.RULE}
 
@@ -67,6 +68,7 @@ def _linked(
     sequences, num_items = dataset.sequences("train"), len(dataset.catalogue)
     train = Parts(sequences.items, sequences.row_splits)
     if settings is not None:
+        _check(rule, settings)
         return rule.fit(train, num_items, settings), settings
     validation = dataset.sequences("validation")
     last = validation.items[validation.row_splits[1:] - 1]
@@ -96,10 +98,32 @@ def prior_of(
       settings: those that an earlier call returned; None to find them on the validation users.
 
     Raises:
-      UserError: an unknown name.
+      UserError: an unknown name, or settings that no call returned.
     """
     check_name(name)
     return PRIORS[name](dataset, settings)
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Raises a UserError where `prior_of` would, once the name is known; one's own prior knows its
+    settings by itself."""
+    make = PRIORS.get(name)
+    if isinstance(make, functools.partial) and make.func is _linked:
+        _check(make.args[0], settings)
+
+
+def _check(rule: Rule, settings: Mapping[str, Any]) -> None:
+    """Refuses settings that `tuned` never finds."""
+    for name, tried in rule.choices.items():
+        values = (*tried, rule.start[name])
+        least, most = min(values), max(values)
+        is_whole = all(isinstance(value, int) for value in values)
+        is_right = whole(int(least), int(most)) if is_whole else number(least, most)
+        if not is_right(settings.get(name)):
+            raise UserError(
+                f"a prior's setting {name} is {shown(settings.get(name))}: "
+                f"{'a whole number' if is_whole else 'a number'} from {least:g} to {most:g}"
+            )
 
 
 def check_name(name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from etils import epath
 
 from recalign.data import integrity
-from recalign.errors import UserError
-from recalign.report.outcomes import Outcomes, Ranks, Scores
-from recalign.report.run import Metrics, metrics_of_systems, object_of, read_json
+from recalign.errors import UserError, shown
+from recalign.report.outcomes import DRAW, Outcomes, Ranks, Scores
+from recalign.report.run import Metrics, evaluated_of, metrics_of_systems, object_of, read_json
 
 ENGINE = "baselines"
 
@@ -83,8 +83,8 @@ def read_baselines(directory: epath.PathLike, name: str | None = None) -> Baseli
                 outcomes.setdefault(model, {})[task] = read_outcomes(ranks, digests.get(ranks.name))
             else:
                 gaps.append(f"No ranks/{ranks.name}: {model} has no intervals on {task}.")
-    evaluated = object_of(raw, "evaluated", str(source))
-    kinds = {task: str(about.get("evaluated_as", "")) for task, about in evaluated.items()}
+    evaluated = evaluated_of(raw, str(source))
+    kinds = {task: str(about.get("evaluated_as") or "") for task, about in evaluated.items()}
     for task in {task: None for tasks in found.values() for task in tasks if task not in kinds}:
         gaps.append(f"results.json does not say what {task} is: measure again (--force).")
     return Baselines(
@@ -106,13 +106,13 @@ def _systems(raw: Mapping[str, Any], source: str) -> dict[str, Mapping[str, Any]
         seconds = about.get("seconds", 0) if isinstance(about, dict) else None
         if not isinstance(settings, dict) or not isinstance(seconds, int | float):
             raise UserError(
-                f'{source}: "systems" says of a model no settings or seconds: {about!r}'
+                f'{source}: "systems" says of a model no settings or seconds: {shown(about)}'
             )
     return dict(systems)
 
 
 def read_outcomes(path: epath.Path, digest: str | None = None) -> Outcomes:
-    """A file of `row` and either `rank` (from 0; below 0: not ranked) or `score` and `label`.
+    """A file of `row`, each once, and `rank` (from 0; below 0: not ranked) or `score` and `label`.
 
     Args:
       path: the file.
@@ -127,14 +127,47 @@ def read_outcomes(path: epath.Path, digest: str | None = None) -> Outcomes:
             raise UserError(
                 f"{path}: damaged: not as it was written: measure again (recalign baselines)"
             )
-        table = pq.read_table(pa.BufferReader(content)).sort_by("row")
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        rows = columns["row"].astype(np.int64)
+        table = pq.read_table(pa.BufferReader(content))
+        rows = _column(table, "row", pa.types.is_integer)
+        order = np.argsort(rows, kind="stable")
+        rows = rows[order].astype(np.int64)
         if not len(rows):
             raise ValueError("it has no user")
-        if "rank" in columns:
-            ranks = columns["rank"].astype(np.float64)
+        if rows[0] < 0 or rows[-1] >= DRAW:
+            raise ValueError(f"row is {rows[0] if rows[0] < 0 else rows[-1]}")
+        if len(twice := rows[1:][np.diff(rows) == 0]):
+            raise ValueError(f"row {twice[0]} stands there twice")
+        if "rank" in table.column_names:
+            ranks = _column(table, "rank", _is_number)[order].astype(np.float64)
             return Ranks(rows, np.where(ranks < 0, np.inf, ranks))
-        return Scores(rows, columns["score"].astype(np.float64), columns["label"].astype(np.int8))
+        labels = _column(table, "label", pa.types.is_integer)[order]
+        if len(others := labels[(labels != 0) & (labels != 1)]):
+            raise ValueError(f"label is {others[0]}")
+        scores = _column(table, "score", _is_number)[order].astype(np.float64)
+        return Scores(rows, scores, labels.astype(np.int8))
     except (OSError, KeyError, ValueError, OverflowError, pa.ArrowException) as error:
-        raise UserError(f"{path}: no file of ranks or scores ({error})") from error
+        said = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"{path}: no file of ranks or scores ({said}): measure again (recalign baselines)"
+        ) from error
+
+
+def _is_number(of_column: pa.DataType) -> bool:
+    return pa.types.is_integer(of_column) or pa.types.is_floating(of_column)
+
+
+def _column(table: pa.Table, name: str, has_type: Callable[[pa.DataType], bool]) -> np.ndarray:
+    """A column of numbers, each of which is there.
+
+    Raises:
+      ValueError: it is no such column.
+    """
+    if table.column_names.count(name) != 1:
+        raise ValueError(f"{table.column_names.count(name)} columns are called {name}")
+    column = table[name]
+    if not has_type(column.type):
+        raise ValueError(f"{name} is of type {column.type}")
+    values = column.to_numpy()
+    if column.null_count or (values.dtype.kind == "f" and np.isnan(values).any()):
+        raise ValueError(f"{name} is null or NaN for some user")
+    return values

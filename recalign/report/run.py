@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from recalign.data import integrity, origins
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.report import agreement
 from recalign.report.configuration import Configuration, read_configuration
 from recalign.report.predictions import Predictions, read_predictions
@@ -155,7 +154,7 @@ def parse_results(raw: object, source: str = "results") -> Results:
         versions=object_of(raw, "versions", source),
         device=object_of(raw, "device", source),
         made_from=object_of(raw, "made_from", source),
-        evaluated=object_of(raw, "evaluated", source),
+        evaluated=evaluated_of(raw, source),
         model=object_of(raw, "model", source),
         fusion={
             task: str(about.get("prior")) if isinstance(about, dict) else str(about)
@@ -170,6 +169,15 @@ def object_of(raw: Mapping[str, Any], name: str, source: str) -> Mapping[str, An
     if not isinstance(value, dict):
         raise UserError(f'{source}: "{name}" is no object')
     return value
+
+
+def evaluated_of(raw: Mapping[str, Any], source: str) -> Mapping[str, Mapping[str, Any]]:
+    """What a results file says of each task."""
+    found = object_of(raw, "evaluated", source)
+    for task, about in found.items():
+        if not isinstance(about, dict) or not isinstance(about.get("evaluated_as", ""), str | None):
+            raise UserError(f'{source}: "evaluated" says of {shown(task)} no kind: {shown(about)}')
+    return found
 
 
 def metrics_of_systems(systems: object, source: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -368,7 +376,7 @@ def _numbered_lines(
     """(number from 1, object) of every line that is not blank; a damaged one (a run that was killed
     leaves one) becomes a gap."""
     with path.open("rb") as lines:
-        need_digests = integrity.has_digests(list(itertools.islice(lines, 3)))
+        need_digests = integrity.has_digests(lines)
         lines.seek(0)
         for number, line in enumerate(lines, start=1):
             if not line.strip():

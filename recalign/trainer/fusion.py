@@ -23,12 +23,13 @@ from etils import epath
 from jaxtyping import Bool, Float, Int
 
 from recalign import metrics
-from recalign.baselines.priors import prior_of
+from recalign.baselines.priors import check_settings, prior_of
 from recalign.baselines.references import histories_of
 from recalign.data import integrity
 from recalign.data.atomic import write_whole
+from recalign.data.field_checks import Check, first_fault, map_of, number, text, whole
 from recalign.data.prepared import PreparedDataset
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.model.decode import NO_BEAM
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
@@ -43,6 +44,7 @@ LISTED = 20
 
 _WEIGHTS = np.array([*np.arange(0.0, 1.0, 0.05).round(2), 0.975, 0.99])
 _TEMPERATURES = (1.0, 0.25, 0.5, 0.75, 1.5, 2.0, 3.0, 5.0)
+MOST_CANDIDATES = 2**16
 _BATCH = 512
 """Users whose scores by the prior are in memory together."""
 
@@ -176,7 +178,12 @@ class Joining:
           dataset: the task's.
           candidates: how many of the prior's best items the model is asked for.
           settings: of the prior; None to find them on the validation users.
+
+        Raises:
+          UserError: an unknown prior, settings that it cannot have, or too many candidates.
         """
+        if not whole(1, MOST_CANDIDATES)(candidates):
+            raise UserError(f"FUSION_CANDIDATES = {candidates}: 1 to {MOST_CANDIDATES}")
         self._dataset = dataset
         self.candidates = candidates
         self.prior, self.settings = prior_of(name, dataset, settings)
@@ -208,8 +215,8 @@ class Joining:
         """Of each example, by its record's beams and exact log-probabilities."""
         for record, row in zip(records, self._rows(examples, split), strict=True):
             beams: dict[int, float] = {}
-            for text, log_prob in zip(record["beams"], record["log_probs"], strict=True):
-                if (index := self._index_of.get(text.strip())) is not None:
+            for beam, log_prob in zip(record["beams"], record["log_probs"], strict=True):
+                if (index := self._index_of.get(beam.strip())) is not None:
                     beams.setdefault(index, log_prob)
             best = best_items(row, self.candidates).tolist()
             exact = zip(best, record["exact_log_probs"], strict=True)
@@ -339,16 +346,33 @@ def read(directory: epath.Path) -> dict[str, Weights]:
     if not path.exists():
         return {}
     try:
-        tasks = integrity.read_sealed(path)["tasks"]
-        found = {task: Weights(**of_task) for task, of_task in tasks.items()}
-        if not all(
-            0 <= it.weight < 1 and it.temperature > 0 and it.candidates >= 1
-            for it in found.values()
-        ):
-            raise ValueError("a weight, temperature or number of candidates that cannot be")
-    except (UserError, ValueError, TypeError, AttributeError, KeyError) as error:
+        tasks = integrity.read_sealed(path).get("tasks")
+        if not isinstance(tasks, dict):
+            raise UserError(f"tasks is {shown(tasks)}")
+        return {task: _weights_of(task, of_task) for task, of_task in tasks.items()}
+    except UserError as error:
         raise UserError(f"{path} is of no use ({error}): remove it and evaluate again") from error
-    return found
+
+
+_FIELDS: Mapping[str, Check] = {
+    "prior": text,
+    "settings": map_of(lambda value: True),
+    "candidates": whole(1, MOST_CANDIDATES),
+    "weight": lambda value: number(0, 1)(value) and value < 1,
+    "temperature": number(0.01, 100),
+    "made_with": map_of(lambda value: True),
+    "validation": map_of(number(0, 1)),
+}
+
+
+def _weights_of(task: str, found: Any) -> Weights:
+    """What the file says of a task, checked field by field."""
+    if not isinstance(found, dict) or found.keys() != _FIELDS.keys():
+        raise UserError(f"{shown(task)} is {shown(found)}, not {', '.join(_FIELDS)}")
+    if (name := first_fault(found, _FIELDS)) is not None:
+        raise UserError(f"{shown(task)}: {name} is {shown(found[name])}")
+    check_settings(found["prior"], found["settings"])
+    return Weights(**found)
 
 
 def weights_at(directory: epath.Path, task: str, step: int) -> Weights | None:

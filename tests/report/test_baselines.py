@@ -52,3 +52,48 @@ def test_damaged_files_are_refused(tmp_path):
     (folder / "results.json").write_text(json.dumps(found))
     with pytest.raises(UserError, match="results.json: .*long"):
         read_baselines(folder)
+    found = {"engine": "baselines", "evaluated": {"retrieval_shop": 7}}
+    (folder / "results.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match="says of 'retrieval_shop' no kind: 7"):
+        read_baselines(folder)
+
+
+_ROWS = pa.array([0, 1, 2])
+_LABELS = pa.array([1, 0, 1], pa.int8())
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"row": [0, 1, 1], "rank": [0, 0, 0]}, "row 1 stands there twice"),
+        ({"row": [0, -1, 1], "rank": [0, 0, 0]}, "row is -1"),
+        ({"row": [0, 10**12, 1], "rank": [0, 0, 0]}, "row is 1000000000000"),
+        ({"row": [0, None, 1], "rank": [0, 0, 0]}, "row is null"),
+        ({"row": [0.0, 1.0, 2.0], "rank": [0, 0, 0]}, "row is of type double"),
+        ({"row": ["0", "1", "2"], "rank": [0, 0, 0]}, "row is of type string"),
+        ({"row": pa.array([], pa.int64()), "rank": pa.array([], pa.int64())}, "it has no user"),
+        ({"rank": [0, 0, 0]}, "0 columns are called row"),
+        ({"row": _ROWS}, "0 columns are called label"),
+        ({"row": _ROWS, "rank": [0.0, float("nan"), 1.0]}, "rank is null or NaN"),
+        ({"row": _ROWS, "rank": [0, None, 1]}, "rank is null or NaN"),
+        ({"row": _ROWS, "rank": ["0", "1", "2"]}, "rank is of type string"),
+        ({"row": _ROWS, "rank": [[0], [1], [2]]}, "rank is of type list"),
+        ({"row": _ROWS, "score": [0.1, None, 0.2], "label": _LABELS}, "score is null or NaN"),
+        ({"row": _ROWS, "score": [0.1, 0.3, 0.2], "label": [1, 0, 7]}, "label is 7"),
+        ({"row": _ROWS, "score": [0.1, 0.3, 0.2], "label": [1, 0, None]}, "label is null"),
+    ],
+)  # fmt: skip
+def test_ranks_that_no_measurement_writes_are_refused(tmp_path, columns, said):
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(UserError) as error:
+        read_outcomes(path)
+    assert str(error.value).startswith(f"{path}: no file of ranks or scores ({said}")
+    assert "\n" not in str(error.value)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.Table.from_arrays([_ROWS] * 3, ["row", "rank", "rank"]), path)
+    with pytest.raises(UserError, match="2 columns are called rank"):
+        read_outcomes(path)

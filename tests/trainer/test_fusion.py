@@ -15,6 +15,7 @@ import seqio
 from etils import epath
 
 from recalign.baselines import priors
+from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.trainer import fusion, setup
 from recalign.trainer.decoding import BeamDecoder
@@ -258,11 +259,62 @@ def test_files_and_names_that_are_wrong(fused, tmp_path):
     weights = fusion.read(fused[0].directory)[TASK]
     (tmp_path / fusion.FILE).unlink()
     fusion.write(epath.Path(tmp_path), {TASK: dataclasses.replace(weights, weight=1.5)})
-    with pytest.raises(UserError, match="a weight, temperature or number of candidates that"):
+    with pytest.raises(UserError, match=rf"'{TASK}': weight is 1.5"):
         fusion.read(epath.Path(tmp_path))
     assert fusion.read(epath.Path(tmp_path / "elsewhere")) == {}
     with pytest.raises(UserError, match="FUSION_PRIOR = 'grap': known are popularity, graph, knn"):
         setup.prepare(dataclasses.replace(fused[0], fusion_prior="grap"))
+
+
+_WHOLE = {
+    "prior": "graph",
+    "settings": {"span": 3, "backward": 0.5, "decay": 0.7, "from_power": 0.0, "to_power": 0.3},
+    "candidates": 40, "weight": 0.35, "temperature": 0.75,
+    "made_with": {"checkpoint_step": 3}, "validation": {"hr@10": 0.5, "ndcg@10": 0.25},
+}  # fmt: skip
+
+
+def sealed_weights(folder, of_task) -> epath.Path:
+    (folder / fusion.FILE).write_text(integrity.sealed_json({"tasks": of_task}))
+    return epath.Path(folder)
+
+
+def test_what_an_evaluation_writes_is_read(tmp_path):
+    found = fusion.read(sealed_weights(tmp_path, {TASK: _WHOLE}))
+    assert dataclasses.asdict(found[TASK]) == _WHOLE
+    popular = {**_WHOLE, "prior": "popularity", "settings": {}}
+    assert fusion.read(sealed_weights(tmp_path, {TASK: popular}))[TASK].settings == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prior", []), ("prior", 7), ("prior", ""),
+        ("settings", 7), ("settings", None), ("settings", {"span": 3}),
+        *(("settings", {**_WHOLE["settings"], "span": it}) for it in (2.5, 0, 10**9, "x", True)),
+        ("settings", {**_WHOLE["settings"], "decay": math.nan}),
+        ("settings", {**_WHOLE["settings"], "to_power": 1e300}),
+        ("candidates", 2.5), ("candidates", 0), ("candidates", 10**12), ("candidates", True),
+        ("weight", 1), ("weight", -0.1), ("weight", math.nan), ("weight", "0.5"), ("weight", None),
+        ("temperature", 1e-320), ("temperature", math.inf), ("temperature", 0),
+        ("temperature", [1.0]), ("made_with", 7), ("made_with", None), ("made_with", []),
+        ("validation", 7), ("validation", {"hr@10": "x"}), ("validation", {"hr@10": 2.0}),
+        ("more", 1),
+    ],
+)  # fmt: skip
+def test_weights_that_no_evaluation_writes_are_refused(tmp_path, field, value):
+    folder = sealed_weights(tmp_path, {TASK: {**_WHOLE, field: value}})
+    with pytest.raises(UserError) as error:
+        fusion.weights_at(folder, TASK, 3)
+    said = str(error.value)
+    assert said.startswith(f"{folder / fusion.FILE} is of no use (") and "\n" not in said
+    assert (f"{field} is {value!r}"[:80] in said) or "prior's setting" in said or field == "more"
+
+
+@pytest.mark.parametrize("tasks", [7, [], None, {TASK: 7}, {TASK: []}, {TASK: {}}])
+def test_tasks_that_are_none_are_refused(tmp_path, tasks):
+    with pytest.raises(UserError, match=r"is of no use \(.*: remove it and evaluate again"):
+        fusion.read(sealed_weights(tmp_path, tasks))
 
 
 # A prior of one's own -----------------------------------------------------------------------------
