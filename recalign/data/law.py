@@ -28,6 +28,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from recalign.data.arrays_file import read_arrays
+from recalign.errors import UserError, shown
+
 LIKED_RATINGS = (4, 5)
 """The stars of a like, each as likely."""
 
@@ -81,7 +84,13 @@ class Law:
         return mixture / mixture.sum(axis=1, keepdims=True)
 
     def taste_posterior(self, history: Sequence[int]) -> Float[np.ndarray, "K"]:
-        """P(taste | the user's whole history so far), from a uniform prior."""
+        """P(taste | the user's whole history so far), from a uniform prior.
+
+        Raises:
+            UserError: an item stands there twice, as in no history that the law draws.
+        """
+        if len({*history}) < len(history):
+            raise UserError(f"no history of the law has an item twice: {shown([*history])}")
         log_posterior = np.zeros(self.num_themes)
         for end, item in enumerate(history):
             log_posterior += np.log(self.next_item_given_taste(history[:end])[:, item])
@@ -139,10 +148,67 @@ class Law:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Law:
-        """Reads what `to_bytes` gave."""
-        with np.load(io.BytesIO(content)) as arrays:
-            fields: dict[str, Any] = {f.name: arrays[f.name] for f in dataclasses.fields(cls)}
-        for name, value in fields.items():
-            if value.ndim == 0:
-                fields[name] = float(value)
+        """Reads what `to_bytes` gave.
+
+        Raises:
+            ValueError: the content is no law; the message is one line.
+        """
+        arrays = read_arrays(content)
+        names = {field.name for field in dataclasses.fields(cls)}
+        if arrays.keys() != names:
+            raise ValueError(f"it has {', '.join(sorted(arrays))[:60]} and not {', '.join(names)}")
+        fields: dict[str, Any] = dict(arrays)
+        for name in _NUMBERS:
+            fields[name] = _number(name, arrays[name])
+        _check_arrays(fields)
+        _check_mixture(fields)
         return cls(**fields)
+
+
+_NUMBERS = ("taste_weight", "sequel_weight", "popularity_weight", "taste_effect")
+_MOST_LOGITS = 300.0
+"""Of a quality or of a taste's effect: the exponential of their sum is a finite float."""
+
+
+def _number(name: str, array: np.ndarray) -> float:
+    if array.shape != () or array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is no number but {array.dtype}, {list(array.shape)[:4]}")
+    return float(array)
+
+
+def _check_arrays(fields: dict[str, Any]) -> None:
+    """Refuses arrays that are not as `Law` says."""
+    size = fields["raw_ids"].size
+    for name, kinds in (
+        ("raw_ids", "U"), ("theme", "iu"), ("quality", "f"), ("popularity", "f"), ("sequel", "iu"),
+    ):  # fmt: skip
+        array = fields[name]
+        if array.shape != (size,) or not size or array.dtype.kind not in kinds:
+            raise ValueError(f"{name} is {array.dtype}, {list(array.shape)[:4]}, for {size} items")
+    if len(np.unique(fields["raw_ids"])) != size:
+        raise ValueError("an item stands in raw_ids twice")
+    themes = np.unique(fields["theme"])
+    if themes[0] != 0 or themes[-1] != len(themes) - 1:
+        raise ValueError(f"theme has {len(themes)} values from {themes[0]} to {themes[-1]}")
+    _check_range("quality", fields["quality"], -_MOST_LOGITS, _MOST_LOGITS)
+    _check_range("popularity", fields["popularity"], np.finfo(np.float64).tiny, 1)
+    _check_range("sequel", fields["sequel"], 0, size - 1)
+    if not np.isclose(total := fields["popularity"].sum(), 1):
+        raise ValueError(f"popularity sums to {total:g}")
+
+
+def _check_mixture(fields: dict[str, Any]) -> None:
+    """Refuses weights that do not make every item possible after every history."""
+    weights = {name: fields[name] for name in _NUMBERS[:3]}
+    for name, weight in weights.items():
+        _check_range(name, weight, 1e-12 if name == "popularity_weight" else 0, 1)
+    if not np.isclose(total := sum(weights.values()), 1):
+        raise ValueError(f"the weights sum to {total:g}")
+    _check_range("taste_effect", fields["taste_effect"], -_MOST_LOGITS, _MOST_LOGITS)
+
+
+def _check_range(name: str, values: Any, least: float, most: float) -> None:
+    """NaN is in no range."""
+    values = np.atleast_1d(values)
+    if len(others := values[~((values >= least) & (values <= most))]):
+        raise ValueError(f"{name} is {others[0]:g}, not from {least:g} to {most:g}")

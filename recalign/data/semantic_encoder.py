@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from recalign.data.text_embeddings import EMBEDDINGS, Tfidf
+from recalign.data.arrays_file import read_arrays
+from recalign.data.text_embeddings import EMBEDDINGS, Tfidf, tfidf_embeddings
 from recalign.errors import UserError
 
 FILE_NAME = "semantic_ids.npz"
-_UNREADABLE = (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 # Texts whose distances to all centres are in memory together.
 _TOGETHER = 1_024
 
@@ -85,7 +83,7 @@ class SemanticEncoder:
             UserError: it is something else.
         """
         try:
-            arrays = dict(np.load(io.BytesIO(content), allow_pickle=False))
+            arrays = read_arrays(content)
             tfidf = None
             if "words" in arrays:
                 words = arrays.pop("words").tobytes().decode().split("\n")
@@ -94,6 +92,30 @@ class SemanticEncoder:
             size = {array.shape[1] for array in centres}
             if len(size) != 1 or embed not in EMBEDDINGS:
                 raise ValueError(f"levels of {len(size)} sizes, embedded by {embed}")
-        except _UNREADABLE as error:
+            _check(centres, tfidf, embed)
+        except (ValueError, KeyError, IndexError) as error:
             raise UserError(f"{name}: damaged ({error}): prepare the dataset again") from error
         return cls(embed, tfidf, centres)
+
+
+def _check(centres: Sequence[np.ndarray], tfidf: Tfidf | None, embed: str) -> None:
+    """Raises a ValueError for arrays that embed no text."""
+    floats = {f"centres_{level}": (array, 2) for level, array in enumerate(centres)}
+    if (tfidf is None) == (embed == tfidf_embeddings.__name__):
+        raise ValueError(f"words are not what {embed} needs")
+    if tfidf is not None:
+        floats |= {"idf": (tfidf.idf, 1), "components": (tfidf.components, 2)}
+        if len({*tfidf.words}) != len(tfidf.words) or "" in tfidf.words:
+            raise ValueError("a word stands there twice, or is empty")
+    for name, (array, axes) in floats.items():
+        if array.ndim != axes or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name} is {array.dtype}, {list(array.shape)[:4]}, or not finite")
+        if not array.size:
+            raise ValueError(f"{name} is empty")
+    if tfidf is not None and (
+        tfidf.components.shape != (centres[0].shape[1], len(tfidf.words))
+        or len(tfidf.idf) != len(tfidf.words)
+    ):
+        raise ValueError(
+            f"components are {list(tfidf.components.shape)} of {len(tfidf.words)} words"
+        )

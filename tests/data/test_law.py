@@ -1,12 +1,14 @@
 """The law against hand-computed probabilities and against its own draws."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 
 from recalign.data.law import Law
 from recalign.data.synthetic import CorpusConfig, draw_law, draw_log
+from recalign.errors import UserError
 
 
 @pytest.fixture
@@ -66,6 +68,58 @@ def test_bytes_and_back(law):
     again = Law.from_bytes(law.to_bytes())
     for field in dataclasses.fields(Law):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(law, field.name))
+
+
+_FOUR = np.arange(4)
+_NOT_A_LAW = [
+    ({"theme": np.array([[0, 0], [1, 1]])}, "theme is int64, [2, 2], for 4 items"),
+    ({"theme": np.array(["0", "0", "1", "1"])}, "theme is <U1"),
+    ({"theme": np.array([0, 0, 10**9, 1])}, "theme has 3 values from 0 to 1000000000"),
+    ({"theme": np.array([-1, 0, 1, 1])}, "theme has 3 values from -1"),
+    ({"theme": _FOUR[:3]}, "theme is int64, [3], for 4 items"),
+    ({"quality": np.array(["a", "b", "c", "d"])}, "quality is <U1"),
+    ({"quality": np.array([0, np.nan, 0, 0])}, "quality is nan"),
+    ({"quality": np.array([0, 1e9, 0, 0])}, "quality is 1e+09"),
+    ({"popularity": np.array([0.5, np.nan, 0.25, 0.25])}, "popularity is nan"),
+    ({"popularity": np.array([0.5, 0.0, 0.25, 0.25])}, "popularity is 0"),
+    ({"popularity": np.array([0.5, -0.5, 0.5, 0.5])}, "popularity is -0.5"),
+    ({"popularity": np.full(4, 0.5)}, "popularity sums to 2"),
+    ({"sequel": np.array([1, 2, 3, -1])}, "sequel is -1"),
+    ({"sequel": np.array([1, 2, 3, 4])}, "sequel is 4"),
+    ({"sequel": np.array([1.0, 2, 3, 0])}, "sequel is float64"),
+    ({"taste_weight": np.array([0.5, 0.3, 0.2])}, "taste_weight is no number but float64, [3]"),
+    ({"taste_weight": np.array("x")}, "taste_weight is no number"),
+    ({"taste_weight": 5.0}, "taste_weight is 5"),
+    ({"sequel_weight": -0.1}, "sequel_weight is -0.1"),
+    ({"sequel_weight": 0.1}, "the weights sum to 0.8"),
+    ({"popularity_weight": 0.0, "taste_weight": 0.7}, "popularity_weight is 0"),
+    ({"taste_effect": np.inf}, "taste_effect is inf"),
+    ({"taste_effect": np.nan}, "taste_effect is nan"),
+    ({"raw_ids": np.array(["a", "b", "c", "a"])}, "an item stands in raw_ids twice"),
+    ({"raw_ids": _FOUR}, "raw_ids is int64"),
+    ({"raw_ids": np.array([], "U1")}, "raw_ids is <U1, [0], for 0 items"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), _NOT_A_LAW)
+def test_arrays_that_are_no_law_are_refused(law, change, said):
+    with pytest.raises(ValueError) as error:
+        Law.from_bytes(dataclasses.replace(law, **change).to_bytes())
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"more": _FOUR}, {"theme": None}])
+def test_another_set_of_arrays_is_no_law(law, change):
+    fields = {k: v for k, v in {**dataclasses.asdict(law), **change}.items() if v is not None}
+    buffer = io.BytesIO()
+    np.savez(buffer, **fields)
+    with pytest.raises(ValueError, match="^it has .* and not "):
+        Law.from_bytes(buffer.getvalue())
+
+
+def test_a_history_that_the_law_cannot_have_drawn_has_no_probability(law):
+    with pytest.raises(UserError, match="no history of the law"):
+        law.taste_posterior([0, 1, 0])
 
 
 def test_predicted_hits_equal_drawn_hits():
