@@ -20,9 +20,8 @@ import tensorstore as ts
 from etils import epath
 
 from recalign.errors import UserError
-from recalign.weights import stores
-from recalign.weights.t5x_state import read_msgpack
-from recalign.weights.tensors import Tensor, flatten, from_array
+from recalign.weights import stores, t5x_state
+from recalign.weights.tensors import Tensor, flatten
 
 METADATA = "_METADATA"
 _MSGPACK = "checkpoint"
@@ -55,12 +54,14 @@ def open_tree(folder: epath.Path) -> dict[str, Tensor]:
         inline: Mapping[str, Tensor] = {}
     else:
         names, version = {}, 2
-        leaves = flatten(read_msgpack(folder / _MSGPACK), lambda node: False)
+        leaves = flatten(t5x_state.read_msgpack(folder / _MSGPACK), lambda node: False)
         for name, leaf in leaves.items():
             if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
                 names[name] = leaf.removeprefix(_PLACEHOLDER)
         inline = {
-            name: from_array(np.asarray(leaf)) for name, leaf in leaves.items() if name not in names
+            name: t5x_state.inline(str(folder), name, leaf)
+            for name, leaf in leaves.items()
+            if name not in names
         }
     place = stores.zarr_in
     if (folder / "manifest.ocdbt").exists():

@@ -1,6 +1,7 @@
 """TensorStore: where an array lies, and reading and writing parts of it."""
 
 import math
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.weights.tensors import Index, Tensor
 
 # A reader that wants a part of an array reads whole chunks: small enough for that, large enough
@@ -30,8 +31,20 @@ def key_value_store(folder: epath.Path) -> dict[str, Any]:
 
 
 def zarr_in(folder: epath.Path, name: str, version: int = 2) -> dict[str, Any]:
-    """A zarr array in a folder of its own."""
+    """A zarr array in a folder of its own.
+
+    Raises:
+      UserError: the name leads out of the folder.
+    """
+    check_within(folder, name)
     return {"driver": _DRIVERS[version], "kvstore": key_value_store(folder / name)}
+
+
+def check_within(folder: epath.Path, name: str) -> None:
+    """Raises a UserError unless a name that a checkpoint gives is one of a place in its folder."""
+    path = pathlib.PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or {":", "\0"} & set(name):
+        raise UserError(f"{folder}: {shown(name)} is no array in the checkpoint's folder")
 
 
 def zarr_in_database(folder: epath.Path, name: str, version: int = 2) -> dict[str, Any]:

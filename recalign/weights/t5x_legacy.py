@@ -17,14 +17,22 @@ import numpy as np
 from etils import epath
 from flax import serialization
 
-from recalign.errors import UserError
+from recalign.data.field_checks import whole
+from recalign.errors import UserError, shown
 from recalign.model.t5.config import T5Config
 from recalign.weights import orbax_tree, stores, t5x_state
-from recalign.weights.tensors import Tensor, Weights, flatten, from_array, unflatten
+from recalign.weights.tensors import Tensor, Weights, flatten, unflatten
 
 FILE = "checkpoint"
 _VERSION = 3
 _OLDEST_VERSION = 2
+_LENGTH = whole(0, 2**40)
+_TYPES: Mapping[str, Any] = {
+    "bfloat16": jax.numpy.bfloat16,
+    **{name: name for name in ("float16", "float32", "float64", "int32", "int64")},
+    **{name: name for name in ("<f2", "<f4", "<f8", "<i4", "<i8")},
+}
+"""By what TensorStore and zarr call them."""
 
 
 def detect(folder: epath.Path) -> bool:
@@ -38,11 +46,16 @@ def open_weights(folder: epath.Path) -> Weights:
     contents = t5x_state.read_msgpack(path)
     if not {"version", "optimizer"} <= contents.keys():
         raise UserError(f"{path}: not a checkpoint of T5X: it has no 'version' and 'optimizer'")
-    if contents["version"] < _OLDEST_VERSION:
-        raise UserError(f"{path}: T5X's checkpoints of version {contents['version']} are too old")
+    version, optimizer = contents["version"], contents["optimizer"]
+    if type(version) is not int or not isinstance(optimizer, Mapping):
+        raise UserError(
+            f"{path}: not a checkpoint of T5X: version {shown(version)}, optimizer"
+            f" {shown(optimizer, most=20)}"
+        )
+    if version < _OLDEST_VERSION:
+        raise UserError(f"{path}: T5X's checkpoints of version {version} are too old")
     tensors = {
-        name: _tensor(folder, name, leaf)
-        for name, leaf in flatten(contents["optimizer"], _is_spec).items()
+        name: _tensor(folder, name, leaf) for name, leaf in flatten(optimizer, _is_spec).items()
     }
     return t5x_state.split(str(folder), tensors)
 
@@ -87,25 +100,48 @@ def _is_spec(node: Any) -> bool:
 
 def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
     if not _is_spec(leaf):
-        return from_array(np.asarray(jax.device_get(leaf)))
-    # Before TensorStore 0.1.14 the path stood outside.
-    path = leaf["kvstore"].get("path") or leaf.get("path")
-    dtype = leaf.get("dtype", leaf["metadata"].get("dtype"))
-    if not path or not dtype:
-        raise UserError(f"{folder}: {name}: its zarr array is not described")
-    if dtype in ("uint16", "<u2"):
-        raise UserError(f"{folder}: {name}: bfloat16 kept as uint16, which T5X gave up in 2021")
+        return t5x_state.inline(str(folder), name, leaf)
+    path, dtype, shape = _described(folder, name, leaf)
     where = f"{folder / path}"
 
     def read(index: tuple[slice, ...]) -> np.ndarray:
-        stored = stores.open_tensor(stores.zarr_in(folder, path.rstrip("/")), where)
+        stored = stores.open_tensor(stores.zarr_in(folder, path), where)
         if stored.shape != shape:
             raise UserError(f"{where}: shape {stored.shape}, but {FILE} says {shape}")
         return stored.read(index)
 
-    shape = tuple(leaf["metadata"]["shape"])
-    return Tensor(shape, np.dtype(_numpy_name(dtype)), read)
+    return Tensor(shape, dtype, read)
 
 
-def _numpy_name(dtype: str) -> Any:
-    return jax.numpy.bfloat16 if dtype == "bfloat16" else dtype
+def _described(
+    folder: epath.Path, name: str, leaf: Mapping[str, Any]
+) -> tuple[str, np.dtype, tuple[int, ...]]:
+    """Path, type and shape of the zarr array that the msgpack file describes.
+
+    Raises:
+      UserError: it describes none, or one outside the folder.
+    """
+
+    def wrong(what: str, value: Any) -> UserError:
+        return UserError(
+            f"{folder}: {shown(name)}: its zarr array is not described: {what} {shown(value)}"
+        )
+
+    kvstore, metadata = leaf["kvstore"], leaf["metadata"]
+    for what, value in (("kvstore", kvstore), ("metadata", metadata)):
+        if not isinstance(value, Mapping):
+            raise wrong(what, value)
+    # Before TensorStore 0.1.14 the path stood outside.
+    path = kvstore.get("path") or leaf.get("path")
+    if not isinstance(path, str):
+        raise wrong("path", path)
+    stores.check_within(folder, path)
+    dtype = leaf.get("dtype", metadata.get("dtype"))
+    if dtype in ("uint16", "<u2"):
+        raise UserError(f"{folder}: {name}: bfloat16 kept as uint16, which T5X gave up in 2021")
+    if not isinstance(dtype, str) or dtype not in _TYPES:
+        raise wrong("dtype", dtype)
+    shape = metadata.get("shape")
+    if not isinstance(shape, list) or not all(map(_LENGTH, shape)):
+        raise wrong("shape", shape)
+    return path.rstrip("/"), np.dtype(_TYPES[dtype]), tuple(shape)

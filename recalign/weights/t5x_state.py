@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from flax import serialization
 
-from recalign.errors import UserError
+from recalign.errors import UserError, shown
 from recalign.model.t5.config import T5Config
 from recalign.weights import inspection
 from recalign.weights.tensors import Tensor, Weights, from_array, zeros
@@ -27,10 +27,22 @@ def read_msgpack(path: epath.Path) -> Mapping[str, Any]:
         contents = serialization.msgpack_restore(raw)
     except Exception as error:
         # msgpack has many kinds of error of no common kind for a damaged file.
-        raise UserError(f"{path}: damaged, or not a checkpoint: {error}") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{path}: damaged, or not a checkpoint: {said}") from error
     if not isinstance(contents, Mapping):
         raise UserError(f"{path}: not a checkpoint of T5X")
     return contents
+
+
+def inline(where: str, name: str, leaf: Any) -> Tensor:
+    """An array or a number that lies in the msgpack file itself.
+
+    Raises:
+      UserError: it is something else.
+    """
+    if not isinstance(leaf, np.ndarray | np.generic | int | float):
+        raise UserError(f"{where}: {shown(name)} is {shown(leaf)} and no array")
+    return from_array(np.asarray(leaf))
 
 
 def split(where: str, tensors: Mapping[str, Tensor]) -> Weights:
@@ -38,7 +50,6 @@ def split(where: str, tensors: Mapping[str, Tensor]) -> Weights:
     momentum = [
         name for name, tensor in tensors.items() if name.endswith("/m") and tensor.shape != (1,)
     ]
-    step = tensors.get(_STEP)
     return Weights(
         where,
         params=_below(_PARAMS, tensors),
@@ -48,8 +59,18 @@ def split(where: str, tensors: Mapping[str, Tensor]) -> Weights:
             for name, tensor in _below(_MOMENTS, tensors).items()
             if momentum or not name.endswith("/m")
         },
-        step=None if step is None else int(step.whole()),
+        step=_step(where, tensors),
     )
+
+
+def _step(where: str, tensors: Mapping[str, Tensor]) -> int | None:
+    if (tensor := tensors.get(_STEP)) is None:
+        return None
+    if tensor.shape != () or tensor.dtype.kind not in "iu":
+        raise UserError(f"{where}: {_STEP} is no step but {tensor.dtype}, {list(tensor.shape)[:4]}")
+    if not 0 <= (step := int(tensor.whole())) < 2**31:
+        raise UserError(f"{where}: {_STEP} is {step}")
+    return step
 
 
 def tensors(weights: Weights, config: T5Config) -> dict[str, Tensor]:

@@ -112,15 +112,14 @@ def zeros(shape: tuple[int, ...]) -> Tensor:
 def flatten(tree: Mapping[str, Any], is_leaf: Callable[[Any], bool]) -> dict[str, Any]:
     """Nested mappings -> names joined by `/`; empty mappings and None vanish."""
     flat: dict[str, Any] = {}
-
-    def visit(prefix: str, node: Any) -> None:
+    nodes: list[tuple[str, Any]] = [("", tree)]
+    while nodes:  # not by recursion: somebody's file may be nested deeper than Python's stack
+        prefix, node = nodes.pop()
         if isinstance(node, Mapping) and not is_leaf(node):
-            for key, value in node.items():
-                visit(f"{prefix}/{key}" if prefix else str(key), value)
+            within = [(f"{prefix}/{key}" if prefix else str(key), node[key]) for key in node]
+            nodes.extend(reversed(within))
         elif node is not None:
             flat[prefix] = node
-
-    visit("", tree)
     return flat
 
 

@@ -172,6 +172,87 @@ def test_a_damaged_msgpack_file_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def _spec(**changes):
+    """Changes what the msgpack file says of one zarr array; None takes a field out."""
+
+    def edit(contents) -> None:
+        spec = contents["optimizer"]["target"]["token_embedder"]["embedding"]
+        for name, value in changes.items():
+            spec[name] = value if name in ("kvstore", "driver") else {**spec[name], **value}
+
+    return edit
+
+
+def _step(value):
+    return lambda contents: contents["optimizer"]["state"].update(step=value)
+
+
+def _deep(contents) -> None:
+    for _ in range(400):
+        contents["optimizer"] = {"a": contents["optimizer"]}
+
+
+_HOSTILE = [
+    (lambda contents: contents.update(version="x"), "version 'x'"),
+    (lambda contents: contents.update(version=None), "version None"),
+    (lambda contents: contents.update(version=[3]), "version [3]"),
+    (lambda contents: contents.update(version=1), "version 1 are too old"),
+    (lambda contents: contents.update(optimizer=7), "optimizer 7"),
+    (_deep, "not a T5 1.1 model"),
+    (_spec(kvstore=7), "kvstore 7"),
+    (lambda contents: _embedding(contents).update(metadata=7), "metadata 7"),
+    (_spec(kvstore={"path": 7}), "path 7"),
+    (_spec(kvstore={}), "path None"),
+    (_spec(kvstore={"path": "/etc/passwd/"}), "'/etc/passwd/' is no array in the checkpoint's"),
+    (_spec(kvstore={"path": "../checkpoint_7/target/"}), "'../checkpoint_7/target/' is no array"),
+    (_spec(kvstore={"path": "a/../../b"}), "'a/../../b' is no array"),
+    (_spec(kvstore={"path": "gs://bucket/a"}), "'gs://bucket/a' is no array"),
+    (_spec(kvstore={"path": "./"}), "'./' is no array"),
+    (_spec(kvstore={"path": "a\0b"}), "is no array"),
+    (_spec(metadata={"shape": None}), "shape None"),
+    (lambda contents: _embedding(contents)["metadata"].pop("shape"), "shape None"),
+    (_spec(metadata={"shape": 7}), "shape 7"),
+    (_spec(metadata={"shape": ["x", 128]}), "shape ['x', 128]"),
+    (_spec(metadata={"shape": [-1, 128]}), "shape [-1, 128]"),
+    (lambda contents: _embedding(contents).update(dtype="evil"), "dtype 'evil'"),
+    (lambda contents: _embedding(contents).update(dtype=7), "dtype 7"),
+    (lambda contents: _embedding(contents).update(dtype=["<f4"]), "dtype ['<f4']"),
+    (_step("7"), "'state/step' is '7'"),
+    (_step([7, [8]]), "'state/step' is [7, [8]]"),
+    (_step(np.arange(3)), "state/step is no step but int64, [3]"),
+    (_step(np.float32(np.nan)), "state/step is no step but float32"),
+    (_step(np.int32(-1)), "state/step is -1"),
+    (_step(2**60), "state/step is"),
+]
+
+
+def _embedding(contents):
+    return contents["optimizer"]["target"]["token_embedder"]["embedding"]
+
+
+@pytest.mark.parametrize(("edit", "message"), _HOSTILE)
+def test_what_no_t5x_writes_is_one_line(t5x_golden, tmp_path, edit, message):
+    copied = _edited(t5x_golden, tmp_path, lambda state: None)
+    contents = serialization.msgpack_restore((copied / "checkpoint").read_bytes())
+    edit(contents)
+    (copied / "checkpoint").write_bytes(serialization.msgpack_serialize(contents))
+    with pytest.raises(UserError) as caught:
+        convert(str(copied), str(tmp_path / "out"))
+    said = str(caught.value)
+    assert message in said and str(copied) in said and "\n" not in said and len(said) < 700
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc", "a/../../b", ".", "gs://bucket/a"])
+def test_an_array_outside_the_checkpoint_is_not_opened(tmp_path, name):
+    """Of Orbax's older trees too, whose msgpack file has names of arrays."""
+    (tmp_path / "checkpoint_1").mkdir()
+    tree = {"target": {"a": f"PLACEHOLDER://{name}"}}
+    (tmp_path / "checkpoint_1" / "checkpoint").write_bytes(serialization.msgpack_serialize(tree))
+    with pytest.raises(UserError, match="is no array in the checkpoint's folder"):
+        t5x_orbax.open_weights(epath.Path(tmp_path / "checkpoint_1"))
+
+
 def test_another_vocabulary_is_named(t5x_golden, t5x_maker):
     config = T5Config(**{**t5x_maker.SIZES, "vocab_size": 32128})
     with pytest.raises(UserError, match="vocabulary has 132 tokens, the model's 32128"):
