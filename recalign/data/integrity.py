@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etils import epath
@@ -45,9 +45,9 @@ def is_sealed(value: Any) -> bool:
         return False
 
 
-def has_digests(lines: Sequence[bytes]) -> bool:
-    """Whether the objects of a file of lines hold digests, as its first few say."""
-    return any(f'"{DIGEST}": '.encode() in line for line in lines[:3])
+def has_digests(lines: Iterable[bytes]) -> bool:
+    """Whether any object of a file of lines holds a digest: then all have to."""
+    return any(f'"{DIGEST}":'.encode() in line for line in lines)
 
 
 def record_of(line: bytes, need_digest: bool) -> dict[str, Any] | None:

@@ -314,6 +314,24 @@ def test_blank_lines_of_the_log_are_none_of_those_that_the_run_wrote(run):
     )
 
 
+@pytest.mark.parametrize("changed", [[0], [0, 1, 2], [3]])
+def test_a_line_without_a_digest_among_others_is_told(run, capfd, changed):
+    """Somebody who changes a figure may take the line's digest out, and those beside it."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for n in changed:
+        record = {name: it for name, it in json.loads(lines[n]).items() if name != integrity.DIGEST}
+        lines[n] = json.dumps({**record, "loss": 0.0}).encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    found = read_run(epath.Path(run))
+    assert len(found.records) == len(lines) - len(changed)
+    for n in changed:
+        assert f"metrics.jsonl, line {n + 1} is damaged and was left out." in found.gaps
+    MetricsWriter(epath.Path(run), 10**6)
+    said = capfd.readouterr().err
+    assert all(f"line {n + 1} is damaged and is taken away" in said for n in changed)
+
+
 _OF_NO_STEP = [
     b"{}",
     b'{"step": "2"}',

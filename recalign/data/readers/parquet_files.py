@@ -54,7 +54,8 @@ class Parquet(Table):
                     for values in zip(*(values_of[name] for name in names), strict=True):
                         number += 1
                         yield number, values
-            except (pa.ArrowException, OSError, ValueError) as error:
+            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+                # A time that its datetime cannot hold is an OverflowError.
                 raise _damaged(path, error) from error
 
     def spans(self, path: str) -> list[Span]:

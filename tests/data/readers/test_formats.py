@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recalign.data.readers import read_log
+from recalign.data.readers.parquet_files import Parquet
+from recalign.data.readers.tally import Tally
 from recalign.errors import UserError
 
 
@@ -268,3 +270,14 @@ def test_reading_leaves_no_setting_behind(write):
     with pytest.raises(UserError):
         read_log("csv", write("bad.csv", "user,item\nu\n"))
     assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+def test_a_time_that_no_date_holds_is_one_line(tmp_path, unit):
+    """As the reading of its column says it, in a log and in a file of items."""
+    path = tmp_path / "items.parquet"
+    table = {"item": ["i"], "title": pa.array([2**60], pa.timestamp(unit))}
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(UserError, match=r"items\.parquet: not a readable Parquet file") as error:
+        list(Parquet().rows(str(path), ["item", "title"], Tally(str(path))))
+    assert "\n" not in str(error.value)
