@@ -95,5 +95,5 @@ def test_ranks_that_no_measurement_writes_are_refused(tmp_path, columns, said):
 def test_two_columns_of_one_name_are_refused(tmp_path):
     path = tmp_path / "r.parquet"
     pq.write_table(pa.Table.from_arrays([_ROWS] * 3, ["row", "rank", "rank"]), path)
-    with pytest.raises(UserError, match=r"no file of ranks or scores \(Multiple matches for .*rank"):
+    with pytest.raises(UserError, match=r"scores \(Multiple matches for .*rank"):
         read_outcomes(path)
