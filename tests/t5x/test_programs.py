@@ -29,6 +29,8 @@ FILES = {"demo": ["gin/ut_at_demo.gin"], "toys": ["gin/own/words.gin"]}
 START, HALF, END = 150, 160, 170
 BEAMS = TINY["BEAM_SIZE"]
 MACROS = {name: value for name, value in TINY.items() if name != "MIXTURE_OR_TASK_NAME"} | {
+    "OPTIMIZER_NAME": "adafactor",  # whose moments T5X asks of the checkpoint that it starts from
+    "LEARNING_RATE_FACTORS": "constant * linear_warmup",
     "PRETRAINED_STEP": START,
     "TRAIN_STEPS": END,
     "EVAL_PERIOD": 20,
