@@ -31,6 +31,8 @@ BEAMS = TINY["BEAM_SIZE"]
 MACROS = {name: value for name, value in TINY.items() if name != "MIXTURE_OR_TASK_NAME"} | {
     "OPTIMIZER_NAME": "adafactor",  # whose moments T5X asks of the checkpoint that it starts from
     "LEARNING_RATE_FACTORS": "constant * linear_warmup",
+    "PACK": False,
+    "LOGITS_VIA_EMBEDDING": False,  # as in that checkpoint
     "PRETRAINED_STEP": START,
     "TRAIN_STEPS": END,
     "EVAL_PERIOD": 20,
