@@ -51,7 +51,7 @@ SMALL += ["--gin.NUM_ENCODER_LAYERS=1", "--gin.NUM_DECODER_LAYERS=1"]
 SHORT = ["--gin.TRAIN_STEPS=2", "--gin.BATCH_SIZE=2", "--gin.EVAL_PERIOD=0"]
 COMMANDS = {
     "search_paths": ["experiments", "--search_paths"],
-    "prepare": ["prepare", "demo", "--seed", "3"],
+    "prepare": ["prepare", "demo", "--item_tokens", "--seed", "3"],
     "show": ["show", "retrieval_demo", "--gin_file=ut_at_demo.gin", "--n", "1"],
     "train": ["train", *SMALL, *SHORT, "--gin.TEST_SPLIT=None"],
 }

@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from recalign.data import integrity
 from recalign.data.catalogue import FILE_NAME, Catalogue, write_catalogue
 from recalign.data.ids import check_method
+from recalign.data.info_fields import MOST_SEED
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.own_vocabulary import own_vocabulary as train_own_vocabulary
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
@@ -83,8 +84,8 @@ def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
             f"dataset name {name!r}: lower-case letters, digits and underscores only,"
             " starting with a letter"
         )
-    if seed < 0:
-        raise UserError(f"--seed {seed}: 0 or more")
+    if not 0 <= seed <= MOST_SEED:
+        raise UserError(f"--seed {seed}: 0 to {MOST_SEED}")
     if least < 0:
         raise UserError(f"--k_core {least}: 0 or more")
     check_method(item_ids)

@@ -28,6 +28,7 @@ from recalign.data.splits import SPLITS
 from recalign.data.temporal import METHODS as SPLIT_METHODS
 from recalign.errors import shown
 
+MOST_SEED = 2**63 - 1
 _MOST_TOKENS = 2**31 - 1
 
 
@@ -98,7 +99,7 @@ _OF_RATINGS: Mapping[str, Check] = {
 FIELDS: Mapping[str, Check] = {
     "name": text,
     "version": text,
-    "seed": _COUNT,
+    "seed": whole(0, MOST_SEED),
     "k_core": _COUNT,
     "item_ids": one_of(*METHODS),
     "semantic_ids": or_null(_semantic_ids),

@@ -75,12 +75,10 @@ class PreparedDataset:
     def no_ratings(self, threshold: float | None = None) -> str | None:
         """Why there are no likes to predict at a threshold; None where there are."""
         ratings = self.info.get("ratings")
-        if not self.has_ratings:
-            if not ratings:
-                return "the log has no ratings"
-            return f"every rating of the log is {ratings['minimum']:g}"
         if ratings is None:
-            return None
+            return "the log has no ratings"
+        if not self.has_ratings:
+            return f"every rating of the log is {ratings['minimum']:g}"
         threshold = self.like_threshold if threshold is None else threshold
         if not ratings["minimum"] <= threshold < ratings["maximum"]:
             return (
@@ -92,7 +90,7 @@ class PreparedDataset:
     @property
     def has_reviews(self) -> bool:
         """Whether the users' review texts were kept."""
-        return self.info.get("has_reviews", False)
+        return self.info["has_reviews"]
 
     @property
     def item_tokens(self) -> ItemTokens | None:

@@ -90,7 +90,7 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
         if task not in omitted
     }
     statistics |= {"omitted": omitted} if omitted else {}
-    return statistics | {"notes": info.get("notes", [])}
+    return statistics | {"notes": info["notes"]}
 
 
 def _reviewed(dataset: PreparedDataset) -> dict[str, int]:

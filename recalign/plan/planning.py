@@ -116,7 +116,7 @@ def plan(
     """Compiles the train step and the decode step of an experiment for a slice.
 
     Args:
-      experiment: its data are not read and its weights not made; only shapes count.
+      experiment: only shapes count, no weights are made; packed rows are counted in its data.
       topology: such as "v5e:4x4".
       searching: try layouts and plan the best that fits.
       say: is told what goes on, a line at a time.

@@ -47,14 +47,14 @@ def cost(run: Run) -> Cost:
     for record in train:
         seconds += (record.step - before) / record.values["steps_per_second"]
         before = record.step
-    # What packed rows held, not how many rows there were.
-    counted = train[-1].values if train else {}
-    examples = sum(value for name, value in counted.items() if name.startswith("examples/"))
+    # What packed rows held between the lines, not how many rows there were.
+    held = [sum(v for n, v in r.values.items() if n.startswith("examples/")) for r in train]
+    between = train[-1].step - train[0].step if train else 0
     device = run.results.device if run.results else {}
     return Cost(
         steps=train[-1].step - first if train else None,
-        examples_per_second=statistics.median(rates) * examples / (before - first)
-        if examples
+        examples_per_second=statistics.median(rates) * (held[-1] - held[0]) / between
+        if between > 0
         else None,
         training_seconds=seconds if train else None,
         validation_seconds=sum(r.values.get("seconds", 0) for r in run.records if r.kind == "eval"),

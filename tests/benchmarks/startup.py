@@ -42,7 +42,8 @@ def main() -> None:
     seconds: dict[str, list[tuple[float, float]]] = {"own": [], "t5x": []}
     with tempfile.TemporaryDirectory() as scratch:
         data = f"{scratch}/data"
-        prepare = [sys.executable, "-m", "recalign", "prepare", "demo", "--data_dir", data]
+        prepare = [sys.executable, "-m", "recalign", "prepare", "demo", "--item_tokens"]
+        prepare += ["--data_dir", data]
         subprocess.run(prepare, cwd=ROOT, check=True, capture_output=True)
         for number in range(options.rounds):
             own = [sys.executable, "-m", "recalign", "train", EXPERIMENT, "--data_dir", data]

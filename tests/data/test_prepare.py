@@ -290,6 +290,7 @@ def test_preparing_again_replaces(small_log, small_items, tmp_path):
         ({"name": "../toys"}, "dataset name"),
         ({"name": ""}, "dataset name"),
         ({"seed": -1}, "--seed -1"),
+        ({"seed": 2**63}, "--seed 9223372036854775808: 0 to 9223372036854775807"),
         ({"k_core": -1}, "--k_core -1"),
         ({"k_core": 5}, "nothing is left of 12 interactions after the 5-core"),
         ({"item_ids": "shuffled"}, "'shuffled' is none of random, sequential, semantic"),

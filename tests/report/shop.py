@@ -228,7 +228,7 @@ def write_run(
     )
     lines = [
         {"step": 10 * n, "time": 100.0 + n, "kind": "train", "loss": 5.0 / n, "steps_per_second": 2}
-        | {"examples": {"retrieval_shop": 25 * n, "ranking_shop": 15 * n}}
+        | {"examples": {"retrieval_shop": 45 * n, "ranking_shop": 25 * n}}
         for n in range(1, 5)
     ]
     lines.append(

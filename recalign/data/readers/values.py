@@ -19,6 +19,7 @@ _OPINIONS = {
     **{"positive": 1.0, "down": 0.0, "negative": 0.0},
 }
 # "4", "4,5", "4/5", "4 stars", "4.0 out of 5 stars", "80%"
+_LARGEST_RATING = 3.4028234e38  # which a dataset keeps
 _RATING = re.compile(r"([-+]?\d+(?:[.,]\d+)?)\s*(?:/\s*\d+|out of \d+(?: stars?)?|stars?|%)?")
 _STARS = re.compile("(?=.*★)(★*)☆*")
 
@@ -112,7 +113,7 @@ class RatingFormat:
             raise ValueError(
                 "no rating (a number is needed; --no_rating says what stands for none)"
             )
-        if not math.isfinite(rating) or (rating < 0 and not self.negative):
+        if not abs(rating) <= _LARGEST_RATING or (rating < 0 and not self.negative):
             raise ValueError(
                 "no rating (0 or more is needed; what stands for none: --no_rating; on a scale with"
                 " negative numbers give --like_threshold)"

@@ -77,6 +77,12 @@ LOGS = {
     "negative rating": ("csv", "f.csv", csv_with("u,i,-3,1400000000"), "line 14: no rating"),
     "NaN rating": ("csv", "f.csv", csv_with("u,i,nan,1400000000"), "line 14: no rating"),
     "infinite rating": ("csv", "f.csv", csv_with("u,i,inf,1400000000"), "line 14: no rating"),
+    "a rating that no float32 holds": (
+        "csv",
+        "f.csv",
+        csv_with("u,i,9e99,1400000000"),
+        "no rating (0",
+    ),
     "rating in words": ("csv", "f.csv", csv_with("u,i,good,1400000000"), "no rating (a number"),
     "no rating": ("csv", "f.csv", csv_with("u,i,,1400000000"), "line 14: no rating"),
     "negative time": ("csv", "f.csv", csv_with("u,i,3,-1"), "line 14: no time"),
