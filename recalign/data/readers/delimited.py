@@ -21,7 +21,7 @@ _LONGEST_RECORD = 1_000
 """Lines. A quote that is never closed would otherwise swallow the rest of the file in silence."""
 
 _MOST_ALIKE = 5
-"""Lines in quotes that have as many separators as a record: fewer are so by chance."""
+"""Lines in quotes that look like records: fewer do so by chance."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _RARE_SEPARATORS = ("^", "~", "\x01")
@@ -113,7 +113,7 @@ class Csv(Table):
                     way = _WAY_ON if dialect["delimiter"] == " " else ""
                     reason = f"more fields than {len(header)}{way}"
                     tally.reject(lines.first, reason, record, lines.length)
-                elif lines.are_records(dialect["delimiter"], len(header)):
+                elif lines.length > _MOST_ALIKE and lines.are_records(record, dialect["delimiter"]):
                     reason = "a quote joins lines that are records (is one missing in the first?)"
                     tally.reject(lines.first, reason, record, lines.length)
                 else:
@@ -151,14 +151,19 @@ class _Lines:
             self._more = []
         self.length = 0
 
-    def are_records(self, separator: str, width: int) -> bool:
-        """Whether the lines between the record's first and its last look like records, too."""
-        between = self._more[:-1]
-        return (
-            len(between) > _MOST_ALIKE
-            and width > 1
-            and all(text.count(separator) == width - 1 for text in between)
-        )
+    def are_records(self, record: Sequence[str], separator: str) -> bool:
+        """Whether a stray quote joined these lines: the first and the last are records too if it
+        stands for itself, and most of those between are like this one outside of the quotes."""
+        first, *others = (text.split(separator) for text in (self.text, *self._more))
+        width, between = len(record), others[:-1]
+        if len(between) <= _MOST_ALIKE or len(first) < width or width < 2:
+            return False
+        if any(len(fields) != width for fields in others):
+            return False
+        places = [place for place, field in enumerate(record) if "\n" not in field]
+        own = [_kind(record[place]) for place in places]
+        alike = sum([_kind(fields[place]) for place in places] == own for fields in between)
+        return 2 * alike > len(between)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -177,6 +182,14 @@ class _Lines:
         else:
             self._more.append(text)
         return text + "\n"
+
+
+def _kind(field: str) -> str:
+    try:
+        float(field)
+    except ValueError:
+        return "words" if " " in field.strip() else "word"
+    return "number"
 
 
 @dataclasses.dataclass(frozen=True)

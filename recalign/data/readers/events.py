@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recalign.data.readers.columns import EVENT, known_for
+from recalign.data.readers.columns import EVENT, known_for, words
 from recalign.data.readers.tally import WARNING, Tally
 from recalign.errors import UserError
 
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 _MOST_KINDS = 50
 """A column of more kinds is not one of events."""
 
-_PURCHASE = re.compile("purchas|buy|bought|order|transaction|sale|sold|checkout|pay", re.IGNORECASE)
+_PURCHASE = re.compile(
+    "(?:re|pre)?(?:(?:purchas|buy|bought|order|transaction|sale|sold|checkout|paid).*|pay(?:s|ments?)?)"
+)
+_NO_PURCHASE = re.compile(
+    "cancel|refund|return|fail|declin|reject|abandon|void|remov|delet|begin|start|initiat|attempt"
+    "|view|click|wish|intent"
+)
+"""What makes another event of one that is named for a purchase."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +73,23 @@ class Events:
                 f"{WARNING}column {column!r} holds {len(tally.events)} kinds"
                 f" ({_kinds(tally)}), all of which count: choose by {flags}"
             )
-        others = [kind for kind in counted if kind and not _PURCHASE.search(kind)]
+        others = [kind for kind in counted if kind and not _is_purchase(kind)]
         if others and not self.has_verb:
             notes.append(
                 f"prompts say 'has purchased' of {', '.join(others[:10])}: what users did instead"
                 " is said by --verb, as in --verb 'viewed,view'"
             )
         return notes
+
+
+def _is_purchase(kind: str) -> bool:
+    """
+    >>> [_is_purchase(kind) for kind in ("order", "BuyNow", "order_cancelled", "border_shown")]
+    [True, True, False, False]
+    """
+    if _NO_PURCHASE.search(kind.lower()):
+        return False
+    return any(_PURCHASE.fullmatch(word) for word in words(kind))
 
 
 def _kinds(tally: Tally) -> str:

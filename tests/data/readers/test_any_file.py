@@ -131,6 +131,32 @@ def test_a_stray_quote_that_joins_two_lines_makes_a_bad_line(write):
     assert "line 2: an id with a line break" in report.interactions.samples[0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "as logged:\n" + "u1,i1,5,1400000000\n" * 8 + "and so on",
+        "u1,i1,5,1400000000\n" * 8,
+        "\n".join(["I like red, green, blue, all"] * 8),
+        "\n".join(["red,green,blue,pink"] * 8),
+    ],
+)
+@pytest.mark.parametrize("header", ["user,item,note,time", "user,item,time,note"])
+def test_a_text_in_quotes_may_hold_lines_like_records(write, header, text):
+    fields = {"user": "u0", "item": "i0", "time": "1400000000", "note": f'"{text}"'}
+    path = write("log.csv", f"{header}\n{','.join(fields[name] for name in header.split(','))}\n")
+    log, _, report = read_log("csv", path, columns={"review": "note"}, review_texts=True)
+    assert report.interactions.rejected == 0
+    assert log.review_text.to_pylist() == [" ".join(text.split())]
+
+
+@pytest.mark.parametrize("opened", ['u7,i7,"fine,1', 'u7,i7,"fine, and more,1'])
+def test_a_stray_quote_before_a_comma_hides_no_records(write, opened):
+    good = [f"u{n},i{n},fine,{1_400_000_000 + n}" for n in range(8)]
+    lines = ["user,item,note,time", opened, *good, 'u8,i8,12",1400000000']
+    with pytest.raises(UserError, match="line 2: a quote joins lines that are records"):
+        read_log("csv", write("log.csv", "\n".join(lines)))
+
+
 @pytest.mark.parametrize("ending", ["\t\t\t\t", "\t11:05:58 AM\tN1 N2\tN3-1 N4-0"])
 def test_sequences_with_more_tabs(ending, write):
     if ending.strip("\t"):

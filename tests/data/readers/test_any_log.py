@@ -307,6 +307,15 @@ def test_a_verb_is_asked_for_where_events_are_no_purchases(settings, kinds, writ
     ] * (kinds is not None)
 
 
+@pytest.mark.parametrize(
+    "kind", ["order_cancelled", "purchase refunded", "PaymentFailed", "begin_checkout", "display"]
+)
+def test_what_undoes_a_purchase_is_none(write, kind):
+    path = write("log.csv", f"user,item,event\nu,a,{kind}\nu,b,order\nu,c,re-ordered\n")
+    _, _, report = read_log("csv", path)
+    assert f"prompts say 'has purchased' of {kind}: what" in report.interactions.notes[1]
+
+
 def test_kinds_in_numbers_and_a_column_of_any_name(write):
     path = write("log.csv", "user,item,what\nu,a,1\nu,b,4\n")
     log, _, _ = read_log("csv", path, columns={"event": "what"}, events=["4"])
