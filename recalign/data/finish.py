@@ -6,8 +6,6 @@ The last part of the preparation, in memory and on Beam alike.
 import dataclasses
 import hashlib
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,11 +13,12 @@ from etils import epath
 from jaxtyping import Int64
 
 from recalign.data import integrity
-from recalign.data.catalogue import FILE_NAME, Catalogue, write_catalogue
-from recalign.data.ids import check_method
-from recalign.data.info_fields import MOST_SEED
+from recalign.data.catalogue import FILE_NAME, Catalogue, build_catalogue, write_catalogue
+from recalign.data.ids import SEQUENTIAL_WARNING
+from recalign.data.interactions import ItemTable
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
-from recalign.data.own_vocabulary import own_vocabulary as train_own_vocabulary
+from recalign.data.own_vocabulary import own_vocabulary
+from recalign.data.preparation import OWN, Preparation
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
 from recalign.data.ratings import RatingSummary
 from recalign.data.readers.tally import WARNING
@@ -28,16 +27,6 @@ from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
 from recalign.data.temporal import Cuts
 from recalign.data.ties import Ties
-from recalign.data.vocabulary import (
-    T5_ADDRESS,
-    T5_MODEL,
-    read_pieces,
-    why_t5_cannot_be_read,
-)
-from recalign.errors import UserError
-
-T5, OWN = "t5", "own"
-"""What --vocabulary may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +39,6 @@ class Findings:
         users_of_length: int64; the number of users whose sequence is so long, by length.
         ties: users whose last two items share a timestamp; None without timestamps.
         ratings: what they are like; None where the log has none.
-        split: the way of splitting.
         cuts: the moments of a split by time.
         trained_later: the share of test items that others' training parts hold after the test
             moment; None without timestamps.
@@ -62,7 +50,6 @@ class Findings:
     users_of_length: Int64[np.ndarray, " lengths"]
     ties: Ties | None
     ratings: RatingSummary | None
-    split: str
     cuts: Cuts | None
     trained_later: float | None
     notes: Sequence[str]
@@ -73,138 +60,84 @@ class Findings:
         return self.ratings is not None and self.ratings.is_usable
 
 
-def check_settings(name: str, seed: int, least: int, item_ids: str) -> None:
-    """Refuses what cannot be prepared, before a log is read.
-
-    Raises:
-        UserError: an impossible name, seed, k-core or way of numbering the items.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UserError(
-            f"dataset name {name!r}: lower-case letters, digits and underscores only,"
-            " starting with a letter"
-        )
-    if not 0 <= seed <= MOST_SEED:
-        raise UserError(f"--seed {seed}: 0 to {MOST_SEED}")
-    if least < 0:
-        raise UserError(f"--k_core {least}: 0 or more")
-    check_method(item_ids)
-
-
-def wording_of(noun: str, verb: Sequence[str]) -> dict[str, object]:
-    """What prompts say of a dataset, for `dataset.json`.
-
-    Raises:
-        UserError: a verb without its two forms.
-    """
-    if verb and len(verb) != 2:
-        raise UserError(f"--verb {','.join(verb)}: two forms, as in 'listened to,listen to'")
-    for words in (noun, *verb):
-        if "{" in words or "}" in words:
-            raise UserError(f"{words!r}: a brace stands for a field of a prompt")
-    return {"noun": noun, "verb": list(verb)}
-
-
-def read_vocabulary(
-    given: str | os.PathLike | bytes | None, item_tokens: bool, own: bool = False
-) -> bytes | None:
-    """The content of a SentencePiece model's file.
-
-    Args:
-        given: the file, or its content; None for none, or for T5's where `item_tokens` needs one.
-        item_tokens: whether the dataset gets a vocabulary with its IDs.
-        own: whether one is made from the catalogue, so that none is read.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    if isinstance(given, bytes):
-        return given
-    if own and given is not None:
-        raise UserError("--vocabulary own and --sentencepiece_model are two vocabularies: give one")
-    if own or (given is None and not item_tokens):
-        return None
-    path = T5_MODEL if given is None else given
-    way = (
-        f": give a copy of it, from {T5_ADDRESS}, by --sentencepiece_model FILE, or --vocabulary"
-        " own, which needs none"
-    )
-    if given is None and (reason := why_t5_cannot_be_read()):
-        raise UserError(f"{path}: {reason}{way}")
-    try:
-        content = epath.Path(path).read_bytes()
-    except Exception as error:  # Cloud clients raise classes of their own.
-        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
-        raise UserError(f"{os.fspath(path)}: {reason}{'' if given else way}") from error
-    read_pieces(content, os.fspath(path))
-    return content
-
-
 def finish(
     directory: epath.Path,
     shards: Sequence[Shard],
-    catalogue: Catalogue,
+    raw_ids: list[str],
+    counts: Int64[np.ndarray, " items"],
+    items: ItemTable,
     findings: Findings,
+    asked: Preparation,
     *,
-    name: str,
-    seed: int,
-    k_core: int,
-    item_ids: str,
-    item_tokens: bool,
     sources: Sequence[object],
     vocabulary: bytes | None,
-    own_vocabulary: bool,
-    wording: Mapping[str, object],
     extra_files: Mapping[str, bytes],
 ) -> None:
-    """Completes a directory that holds the records."""
-    notes = list(findings.notes)
+    """Completes a directory that holds the records.
+
+    Args:
+        directory: the dataset's.
+        shards: its records.
+        raw_ids: the items in index order.
+        counts: int64 [N], how often the training parts hold each.
+        items: what is known of them.
+        findings: about the sequences.
+        asked: the settings.
+        sources, extra_files: as `prepare` takes them.
+        vocabulary: the content of a SentencePiece model's file.
+    """
+    sequential = [SEQUENTIAL_WARNING] if asked.item_ids == "sequential" else []
+    catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
+    notes = [*findings.notes, *sequential, *catalogue_notes]
     semantic: SemanticIds | None = None
-    if item_ids == "semantic":
-        semantic = semantic_ids(catalogue, seed, separator="_" if item_tokens else "")
+    if asked.item_ids == "semantic":
+        separator = "_" if asked.item_tokens else ""
+        semantic = semantic_ids(catalogue, asked.seed, separator=separator)
         catalogue = catalogue.with_ids(semantic.ids)
         notes += semantic.lines()
-    if own_vocabulary:
-        vocabulary, note = train_own_vocabulary(catalogue, item_tokens=item_tokens)
+    if asked.vocabulary == OWN:
+        vocabulary, note = own_vocabulary(catalogue, item_tokens=asked.item_tokens)
         notes.append(note)
     tokens: ItemTokens | None = None
     base = None if vocabulary is None else integrity.digest_of(vocabulary)
-    if item_tokens:
+    if asked.item_tokens:
         assert vocabulary is not None, "read_vocabulary gives one"
         vocabulary, catalogue, tokens, more_notes = add_item_tokens(vocabulary, catalogue)
         notes += more_notes
-    write_metadata(
-        shards,
-        directory,
-        name,
-        has_ratings=findings.has_ratings,
-        has_reviews=findings.has_reviews,
-    )
+    write_metadata(shards, directory, asked.name, findings.has_ratings, findings.has_reviews)
     write_catalogue(catalogue, directory)
     if shared := catalogue.ambiguous:
-        notes.append(_ambiguous(shared))
+        notes.append(
+            f"{WARNING}{len(shared):,} of the items have an ID in the log that is another item's in"
+            f" the catalogue ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]}"
+            " there"
+        )
     elif catalogue.log_looks_alike:
         notes.append(
             f"{WARNING}IDs of the log have the form of the catalogue's ({catalogue.ids[0]}):"
             " `recommend` asks for raw:… or id:… where an ID could be both"
         )
+    beside = dict(extra_files)
     if vocabulary is not None:
-        (directory / SENTENCEPIECE_FILE).write_bytes(vocabulary)
-    encoder = None if semantic is None else semantic.encoder
-    if encoder is not None:
-        (directory / ENCODER_FILE).write_bytes(encoder.content())
-    for file_name, content in extra_files.items():
+        beside[SENTENCEPIECE_FILE] = vocabulary
+    if semantic is not None and semantic.encoder is not None:
+        beside[ENCODER_FILE] = semantic.encoder.content()
+    for file_name, content in beside.items():
         (directory / file_name).write_bytes(content)
+    ratings, ties = findings.ratings, findings.ties
     lengths = np.arange(len(findings.users_of_length))
     users = int(findings.users_of_length.sum())
     interactions = int((findings.users_of_length * lengths).sum())
     mean = interactions / users
+    notes += [] if ratings is None else ratings.notes()
+    if ties is not None and (tied := ties.note(users)):
+        notes.append(tied)
     info = {
-        "name": name,
+        "name": asked.name,
         "version": VERSION,
-        "seed": seed,
-        "k_core": k_core,
-        "item_ids": item_ids,
+        "seed": asked.seed,
+        "k_core": asked.k_core,
+        "item_ids": asked.item_ids,
         "semantic_ids": None if semantic is None else semantic.figures(),
         "item_tokens": None if tokens is None else dataclasses.asdict(tokens),
         "base_vocabulary": base,
@@ -218,42 +151,20 @@ def finish(
         "sequence_length_std": float(
             np.sqrt((findings.users_of_length * (lengths - mean) ** 2).sum() / users)
         ),
-        "tied_last_fraction": None if findings.ties is None else findings.ties.users / users,
-        "ties_sorted_by_item": None if findings.ties is None else findings.ties.is_sorted,
+        "tied_last_fraction": None if ties is None else ties.users / users,
+        "ties_sorted_by_item": None if ties is None else ties.is_sorted,
         "trained_later_fraction": findings.trained_later,
-        "split": findings.split,
+        "split": asked.split,
         "cuts": findings.cuts,
-        "ratings": None if findings.ratings is None else findings.ratings.info(),
-        "wording": dict(wording),
+        "ratings": None if ratings is None else ratings.info(),
+        "wording": {"noun": asked.noun, "verb": list(asked.verb)},
         "sources": list(sources),
-        "notes": [*notes, *_own_notes(findings, users)],
-        "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files, seed),
+        "notes": notes,
+        "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files, asked.seed),
         "shards": shard_digests(shards),
-        "files": integrity.file_digests(
-            directory,
-            [
-                FILE_NAME,
-                *([SENTENCEPIECE_FILE] if vocabulary else []),
-                *([ENCODER_FILE] if encoder else []),
-                *extra_files,
-            ],
-        ),
+        "files": integrity.file_digests(directory, [FILE_NAME, *beside]),
     }
     (directory / INFO_FILE).write_text(integrity.sealed_json(info))
-
-
-def _ambiguous(shared: Sequence[str]) -> str:
-    return (
-        f"{WARNING}{len(shared):,} of the items have an ID in the log that is another item's in the"
-        f" catalogue ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]} there"
-    )
-
-
-def _own_notes(findings: Findings, users: int) -> list[str]:
-    """Notes on ratings and ties."""
-    notes = findings.ratings.notes() if findings.ratings else []
-    tied = findings.ties.note(users) if findings.ties else None
-    return notes + ([tied] if tied else [])
 
 
 def _fingerprint(

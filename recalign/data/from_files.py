@@ -1,19 +1,20 @@
 """`recalign prepare NAME`: from files, local or downloaded, to a prepared dataset."""
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from recalign.data.beam.runners import find_runner
-from recalign.data.finish import T5, check_settings, wording_of
 from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
+from recalign.data.preparation import Preparation
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
-from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS, read_log
-from recalign.data.readers.read import check_fraction
+from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS
+from recalign.data.readers.read import check_fraction, read_files
 from recalign.data.readers.sources import ReadOptions, find_log, format_of, log_reader
 from recalign.data.statistics import PAPER_TABLE_7
-from recalign.data.temporal import LEAVE_ONE_OUT, check_split
+from recalign.data.temporal import LEAVE_ONE_OUT
 from recalign.errors import UserError
 
 
@@ -26,21 +27,9 @@ def prepare_from_files(
     items: str | os.PathLike | None = None,
     columns: Mapping[str, str] | None = None,
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
-    item_ids: str = "random",
-    item_tokens: bool = False,
-    seed: int = 0,
-    k_core: int = 5,
-    keep_repeats: bool = False,
-    like_threshold: float | None = None,
-    split: str = LEAVE_ONE_OUT,
-    cuts: Sequence[str] = (),
-    sentencepiece_model: str | os.PathLike | None = None,
-    vocabulary: str = T5,
-    noun: str = "",
-    verb: Sequence[str] = (),
     beam_runner: str | None = None,
     beam_options: str = "",
-    **options: Any,
+    **settings: Any,
 ) -> tuple[PreparedDataset, list[str]]:
     """Reads, prepares, and tells what a person should know.
 
@@ -48,14 +37,13 @@ def prepare_from_files(
         name: "toys", "beauty", "sports", which are downloaded to `<data_dir>/downloads` unless
             `interactions` is given; or the user's own.
         data_dir: where prepared datasets live.
-        format, interactions, items, columns, max_bad_fraction, options: as `read_log` takes
-            them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
-            may be left to the ending of its name.
-        item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold, split, cuts,
-            sentencepiece_model, vocabulary, noun, verb: as `prepare` takes them.
+        format, interactions, items, columns, max_bad_fraction: as `read_log` takes them. The
+            format of a known log is Amazon's of 2014 unless it is given; that of a table may be
+            left to the ending of its name.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
+        settings: fields of `Preparation` and of `ReadOptions`.
 
     Returns:
         The dataset, and lines: columns that were guessed, bad lines, what was dropped.
@@ -64,7 +52,8 @@ def prepare_from_files(
         UserError: as `read_log`, `prepare` and `download` do, and for an unknown name without
             files.
     """
-    check_settings(name, seed, k_core, item_ids)
+    of_preparation = {field.name for field in dataclasses.fields(Preparation)} & settings.keys()
+    asked = Preparation(name, data_dir, **{key: settings.pop(key) for key in of_preparation})
     if interactions is None:
         if items is not None:
             raise UserError("--items without --interactions: give both, or none for a known name")
@@ -77,47 +66,27 @@ def prepare_from_files(
         format = format or FORMAT
     format = format or _format_of(name, os.fspath(interactions))
     # Below 0 a rating is a fault, unless it is said what a like is on that scale.
-    options = {"negative_ratings": like_threshold is not None, "has_verb": bool(verb), **options}
-    settings: dict[str, Any] = {
-        "name": name,
-        "data_dir": data_dir,
-        "item_ids": item_ids,
-        "item_tokens": item_tokens,
-        "seed": seed,
-        "k_core": k_core,
-        "keep_repeats": keep_repeats,
-        "like_threshold": like_threshold,
-        "sentencepiece_model": sentencepiece_model,
-        "vocabulary": vocabulary,
-        "noun": noun,
-        "verb": verb,
-    }
-    check_split(split, cuts)
-    wording_of(noun, verb)
+    defaults = {"negative_ratings": asked.like_threshold is not None, "has_verb": bool(asked.verb)}
+    options = ReadOptions(**defaults | settings)
+    check_fraction(max_bad_fraction)
     if beam_runner is not None:
-        if split != LEAVE_ONE_OUT:
+        if asked.split != LEAVE_ONE_OUT:
             raise UserError(
                 "--split temporal is not there with --beam_runner: leave one of them out"
             )
         runner = find_runner(beam_runner, beam_options, [os.fspath(interactions), str(data_dir)])
+    elif beam_options:
+        raise UserError("--beam_options without --beam_runner: say where the pipelines run")
+    files = find_log(format, interactions, items, columns or {}, options)
+    if beam_runner is None:
+        log, item_table, report = read_files(files, max_bad_fraction)
+        noticed = report.lines(samples=False)
+        dataset = prepare(log, item_table, sources=report.sources(), noticed=noticed, **vars(asked))
+    else:
         # Only here, so that Beam is needed only for this.
         from recalign.data.beam.prepare import prepare_on_beam
 
-        check_fraction(max_bad_fraction)
-        files = find_log(format, interactions, items, columns or {}, ReadOptions(**options))
-        reader = log_reader(files)
-        dataset, report = prepare_on_beam(
-            files, reader, runner, max_bad_fraction=max_bad_fraction, **settings
-        )
-    elif beam_options:
-        raise UserError("--beam_options without --beam_runner: say where the pipelines run")
-    else:
-        log, item_table, report = read_log(
-            format, interactions, items, columns, max_bad_fraction, **options
-        )
-        settings |= {"split": split, "cuts": cuts}
-        noticed = report.lines(samples=False)
-        dataset = prepare(log, item_table, sources=report.sources(), noticed=noticed, **settings)
+        dataset, report = prepare_on_beam(files, log_reader(files), runner, asked, max_bad_fraction)
     own = dataset.info["notes"][len(report.lines(samples=False)) :]
     return dataset, [*report.lines(), *own, *_beside_the_paper(dataset)]
 

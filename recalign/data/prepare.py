@@ -1,41 +1,25 @@
 """From a log in memory to a prepared dataset on disk."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from recalign.data import core
+from recalign.data import core, order
 from recalign.data.atomic import atomic_directory
-from recalign.data.catalogue import build_catalogue
-from recalign.data.finish import (
-    OWN,
-    T5,
-    Findings,
-    check_settings,
-    finish,
-    read_vocabulary,
-    wording_of,
-)
-from recalign.data.ids import SEQUENTIAL_WARNING, item_order
+from recalign.data.finish import Findings, finish
+from recalign.data.ids import item_order
 from recalign.data.interactions import Interactions, ItemTable
-from recalign.data.order import (
-    first_interactions,
-    time_order,
-    with_repeats,
-    without_simultaneous,
-)
+from recalign.data.preparation import Preparation
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
 from recalign.data.ratings import rating_summary
 from recalign.data.readers.tally import WARNING
 from recalign.data.records import write_records
 from recalign.data.splits import MINIMUM_LENGTH, Sequences, train_counts
 from recalign.data.temporal import (
-    LEAVE_ONE_OUT,
     TEMPORAL,
-    check_split,
     find_cuts,
     shown_by_time,
     split_notes,
@@ -53,23 +37,10 @@ def prepare(
     log: Interactions,
     items: ItemTable,
     *,
-    name: str,
-    data_dir: str | os.PathLike,
-    item_ids: str = "random",
-    item_tokens: bool = False,
-    seed: int = 0,
-    k_core: int = 5,
-    keep_repeats: bool = False,
-    like_threshold: float | None = None,
-    split: str = LEAVE_ONE_OUT,
-    cuts: Sequence[str] = (),
-    sentencepiece_model: str | os.PathLike | bytes | None = None,
-    vocabulary: str = T5,
-    noun: str = "",
-    verb: Sequence[str] = (),
     sources: Sequence[object] = (),
     noticed: Sequence[str] = (),
     extra_files: Mapping[str, bytes] | None = None,
+    **settings: Any,
 ) -> PreparedDataset:
     """Orders, filters, splits, numbers and writes; replaces a dataset of that name.
 
@@ -80,27 +51,10 @@ def prepare(
     Args:
         log: the interactions.
         items: what is known of the items; titles may be missing.
-        name: lower-case letters, digits and underscores, starting with a letter.
-        data_dir: where prepared datasets live; local or gs://.
-        item_ids: "random", "sequential" or "semantic".
-        item_tokens: whether the ids become pieces of the dataset's vocabulary (`item_tokens.py`).
-        seed: decides the ids and the validation sample.
-        k_core: the least number of interactions of a user and of an item; 0 or 1 keeps all.
-        keep_repeats: whether a user's later interactions with an item stay; the k-core counts an
-            item of a user once either way.
-        like_threshold: the rating above which an item is liked; None for the paper's 3, and for
-            0.5 where all ratings are 0 or 1.
-        split: "leave_one_out" or "temporal".
-        cuts: of a temporal split: the two moments, a number or ISO 8601 each; none to take those
-            before which lie 80 and 90 percent of the interactions.
-        sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
-        vocabulary: "t5", which tasks read where they need it unless a file is given, or "own", made
-            from the catalogue's texts and laid beside the data.
-        noun: what users buy, for prompts: "films"; "" for products.
-        verb: what they did and do, where they bought nothing: ("watched", "watch").
         sources: where the log came from, for `dataset.json`; anything that JSON holds.
         noticed: what was noticed when the log was read, a line each.
         extra_files: file name -> content, laid beside the data.
+        settings: fields of `Preparation`.
 
     Returns:
         The dataset; `info["notes"]` says in lines what was dropped, shortened or guessed.
@@ -109,19 +63,18 @@ def prepare(
         UserError: an impossible name or setting, nothing left after the k-core, or a directory
             that cannot be written; what was there before is then untouched.
     """
-    check_settings(name, seed, k_core, item_ids)
-    check_split(split, cuts)
-    if split == TEMPORAL and log.timestamp is None:
+    asked = Preparation(**settings)
+    if asked.split == TEMPORAL and log.timestamp is None:
         raise UserError("--split temporal needs times: name their column with --time_column")
-    pieces = read_vocabulary(sentencepiece_model, item_tokens, vocabulary == OWN)
+    vocabulary = asked.read_vocabulary()
     notes = list(noticed)
-    kept = _kept(log, k_core, keep_repeats, notes)
+    kept = _kept(log, asked.k_core, asked.keep_repeats, notes)
     moments = None
-    if split == TEMPORAL:
+    if asked.split == TEMPORAL:
         assert log.timestamp is not None
-        moments = find_cuts(log.timestamp[kept], cuts)
+        moments = find_cuts(log.timestamp[kept], asked.cuts)
         kept = with_training(log, kept, moments[0], notes)
-    sequences, raw_ids = _sequences(log, kept, item_ids, seed)
+    sequences, raw_ids = _sequences(log, kept, asked.item_ids, asked.seed)
     time = None if log.timestamp is None else log.timestamp[kept]
     if moments is not None and time is not None:
         shown = shown_by_time(time, sequences.row_splits, moments)
@@ -129,55 +82,48 @@ def prepare(
     counts = train_counts(sequences, len(raw_ids))
     if moments is not None:
         notes += split_notes(sequences, counts, moments)
-    if item_ids == "sequential":
-        notes.append(SEQUENTIAL_WARNING)
-    catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
-    ratings = rating_summary(sequences.ratings, like_threshold)
+    ratings = rating_summary(sequences.ratings, asked.like_threshold)
     if ratings is not None and not ratings.is_usable:
         sequences = dataclasses.replace(sequences, ratings=None)
     findings = Findings(
         has_reviews=sequences.review_texts is not None,
-        pairs=sequences.number_of_pairs(len(raw_ids)) if keep_repeats else len(sequences.items),
+        pairs=sequences.number_of_pairs(len(raw_ids)),
         users_of_length=np.bincount(sequences.lengths),
-        ties=_ties(log, kept, sequences, raw_ids),
+        ties=None if time is None else _ties(time, sequences, raw_ids),
         ratings=ratings,
-        split=split,
         cuts=moments,
         trained_later=None if time is None else trained_later(sequences, time, len(raw_ids)),
-        notes=notes + catalogue_notes,
+        notes=notes,
     )
-    with atomic_directory(dataset_path(name, data_dir)) as directory:
+    with atomic_directory(dataset_path(asked.name, asked.data_dir)) as directory:
+        shards = write_records(sequences, directory, asked.name, asked.seed)
         finish(
             directory,
-            write_records(sequences, directory, name, seed),
-            catalogue,
+            shards,
+            raw_ids,
+            counts,
+            items,
             findings,
-            name=name,
-            seed=seed,
-            k_core=k_core,
-            item_ids=item_ids,
-            item_tokens=item_tokens,
+            asked,
             sources=sources,
-            vocabulary=pieces,
-            own_vocabulary=vocabulary == OWN,
-            wording=wording_of(noun, verb),
+            vocabulary=vocabulary,
             extra_files=extra_files or {},
         )
-    return open_dataset(name, data_dir)
+    return open_dataset(asked.name, asked.data_dir)
 
 
 def _kept(log: Interactions, least: int, keep_repeats: bool, notes: list[str]) -> np.ndarray:
     """Positions of the log that stay, user by user in time order; adds to the notes."""
-    order = time_order(log)
-    distinct = first_interactions(log, order)
+    ordered = order.time_order(log)
+    distinct = order.first_interactions(log, ordered)
     if keep_repeats:
-        order = without_simultaneous(log, order)
-    if len(distinct) < len(order):
-        notes.append(repeats_note(len(order) - len(distinct), len(order), keep_repeats))
+        ordered = order.without_simultaneous(log, ordered)
+    if len(distinct) < len(ordered):
+        notes.append(repeats_note(len(ordered) - len(distinct), len(ordered), keep_repeats))
     kept = _filter(log, distinct, least, notes)
     if not len(kept):
         raise nothing_left(len(log), least)
-    return with_repeats(log, order, kept) if keep_repeats else kept
+    return order.with_repeats(log, ordered, kept) if keep_repeats else kept
 
 
 def repeats_note(repeats: int, interactions: int, kept: bool) -> str:
@@ -242,35 +188,26 @@ def _taken(column: pa.ChunkedArray | None, kept: np.ndarray) -> pa.LargeStringAr
     return taken if isinstance(taken, pa.Array) else taken.chunk(0)
 
 
-def _ties(
-    log: Interactions, kept: np.ndarray, sequences: Sequences, raw_ids: list[str]
-) -> Ties | None:
-    """How many users' last two items share a timestamp; None without timestamps."""
-    if log.timestamp is None:
-        return None
-    time = log.timestamp[kept]
+def _ties(time: np.ndarray, sequences: Sequences, raw_ids: list[str]) -> Ties:
+    """How many users' last two items share a timestamp."""
     ends = sequences.row_splits[1:]
     ends = ends[time[ends - 1] == time[ends - 2]]
     pairs = zip(sequences.items[ends - 2].tolist(), sequences.items[ends - 1].tolist(), strict=True)
     return Ties(len(ends), sum(comes_first(raw_ids[one], raw_ids[two]) for one, two in pairs))
 
 
-def _filter(log: Interactions, order: np.ndarray, least: int, notes: list[str]) -> np.ndarray:
-    """What the k-core and the minimum length of a sequence leave of `order`."""
-    cored = order[
-        core.k_core(log.user[order], log.item[order], user_minimum=least, item_minimum=least)
-    ]
-    if len(cored) < len(order):
-        notes.append(core_note(len(order) - len(cored), least))
+def _filter(log: Interactions, ordered: np.ndarray, least: int, notes: list[str]) -> np.ndarray:
+    """What the k-core and the minimum length of a sequence leave."""
+
+    def left(positions: np.ndarray, of_user: int) -> np.ndarray:
+        user, item = log.user[positions], log.item[positions]
+        return positions[core.k_core(user, item, user_minimum=of_user, item_minimum=least)]
+
+    cored = left(ordered, least)
+    if len(cored) < len(ordered):
+        notes.append(core_note(len(ordered) - len(cored), least))
     # Once more, because dropping short sequences may leave an item with fewer than k.
-    kept = cored[
-        core.k_core(
-            log.user[cored],
-            log.item[cored],
-            user_minimum=max(least, MINIMUM_LENGTH),
-            item_minimum=least,
-        )
-    ]
+    kept = left(cored, max(least, MINIMUM_LENGTH))
     if len(kept) < len(cored):
         users = len(np.unique(log.user[cored])) - len(np.unique(log.user[kept]))
         notes.append(short_note(users, len(cored) - len(kept)))

@@ -147,12 +147,7 @@ def write_shard(
 
 
 def write_metadata(
-    shards: Sequence[Shard],
-    directory: epath.Path,
-    name: str,
-    *,
-    has_ratings: bool,
-    has_reviews: bool,
+    shards: Sequence[Shard], directory: epath.Path, name: str, has_ratings: bool, has_reviews: bool
 ) -> None:
     """Writes what TFDS needs to know of the shards, all of which are there."""
     info = tfds.core.DatasetInfo(

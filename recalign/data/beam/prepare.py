@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,9 +23,9 @@ from recalign.data.beam.reading import Account, read_users
 from recalign.data.beam.runners import Runner
 from recalign.data.beam.users import UserLog
 from recalign.data.beam.writing import Plan, write
-from recalign.data.catalogue import Catalogue, build_catalogue
-from recalign.data.finish import OWN, Findings, finish, read_vocabulary, wording_of
-from recalign.data.ids import SEQUENTIAL_WARNING, item_order
+from recalign.data.finish import Findings, finish
+from recalign.data.ids import item_order
+from recalign.data.preparation import Preparation
 from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
 from recalign.data.ratings import summary
@@ -37,9 +36,11 @@ from recalign.data.readers.read import read_items
 from recalign.data.readers.sources import LogFiles, LogReader
 from recalign.data.records import Shard
 from recalign.data.splits import MINIMUM_LENGTH
-from recalign.data.temporal import LEAVE_ONE_OUT
 from recalign.data.ties import Ties
 from recalign.errors import UserError
+
+_Item = tuple[str, int, tuple[int, int], float]
+"""Raw id, train count, first place, latest time in training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +50,12 @@ class _Left:
     Attributes:
         users: the pattern of the files that hold it.
         facts: what the last pipeline found out.
-        items: (raw id, train count, first place, latest time in training) of every item.
+        items: of every item.
     """
 
     users: str
     facts: Mapping[str, Any]
-    items: Sequence[tuple[str, int, tuple[int, int], float]]
+    items: Sequence[_Item]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,94 +65,64 @@ class _Left:
 
 
 def prepare_on_beam(
-    files: LogFiles,
-    reader: LogReader,
-    runner: Runner,
-    *,
-    name: str,
-    data_dir: str | os.PathLike,
-    max_bad_fraction: float,
-    item_ids: str,
-    item_tokens: bool,
-    seed: int,
-    k_core: int,
-    keep_repeats: bool,
-    like_threshold: float | None,
-    sentencepiece_model: str | os.PathLike | None,
-    vocabulary: str,
-    noun: str,
-    verb: Sequence[str],
+    files: LogFiles, reader: LogReader, runner: Runner, asked: Preparation, max_bad_fraction: float
 ) -> tuple[PreparedDataset, ReadReport]:
     """Reads and prepares a log as `read_log` and `prepare` do together, with the same result.
 
     Args:
         files, reader: of the log.
         runner: where the pipelines run.
-        name, data_dir, item_ids, item_tokens, seed, k_core, keep_repeats, like_threshold,
-            sentencepiece_model, vocabulary, noun, verb: as `prepare` takes them.
+        asked: the settings.
         max_bad_fraction: as `read_log` takes it.
 
     Raises:
         UserError: as `read_log` and `prepare`, or a job that failed.
     """
-    pieces = read_vocabulary(sentencepiece_model, item_tokens, vocabulary == OWN)
+    vocabulary = asked.read_vocabulary()
     # A file that is empty, or no file of lines, is told before any worker starts.
     if reader.table is None:
         first_line(reader.files[0], reader.encodings)
-    with atomic_directory(dataset_path(name, data_dir)) as directory:
+    with atomic_directory(dataset_path(asked.name, asked.data_dir)) as directory:
         work = directory / "work"
         work.mkdir()
         notes: list[str] = []
-        account, seen, left = _filtered(
-            reader, runner, work, max_bad_fraction, k_core, keep_repeats, like_threshold, notes
-        )
-        items, report = read_items(
-            files, reader.report(account.tally(reader.tally())), seen, max_bad_fraction
-        )
+        account, seen, left = _filtered(reader, runner, work, asked, max_bad_fraction, notes)
+        log_report = reader.report(account.tally(reader.tally()))
+        items, report = read_items(files, log_report, seen, max_bad_fraction)
+        raw_ids, counts = _in_index_order(left.items, asked)
         notes = [*report.lines(samples=False), *notes]
-        if item_ids == "sequential":
-            notes.append(SEQUENTIAL_WARNING)
-        raw_ids, counts = _in_index_order(left.items, item_ids, seed)
-        catalogue, catalogue_notes = build_catalogue(raw_ids, items, counts)
-        findings = _findings(reader, left, notes + catalogue_notes, like_threshold)
-        shards, later = _write_shards(
-            runner, left, catalogue, findings, name, directory, work, seed
-        )
+        findings = _findings(reader, left, notes, asked.like_threshold)
+        shards, later = _write_shards(runner, left, raw_ids, findings, asked, directory, work)
         if reader.time is not None:
             findings = dataclasses.replace(findings, trained_later=later / left.size[0])
         work.rmtree()
         finish(
             directory,
             shards,
-            catalogue,
+            raw_ids,
+            counts,
+            items,
             findings,
-            name=name,
-            seed=seed,
-            k_core=k_core,
-            item_ids=item_ids,
-            item_tokens=item_tokens,
+            asked,
             sources=report.sources(),
-            vocabulary=pieces,
-            own_vocabulary=vocabulary == OWN,
-            wording=wording_of(noun, verb),
+            vocabulary=vocabulary,
             extra_files={},
         )
-    return open_dataset(name, data_dir), report
+    return open_dataset(asked.name, asked.data_dir), report
 
 
 def _filtered(
     reader: LogReader,
     runner: Runner,
     work: epath.Path,
+    asked: Preparation,
     max_bad_fraction: float,
-    least: int,
-    keep_repeats: bool,
-    like_threshold: float | None,
     notes: list[str],
 ) -> tuple[Account, dict[str, int], _Left]:
     """The log's account, how often each of its items occurs, and what the filters leave."""
-    minimum = Minimum(least, least, like_threshold)
-    left = _read(reader, runner, minimum, work, keep_repeats)
+    least = asked.k_core
+    minimum = Minimum(least, least, asked.like_threshold)
+    left = _read(reader, runner, minimum, work / "read", asked.keep_repeats)
     account = Account(**left.facts["account"])
     if account.faults:
         raise UserError(account.faults[0][1])
@@ -162,39 +133,37 @@ def _filtered(
     tally.check(max_bad_fraction)
     read = left.facts["read"]
     _, distinct = left.facts["start"]
-    whole = left.facts["moments"] if keep_repeats else read
+    whole = left.facts["moments"] if asked.keep_repeats else read
     if distinct < whole:
-        notes.append(repeats_note(whole - distinct, whole, keep_repeats))
+        notes.append(repeats_note(whole - distinct, whole, asked.keep_repeats))
     left = _until_stable(runner, left, minimum, work / "core")
     users, cored = left.size
     if cored < distinct:
         notes.append(core_note(distinct - cored, least))
     if least < MINIMUM_LENGTH:
-        shortest = Minimum(MINIMUM_LENGTH, least, like_threshold)
+        shortest = dataclasses.replace(minimum, user=MINIMUM_LENGTH)
         left = _until_stable(runner, _again(runner, left, shortest, work / "short"), shortest, work)
         if left.size[1] < cored:
             notes.append(short_note(users - left.size[0], cored - left.size[1]))
     if not left.size[1]:
         raise nothing_left(read, least)
-    seen = dict(json.loads(line) for line in _lines(work / "read", "seen"))
-    return account, seen, left
+    return account, dict(_json_lines(work / "read", "seen")), left
 
 
 def _read(
-    reader: LogReader, runner: Runner, minimum: Minimum, work: epath.Path, keep_repeats: bool
+    reader: LogReader, runner: Runner, minimum: Minimum, folder: epath.Path, keep_repeats: bool
 ) -> _Left:
     """The first pipeline: reads the log and runs the first rounds of the k-core."""
-    folder = work / "read"
 
     def build(pipeline: beam.Pipeline) -> None:
         users, account, interactions = read_users(pipeline, reader, keep_repeats)
-        seen = (
+        (
             interactions
             | "seen items" >> beam.Map(lambda keyed: keyed[1][1])
             | "count seen" >> beam.combiners.Count.PerElement()
             | "seen lines" >> beam.Map(json.dumps)
+            | "write seen" >> beam.io.WriteToText(str(folder / "seen"))
         )
-        seen | "write seen" >> beam.io.WriteToText(str(folder / "seen"))
         facts = {
             "account": account | "account fields" >> beam.Map(dataclasses.asdict),
             "read": interactions | "all good" >> beam.combiners.Count.Globally(),
@@ -229,25 +198,14 @@ def _again(runner: Runner, left: _Left, minimum: Minimum, folder: epath.Path) ->
 
 
 def _rounds(
-    users: beam.PCollection,
-    minimum: Minimum,
-    folder: epath.Path,
-    facts: dict[str, beam.PCollection],
+    users: beam.PCollection, minimum: Minimum, folder: epath.Path, facts: dict[str, Any]
 ) -> None:
     left, before = k_core_rounds(users, minimum)
-    (
-        left
-        | "user lines" >> beam.Map(UserLog.to_json)
-        | "write users" >> beam.io.WriteToText(str(folder / "users"))
-    )
+    lines = left | "user lines" >> beam.Map(UserLog.to_json)
+    lines | "write users" >> beam.io.WriteToText(str(folder / "users"))
     item_lines(left) | "write items" >> beam.io.WriteToText(str(folder / "items"))
-    facts = {
-        **facts,
-        "before": size(before, "before"),
-        "end": size(left, "end"),
-        **survey(left, minimum.like_threshold),
-    }
-    write_facts(facts, str(folder / "facts"))
+    sizes = {"before": size(before, "before"), "end": size(left, "end")}
+    write_facts(facts | sizes | survey(left, minimum.like_threshold), str(folder / "facts"))
 
 
 def _read_users(pipeline: beam.Pipeline, pattern: str) -> beam.PCollection:
@@ -259,28 +217,22 @@ def _read_users(pipeline: beam.Pipeline, pattern: str) -> beam.PCollection:
 
 
 def _left(folder: epath.Path) -> _Left:
-    facts = dict(json.loads(line) for line in _lines(folder, "facts"))
-    items = [json.loads(line) for line in _lines(folder, "items")]
-    return _Left(str(folder / "users*"), facts, [(i, n, tuple(p), t) for i, n, p, t in items])
+    items = [(i, n, tuple(place), t) for i, n, place, t in _json_lines(folder, "items")]
+    return _Left(str(folder / "users*"), dict(_json_lines(folder, "facts")), items)
 
 
-def _lines(folder: epath.Path, name: str) -> list[str]:
-    """The lines of all files of that name; JSON never has a line's end inside."""
-    return [
-        line
-        for path in sorted(folder.glob(f"{name}*"))
-        for line in path.read_text().split("\n")
-        if line
-    ]
+def _json_lines(folder: epath.Path, name: str) -> list[Any]:
+    """The values in the lines of all files of that name; JSON never has a line's end inside."""
+    paths = sorted(folder.glob(f"{name}*"))
+    return [json.loads(line) for path in paths for line in path.read_text().split("\n") if line]
 
 
-def _in_index_order(
-    items: Sequence[tuple[str, int, tuple[int, int], float]], item_ids: str, seed: int
-) -> tuple[list[str], np.ndarray]:
+def _in_index_order(items: Sequence[_Item], asked: Preparation) -> tuple[list[str], np.ndarray]:
     """Raw ids and train counts; the permutation is that of `prepare`, over the items alone."""
     by_appearance = sorted(items, key=lambda item: item[2])
     raw_ids = [item[0] for item in by_appearance]
-    order = item_order(item_ids, raw_ids, np.arange(len(raw_ids), dtype=np.int32), seed)
+    places = np.arange(len(raw_ids), dtype=np.int32)
+    order = item_order(asked.item_ids, raw_ids, places, asked.seed)
     counts = np.asarray([item[1] for item in by_appearance], np.int64)
     return [raw_ids[position] for position in order.tolist()], counts[order]
 
@@ -288,18 +240,14 @@ def _in_index_order(
 def _findings(
     reader: LogReader, left: _Left, notes: list[str], like_threshold: float | None
 ) -> Findings:
-    lengths = dict(left.facts["lengths"])
-    users_of_length = np.zeros(max(lengths) + 1, np.int64)
-    for length, users in lengths.items():
-        users_of_length[length] = users
+    lengths, users = zip(*left.facts["lengths"], strict=True)
     ratings = left.facts["ratings"] if "rating" in reader.columns else None
     return Findings(
         has_reviews="review" in reader.columns,
         pairs=left.size[1],
-        users_of_length=users_of_length,
+        users_of_length=np.bincount(lengths, users).astype(np.int64),
         ties=Ties(*left.facts["tied"]) if "time" in reader.columns else None,
         ratings=None if ratings is None else summary(ratings, like_threshold),
-        split=LEAVE_ONE_OUT,
         cuts=None,
         trained_later=None,
         notes=notes,
@@ -309,27 +257,25 @@ def _findings(
 def _write_shards(
     runner: Runner,
     left: _Left,
-    catalogue: Catalogue,
+    raw_ids: Sequence[str],
     findings: Findings,
-    name: str,
+    asked: Preparation,
     directory: epath.Path,
     work: epath.Path,
-    seed: int,
 ) -> tuple[list[Shard], int]:
     """The last pipeline: the shards, and how many test items others' training parts hold later."""
-    index_file = work / "index.json"
     latest = {item[0]: item[3] for item in left.items}
-    index_file.write_text(json.dumps([[raw_id, latest[raw_id]] for raw_id in catalogue.raw_ids]))
+    (work / "index.json").write_text(json.dumps([[raw_id, latest[raw_id]] for raw_id in raw_ids]))
     buckets = sorted(left.facts["buckets"])
     first_rows = itertools.accumulate((users for _, users in buckets), initial=0)
     plan = Plan(
-        name=name,
+        name=asked.name,
         directory=str(directory),
         work=str(work),
-        index_file=str(index_file),
+        index_file=str(work / "index.json"),
         first_row={bucket: row for (bucket, _), row in zip(buckets, first_rows, strict=False)},
         users=left.size[0],
-        seed=seed,
+        seed=asked.seed,
         has_ratings=findings.has_ratings,
         has_reviews=findings.has_reviews,
     )
@@ -340,5 +286,5 @@ def _write_shards(
         write_facts({"later": later}, str(work / "facts"))
 
     runner.run(build)
-    (later,) = [json.loads(line)[1] for line in _lines(work, "facts")]
-    return [Shard(**json.loads(line)) for line in _lines(work, "shards")], later
+    shards = [Shard(**shard) for shard in _json_lines(work, "shards")]
+    return shards, dict(_json_lines(work, "facts"))["later"]

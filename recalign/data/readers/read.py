@@ -37,6 +37,7 @@ __all__ = [
     "FORMATS",
     "check_fraction",
     "read_all_items",
+    "read_files",
     "read_interactions",
     "read_items",
     "read_log",
@@ -78,6 +79,13 @@ def read_log(
             line and value.
     """
     files = find_log(format, interactions_path, items_path, columns or {}, ReadOptions(**options))
+    return read_files(files, max_bad_fraction)
+
+
+def read_files(
+    files: LogFiles, max_bad_fraction: float
+) -> tuple[Interactions, ItemTable, ReadReport]:
+    """As `read_log`, of files that are found."""
     log, report = read_interactions(files, max_bad_fraction)
     counts = np.bincount(log.item, minlength=len(log.item_ids)).tolist()
     wanted = dict(zip(log.item_ids, counts, strict=True))
