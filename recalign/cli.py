@@ -31,6 +31,8 @@ _OF_THE_PLACE = (
 _RESUMED = ("train", "eval")
 # The verbs whose steps on a CPU would hand their memory back to the system and ask for it again.
 _OF_MANY_STEPS = ("train", "eval", "recommend", "serve")
+# The verbs that read no dataset and need not wait for TensorFlow; `convert` may be given one.
+_WITHOUT_TENSORFLOW = ("convert", "demo", "experiments")
 # What JAX says that a device lacks, and what to do.
 _OF_THE_DEVICE = {
     "RESOURCE_EXHAUSTED": "the device has too little memory: set MICROBATCHES, or a smaller "
@@ -71,7 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
             if options.verb in _OF_MANY_STEPS:
                 host_memory.keep_freed_memory(one_arena=options.verb == "serve")
                 quiet.hush_echoes()
-            quiet.load_tensorflow()
+            if options.verb not in _WITHOUT_TENSORFLOW or getattr(options, "item_tokens", None):
+                quiet.load_tensorflow()
             options.run(options)
         sys.stdout.flush()
     except UserError as error:

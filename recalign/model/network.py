@@ -1,6 +1,7 @@
 """What the rest of recalign asks of a network."""
 
 import abc
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -61,7 +62,7 @@ class Network(abc.ABC):
 
     def params_shape(self) -> Any:
         """The parameters as shapes, without computing any."""
-        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
+        return _params_shape(self)
 
     @abc.abstractmethod
     def logits(
@@ -130,6 +131,11 @@ class Network(abc.ABC):
     @abc.abstractmethod
     def reorder(self, cache: Any, beams_BxK: Int[Array, "B K"]) -> Any:
         """The cache in which beam k goes on where `beams[k]` stands; K may change."""
+
+
+@functools.lru_cache(maxsize=16)  # a run asks three times, and tracing takes a second of it
+def _params_shape(network: Network) -> Any:
+    return jax.eval_shape(lambda: network.init(jax.random.key(0)))
 
 
 def shift_right(

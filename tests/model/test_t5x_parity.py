@@ -18,6 +18,8 @@ from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
 
 from .conftest import seeded_weights, tiny_config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # How far a wrong network is from a rounding: more than so many times what is allowed.
 FAR = 100
 

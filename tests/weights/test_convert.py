@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -15,6 +17,8 @@ from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.state import make_optimizer, state_shape
 from recalign.weights import convert, load_params, own
 from tests.weights.comparison import CONFIG, FIRST_STEP, STEP, equal
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 OTHERS = ["t5x", "t5x_orbax", "hugging_face"]
 
@@ -56,6 +60,19 @@ def test_the_trainer_goes_on_from_what_comes_back(there_and_back, trained_state,
         assert equal(saved.state.optimizer, trained_state.optimizer)
     else:
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(saved.state.optimizer))
+
+
+def test_the_verb_does_not_wait_for_tensorflow(own_run, tmp_path):
+    words = ["convert", str(own_run), str(tmp_path / "there"), "--to", "hugging_face"]
+    program = (
+        "import sys; sys.modules['tensorflow'] = None\n"  # to import it is an error
+        "from recalign import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "own -> hugging_face" in done.stdout
 
 
 def test_a_conversion_says_what_it_did(there_and_back, trained_state):

@@ -14,6 +14,8 @@ from recalign.weights import NewRows, convert, load_params
 from tests.corpus import make_corpus
 from tests.weights.comparison import CONFIG, STEP
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # Of 160 rows 150 are older tokens; three items stand for two texts and for none.
 FIRST, TEXTS = 150, [[3, 5, 5], [7], []]
 ROWS = NewRows(FIRST, 256, [np.array(text, np.int32) for text in TEXTS])
