@@ -13,7 +13,7 @@ declare -rA TESTS=(
   [plan]="tests/plan"
   [beam]="tests/data/beam"
   [serve]="tests/serve tests/trainer/test_serve_http.py"
-  [torch]="tests/model/test_hugging_face_parity.py tests/weights/test_hugging_face.py"
+  [torch]="tests/model/t5/test_hugging_face_parity.py tests/weights/test_hugging_face.py"
   [t5x]="tests/t5x"
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# Who may import whom: WORKSPACE.md has the table.
+# Who may import whom; WORKSPACE.md says what each room holds.
 _PIPELINE = {"errors", "wording", "prompts", "data", "preprocessors", "metrics", "tasks"}
 MAY_IMPORT = {
     "errors": set(),
@@ -104,7 +104,7 @@ def test_rooms_are_imported_one_way():
         room = room_of(module_of(path))
         if not room:
             continue
-        assert room in MAY_IMPORT, f"{path.name}: a room that WORKSPACE.md's table lacks: {room}"
+        assert room in MAY_IMPORT, f"{path.name}: a room that MAY_IMPORT lacks: {room}"
         for line, module in imports_of(path):
             if module.split(".")[0] not in ("recalign", "tasks"):
                 continue
@@ -157,6 +157,23 @@ def test_every_module_says_what_it_is():
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not silent
+
+
+def test_tests_mirror_the_package():
+    """A folder of tests is one of the project's; a file that has a module's name lies where the
+    module does. Other files are named by what they ask of their folder."""
+    homes: dict[str, set[pathlib.Path]] = {}
+    for path in package_files():
+        folder = path.relative_to(ROOT / "recalign" if "recalign" in path.parts else ROOT).parent
+        if path.name != "__init__.py":
+            homes.setdefault(path.stem, set()).add(folder)
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        rooms = (ROOT / "recalign" / folder, ROOT / folder)
+        assert str(folder) == "examples" or any(room.is_dir() for room in rooms), path
+        named = homes.get(path.stem.removeprefix("test_"))
+        if named and rooms[0].is_dir():
+            assert folder in named, f"{path.relative_to(ROOT)}: of {', '.join(map(str, named))}?"
 
 
 def test_no_path_of_a_developers_machine():

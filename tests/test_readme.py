@@ -4,14 +4,13 @@ import os
 import pathlib
 import random
 import re
-import shlex
 
 import pytest
 
-from recalign import cli
 from tests.commands import run_all
+from tests.pages import ROOT, blocks, script
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
 
 # What makes the training short; all else is as it stands there. The test is left to the next verb.
 SMALL = ("--gin.NUM_ENCODER_LAYERS=1", "--gin.VOCAB_SIZE=1152")
@@ -24,21 +23,10 @@ SHORT = {
 }
 
 
-def section() -> str:
-    readme = (ROOT / "README.md").read_text()
-    return readme.partition("## Your own log\n")[2].partition("\n### ")[0]
-
-
-def commands() -> list[list[str]]:
-    """The words of every command of the section's first block."""
-    block = section().split("```")[1].replace("\\\n", " ")
-    lines = [line.partition(" #")[0].strip() for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line]
-
-
-def programs() -> list[str]:
-    """README's Python, block by block."""
-    return re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def walk() -> list[list[str]]:
+    """The words of every command of "Your own log", `recalign` first."""
+    block = next(block for block in blocks(README, "sh") if "--interactions" in block)
+    return script(block).commands
 
 
 def make_shop(folder: pathlib.Path) -> None:
@@ -61,10 +49,10 @@ def make_shop(folder: pathlib.Path) -> None:
 @pytest.mark.usefixtures("quick_compilation")
 def test_every_command_of_the_section_runs_in_its_order(tmp_path):
     make_shop(tmp_path)
-    written = commands()
-    assert {program for program, *_ in written} == {".venv/bin/recalign"}
+    written, programs = walk(), blocks(README, "python")
+    assert {program for program, *_ in written} == {"recalign"} and programs
     *outcomes, of_python = run_all(
-        [*([verb, *words, *SHORT.get(verb, ())] for _, verb, *words in written), *programs()],
+        [*([verb, *words, *SHORT.get(verb, ())] for _, verb, *words in written), *programs],
         cwd=tmp_path,
         environment={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -86,11 +74,3 @@ def test_every_command_of_the_section_runs_in_its_order(tmp_path):
     expected = [f"{score} {raw_id} {title}" for score, _, raw_id, title in parts]
     assert of_python.stdout.splitlines() == expected
     assert (tmp_path / "report.html").stat().st_size > 10_000
-
-
-def test_every_flag_that_the_section_names_is_there(capsys):
-    for verb in ("prepare", "stats", "recommend", "baselines", "report", "show"):
-        with pytest.raises(SystemExit):
-            cli.main([verb, "--help"])
-    named = set(re.findall(r"`[^`]*?(--[a-z_]+)", section()))
-    assert named <= set(re.findall(r"--[a-z_]+", capsys.readouterr().out)) | {"--gin"}

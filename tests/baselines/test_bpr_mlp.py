@@ -9,7 +9,7 @@ import pytest
 
 from recalign.baselines import bpr_mlp
 from recalign.baselines.drivers.exchange import Parts
-from tests.baselines.test_exchange import question_of
+from tests.baselines.drivers.test_exchange import question_of
 
 # One user, two items, vectors of length 1, layers of width 2 and 1.
 PARAMS = {

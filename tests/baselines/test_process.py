@@ -7,7 +7,7 @@ import pytest
 
 from recalign.baselines import process
 from recalign.errors import UserError
-from tests.baselines.test_exchange import question_of
+from tests.baselines.drivers.test_exchange import question_of
 
 STAND_IN = """
 import pathlib, sys

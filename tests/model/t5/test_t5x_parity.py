@@ -15,8 +15,7 @@ from recalign.model.decode import beam_decode
 from recalign.model.names import from_t5x, to_t5x
 from recalign.model.t5.transformer import Transformer
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
-
-from .conftest import seeded_weights, tiny_config
+from tests.model.conftest import seeded_weights, tiny_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -9,8 +9,7 @@ import pytest
 
 from recalign.model.names import from_t5x, to_t5x
 from recalign.model.t5.transformer import Transformer
-
-from .conftest import ragged, seeded_weights, tiny_config
+from tests.model.conftest import ragged, seeded_weights, tiny_config
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
