@@ -9,22 +9,20 @@ from recalign import flags, verbs
 
 def demo(parser: argparse.ArgumentParser) -> None:
     """Which corpus, and where."""
+    flags.seed(parser)
     parser.add_argument(
-        "--seed", type=flags.count, default=0, help="of all that is drawn (default: 0)"
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", help="the run (default: runs/demo, or runs/demo-seedN)"
+        "--out", metavar="DIR", help="folder of the run (default: runs/demo, or runs/demo-seedN)"
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="every step, on 400 users and for 20 steps of training, in runs/demo-quick: whether"
-        " all is installed; its figures mean nothing",
+        help="check the installation: every step, with 400 users and 20 training steps, in"
+        " runs/demo-quick; its figures mean nothing",
     )
 
 
 def experiments(parser: argparse.ArgumentParser) -> None:
-    """Their names, or where they are."""
+    """Their names, or their folders."""
     parser.add_argument(
         "--search_paths",
         action="store_true",
@@ -36,16 +34,18 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """A raw log and how to read and number it."""
     parser.add_argument("name", metavar="NAME", help="the dataset's name; `demo` makes its own log")
     log = parser.add_argument_group("the log")
-    log.add_argument("--format", help="layout of the files (default: told from the file's name)")
+    log.add_argument("--format", help="layout of the files (default: by the file's name)")
     log.add_argument(
         "--interactions",
         metavar="PATH",
-        help="who interacted with what, and when: a file, a folder of files or a quoted pattern",
+        help="the interactions: a file, a folder of files or a quoted pattern",
     )
-    log.add_argument("--items", metavar="PATH", help="the items' titles and other fields, likewise")
+    log.add_argument(
+        "--items", metavar="PATH", help="the items' titles and other fields: the same kinds of path"
+    )
     for column in verbs.COLUMN_ROLES:
         log.add_argument(
-            f"--{column}_column", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}"
+            f"--{column}_column", metavar="COLUMN", help=f"the column with the {column}"
         )
     log.add_argument(
         "--max_bad_fraction",
@@ -57,70 +57,71 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--review_texts",
         action="store_true",
         default=None,
-        help="keep the users' reviews and their summaries, which P5's tasks can explain with",
+        help="keep the users' reviews and summaries, which P5's explanation and review tasks need",
     )
     log.add_argument(
         "--events",
         type=flags.ids,
         metavar="KIND,…",
-        help="the kinds of events that count, as in --event_column event --events transaction",
+        help="keep these kinds of events, as in --event_column event --events transaction",
     )
-    log.add_argument("--encoding", metavar="NAME", help="of files of text (default: UTF-8)")
+    log.add_argument("--encoding", metavar="NAME", help="encoding of text files (default: UTF-8)")
     log.add_argument(
         "--time_format",
         metavar="FORM",
-        help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: the first ones tell)",
+        help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: by the first times)",
     )
     log.add_argument(
         "--join_ids",
         metavar="HOW",
-        help="make IDs of the log and of the items alike: zeros, case, integer, letters, number or"
-        " path (what fits is told where none join)",
+        help="rule that makes the log's and the items' IDs match: zeros, case, integer, letters,"
+        " number or path (if no ID matches, the error names the rule that fits)",
     )
     log.add_argument(
         "--no_rating",
         type=lambda text: text.split(","),
         metavar="VALUE,…",
-        help="ratings that stand for none, such as 0; lines with them or without one are left out",
+        help="values that mean no rating, such as 0; lines with one of them or without a rating"
+        " are left out",
     )
     log.add_argument(
         "--like_threshold",
         type=flags.number,
         metavar="T",
-        help="a rating above it is a like (default: 3; 0.5 where ratings are 0 or 1)",
+        help="a rating above T is a like (default: 3; 0.5 if all ratings are 0 or 1)",
     )
     log.add_argument(
         "--keep_repeats",
         action="store_true",
         default=None,
-        help="keep a user's later interactions with the same item (default: the first alone)",
+        help="keep every interaction of a user with the same item (default: the first only)",
     )
     parser.add_argument(
         "--item_ids",
         choices=("random", "sequential", "semantic"),
-        help="how items are named: random numbers; sequential ones, which leak the answer; or"
-        " codes of their texts (default: random)",
+        help="random numbers; sequential numbers, which leak the answer; or semantic codes of the"
+        " items' texts (default: random)",
     )
     parser.add_argument(
         "--item_tokens",
         action="store_true",
         default=None,
-        help="make the ids pieces of the vocabulary: a token an item, or a token a semantic code;"
-        " prints the VOCAB_SIZE that experiments then need",
+        help="add the IDs to the vocabulary, one token per item or per semantic code, and print the"
+        " VOCAB_SIZE that experiments then need",
     )
-    parser.add_argument("--seed", type=flags.count, help="of all that is drawn (default: 0)")
+    parser.add_argument("--seed", type=flags.count, help="seed of every random choice (default: 0)")
     parser.add_argument(
         "--split",
         choices=("leave_one_out", "temporal"),
-        help="each user's last two items are held out, or the next after each of two moments, which"
-        " trains on nothing that came later (default: leave_one_out)",
+        help="hold out each user's last two items, or (temporal) the next item after each of two"
+        " moments, so that training sees nothing later (default: leave_one_out)",
     )
     parser.add_argument(
         "--cuts",
         type=flags.ids,
         metavar="T,T",
-        help="the moments of --split temporal, as in 2014-01-01,2014-04-01 (default: those before"
-        " which lie 80 and 90 %% of the interactions)",
+        help="the two moments of --split temporal, as in 2014-01-01,2014-04-01 (default: 80 %% and"
+        " 90 %% of the interactions lie before them)",
     )
     parser.add_argument(
         "--k_core",
@@ -128,40 +129,45 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="keep users and items with at least this many interactions (default: 5)",
     )
     parser.add_argument(
-        "--sentencepiece_model", metavar="FILE", help="the vocabulary to keep beside the dataset"
+        "--sentencepiece_model", metavar="FILE", help="the vocabulary's file, kept with the dataset"
     )
-    parser.add_argument("--noun", help="what users buy, for prompts: films (default: products)")
+    parser.add_argument(
+        "--noun", help="what users buy, in the prompts' words, such as films (default: products)"
+    )
     parser.add_argument(
         "--verb",
         dest="deed",  # `verb` is the command's own
         type=lambda text: [part.strip() for part in text.split(",")],
         metavar="DID,DO",
-        help="what they did where they bought nothing, as in 'listened to,listen to'",
+        help="what users did and do, in the prompts' words, as in 'listened to,listen to' (default:"
+        " prompts say 'has purchased')",
     )
     parser.add_argument(
         "--vocabulary",
         choices=("t5", "own"),
-        help="T5's, read when a task needs it, or one made from the catalogue's texts, which no"
-        " pre-trained weights fit (default: t5)",
+        help="T5's, read when a task needs it; or own, made from the catalogue's texts, which"
+        " fits no pre-trained weights (default: t5)",
     )
-    synthetic = parser.add_argument_group("a synthetic log: `demo`, or any name by this format")
+    synthetic = parser.add_argument_group(
+        "a synthetic log (NAME demo, or any name with --format synthetic)"
+    )
     for size, what in (
-        ("users", "sequences"),
-        ("themes", "kinds of items"),
-        ("products", "items a theme"),
+        ("users", "number of users"),
+        ("themes", "number of themes"),
+        ("products", "number of items per theme"),
     ):
         synthetic.add_argument(f"--{size}", type=flags.positive, metavar="N", help=what)
-    flags.gin(parser, required=False, what="settings, such as those of semantic_ids")
+    flags.gin(parser, required=False, what="a file of settings, such as those of semantic_ids")
     large = parser.add_argument_group("a log that outgrows a machine")
     large.add_argument(
         "--beam_runner",
         choices=("direct", "dataflow", "flink", "spark"),
-        help="prepare by Apache Beam, with the same result (default: in memory)",
+        help="prepare with Apache Beam; the result is the same (default: in memory)",
     )
     large.add_argument(
         "--beam_options",
         metavar="'FLAGS'",
-        help="Beam's own, as in --beam_options='--project=P --temp_location=gs://B/T'",
+        help="Beam's own flags, as in --beam_options='--project=P --temp_location=gs://B/T'",
     )
 
 
@@ -174,10 +180,12 @@ def stats(parser: argparse.ArgumentParser) -> None:
         type=flags.positive,
         default=20,
         metavar="W",
-        help="items a prompt (default: 20)",
+        help="number of history items per prompt (default: 20)",
     )
     parser.add_argument(
-        "--leaks", action="store_true", help="say whether IDs or titles give the next item away"
+        "--leaks",
+        action="store_true",
+        help="check whether IDs or titles give the next item away",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
@@ -185,11 +193,11 @@ def stats(parser: argparse.ArgumentParser) -> None:
 def show(parser: argparse.ArgumentParser) -> None:
     """Which samples."""
     parser.add_argument("task", metavar="TASK", help="a task, such as retrieval_demo")
-    parser.add_argument("--split", choices=verbs.SPLITS, default="train", help="(default: train)")
-    parser.add_argument("--n", type=flags.positive, default=3, help="how many samples (default: 3)")
     parser.add_argument(
-        "--seed", type=flags.count, default=0, help="of all that is drawn (default: 0)"
+        "--split", choices=verbs.SPLITS, default="train", help="split (default: train)"
     )
+    parser.add_argument("--n", type=flags.positive, default=3, help="how many samples (default: 3)")
+    flags.seed(parser)
     flags.gin(parser, required=False)
 
 
@@ -199,15 +207,17 @@ def train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="go on with settings that change the training, such as DROPOUT_RATE, in a MODEL_DIR"
-        " that was begun with others",
+        help="resume a run although settings that change the training, such as DROPOUT_RATE, differ"
+        " from the run's",
     )
 
 
 def eval(parser: argparse.ArgumentParser) -> None:
     """An experiment, and which checkpoint and split."""
     flags.gin(parser)
-    parser.add_argument("--split", choices=verbs.SPLITS[1:], default="test", help="(default: test)")
+    parser.add_argument(
+        "--split", choices=verbs.SPLITS[1:], default="test", help="split (default: test)"
+    )
     parser.add_argument(
         "--checkpoint",
         default="best",
@@ -226,30 +236,34 @@ def baselines(parser: argparse.ArgumentParser) -> None:
         default=(),
         type=flags.ids,
         metavar="MODEL,…",
-        help="which; all: all that the dataset has something for (default: those without training:"
-        " popularity, graph, knn, and optimum and history where there are any)",
+        help="systems to measure; all: every one that the dataset allows (default: those without"
+        " training: popularity, graph, knn, and optimum and history if the dataset has them)",
     )
-    parser.add_argument("--epochs", type=flags.positive, help="the most that a model trains")
     parser.add_argument(
-        "--seed", type=flags.count, default=0, help="of all that is drawn (default: 0)"
+        "--epochs", type=flags.positive, help="the largest number of epochs that a model trains for"
     )
+    flags.seed(parser)
     parser.add_argument(
         "--leave_out_seen",
         action="store_true",
-        help="take a user's earlier items out of a retrieval; a language model's stay in",
+        help="leave a user's earlier items out of retrieval lists; a language model's keep them",
     )
-    parser.add_argument("--force", action="store_true", help="measure again what is there")
+    parser.add_argument(
+        "--force", action="store_true", help="measure again what the output holds already"
+    )
     parser.add_argument(
         "--environments",
         metavar="DIR",
-        help="where the libraries' own environments are made (default: the user's cache)",
+        help="folder in which the libraries' own environments are made (default: the user's cache)",
     )
     flags.gin(parser, required=False)
-    parser.add_argument("--out", metavar="FILE", help="(default: runs/baselines_NAME/results.json)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="output (default: runs/baselines_NAME/results.json)"
+    )
 
 
 def plan(parser: argparse.ArgumentParser) -> None:
-    """An experiment and a slice."""
+    """An experiment and a TPU slice."""
     flags.gin(parser)
     parser.add_argument(
         "--topology",
@@ -260,21 +274,23 @@ def plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search",
         action="store_true",
-        help="try NUM_PARTITIONS, MICROBATCHES and REMAT, and recommend the fastest that fits",
+        help="try NUM_PARTITIONS, MICROBATCHES and REMAT, and recommend the fastest that fit",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def convert(parser: argparse.ArgumentParser) -> None:
     """Weights from one format to another."""
-    parser.add_argument("source", metavar="SRC", help="a checkpoint, a run, or a hub's model name")
-    parser.add_argument("destination", metavar="DST", help="a folder that is not there yet")
+    parser.add_argument(
+        "source", metavar="SRC", help="a checkpoint, a run, or a model name on the Hugging Face hub"
+    )
+    parser.add_argument("destination", metavar="DST", help="a new folder")
     for end, side, told in (("from", "source", "files"), ("to", "destination", "name")):
         parser.add_argument(
             f"--{end}",
             dest=f"{side}_format",
             choices=("own", "t5x", "t5x_orbax", "hugging_face"),
-            help=f"the {side}'s format (default: told from its {told})",
+            help=f"the {side}'s format (default: by its {told})",
         )
     parser.add_argument(
         "--weights_only", action="store_true", help="leave the optimizer's state behind"
@@ -283,34 +299,34 @@ def convert(parser: argparse.ArgumentParser) -> None:
         "--first_step",
         type=flags.count,
         metavar="STEP",
-        help="where fine-tuning began, which T5X's checkpoints do not say: its step_offset",
+        help="step at which fine-tuning began (step_offset), which T5X's checkpoints lack",
     )
     parser.add_argument(
         "--item_tokens",
         metavar="DATASET",
-        help="give the weights rows for the item tokens of this prepared dataset, each the mean of"
-        " the rows of the item's title",
+        help="add a row for each item token of this prepared dataset: the mean of the rows of the"
+        " item's title",
     )
     flags.data_dir(parser)
 
 
 def report(parser: argparse.ArgumentParser) -> None:
-    """Runs, and what to make of them."""
+    """Runs, and the output."""
     parser.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
         help="a run's MODEL_DIR, or a folder that `recalign baselines` wrote",
     )
-    parser.add_argument("--out", metavar="FILE", help="where to write (default: print text)")
+    parser.add_argument("--out", metavar="FILE", help="output file (default: print text)")
     parser.add_argument(
         "--format",
         choices=("html", "md", "csv", "tex", "txt"),
-        help="one HTML page, or tables (default: by FILE's suffix; txt without --out)",
+        help="one HTML page (html), or tables only (default: by FILE's suffix; txt without --out)",
     )
     parser.add_argument(
         "--data_dir",
         "--tfds_data_dir",
         metavar="DIR",
-        help="where prepared datasets lie (default: where each run's config.gin says)",
+        help="folder of the prepared datasets (default: the one in each run's config.gin)",
     )

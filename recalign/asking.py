@@ -32,52 +32,57 @@ def recommend_arguments(parser: argparse.ArgumentParser) -> None:
         "--history",
         type=flags.ids,
         metavar="ID,ID,…",
-        help="item IDs, the catalogue's or the log's, the oldest first",
+        help="item IDs, the catalogue's or the log's, oldest first",
     )
     asked.add_argument(
         "--jsonl",
         action="store_true",
-        help="answer standard input line by line, with the model kept in memory: a line"
-        ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything}, of which all but the'
-        ' history may be left out, is answered by a line {"items": […], "latency_ms": …}',
+        help="keep the model in memory and answer each line of standard input, such as"
+        ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything} (only the history is'
+        ' required), by a line {"items": […], "latency_ms": …}',
     )
     asked.add_argument(
         "--all",
         action="store_true",
-        help="every user of the dataset, after the whole history, test item included",
+        help="every user of the dataset, after the whole history, the test item included",
     )
     asked.add_argument(
         "--histories", metavar="PATH", help="every user of a log that `prepare` can read"
     )
-    parser.add_argument("--k", type=flags.positive, default=10, help="how many items (default: 10)")
     parser.add_argument(
-        "--only", metavar="FILE", help="recommend only these IDs (one a line), say those in stock"
+        "--k", type=flags.positive, default=10, help="number of items (default: 10)"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="FILE",
+        help="recommend only the IDs in FILE, one per line, such as those in stock",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    many = parser.add_argument_group("with --all and --histories")
+    many = parser.add_argument_group("with --all or --histories")
     many.add_argument(
         "--out",
         metavar="FILE",
-        help="a Parquet file, a row an item; the same command again goes on after a kill",
+        help="a Parquet file, one row per recommended item; after an interruption the same command"
+        " resumes",
     )
     many.add_argument(
         "--exclude",
         metavar="PATH",
-        help="a log of pairs of user and item that are not to be recommended, read as --histories",
+        help="pairs of user and item that must not be recommended: a log like --histories",
     )
     many.add_argument(
         "--shard",
         type=flags.shard,
         metavar="I/N",
-        help="of N hosts this is number I, from 0; the last one to end writes FILE",
+        help="this host's number I, from 0, of N hosts; the last host to finish writes FILE",
     )
-    many.add_argument("--format", help="of the files (default: told from their names)")
+    many.add_argument("--format", help="layout of the files (default: by their names)")
     for role in _COLUMNS:
         many.add_argument(
-            f"--{role}_column", metavar="COLUMN", help=f"the files' column of the {role}"
+            f"--{role}_column", metavar="COLUMN", help=f"the files' column with the {role}"
         )
     many.add_argument(
-        "--events", type=flags.ids, metavar="KIND,…", help="the kinds of events that count"
+        "--events", type=flags.ids, metavar="KIND,…", help="keep these kinds of events"
     )
 
 
@@ -88,19 +93,19 @@ def _run(parser: argparse.ArgumentParser) -> None:
         "--most_items",
         type=flags.positive,
         metavar="N",
-        help="the most that one request may ask for (default: 200); memory and time grow with its"
-        " square",
+        help="largest number of items that one request may ask for (default: 200); memory and time"
+        " grow with its square",
     )
     parser.add_argument(
         "--repeats",
         action="store_true",
-        help="items of the history may be recommended again (default: they are left out)",
+        help="recommend items of the history too (default: leave them out)",
     )
     parser.add_argument(
         "--largest_batch",
         type=flags.positive,
         metavar="N",
-        help="histories that are decoded together, at most (default: 64; 16 for `serve`)",
+        help="largest number of histories that are decoded together (default: 64; 16 for `serve`)",
     )
     parser.add_argument(
         "--module",
@@ -108,25 +113,27 @@ def _run(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="modules",
         metavar="MODULE",
-        help="a module that the run was trained with, whose code may run (a run's own files are"
-        " read as data)",
+        help="a module that the run was trained with; its code is imported, and the run's own"
+        " files are only read as data",
     )
     parser.add_argument(
         "--model_alone",
         action="store_true",
-        help="leave out the prior that the run was evaluated with (FUSION_PRIOR)",
+        help="answer without the prior that the run was evaluated with (FUSION_PRIOR)",
     )
     new = parser.add_argument_group("items that came after training")
     new.add_argument(
         "--new_items",
         metavar="FILE",
-        help="a file of items as `prepare --items` takes it: those that are not in the catalogue"
-        " get semantic IDs by their texts, which the model was not trained on, and are answered"
-        ' with "untrained": true (the dataset has to have --item_ids semantic)',
+        help="a file of items, as `prepare --items` reads it. Items that the catalogue lacks get"
+        " semantic IDs from their texts; the model was not trained on them, and answers mark them"
+        ' "untrained": true. The dataset must have --item_ids semantic',
     )
     for role in _ITEM_COLUMNS:
         if role not in _COLUMNS:
-            new.add_argument(f"--{role}_column", metavar="COLUMN", help=f"its column of the {role}")
+            new.add_argument(
+                f"--{role}_column", metavar="COLUMN", help=f"the file's column with the {role}"
+            )
     flags.data_dir(parser)
 
 
@@ -235,51 +242,63 @@ def _log(options: argparse.Namespace, path: str) -> LogSource:
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
     """A run, an address, and limits."""
     _run(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="(default: 127.0.0.1, this machine)")
     parser.add_argument(
-        "--port", type=flags.count, default=8000, help="(default: 8000; 0 for a free one)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        type=flags.count,
+        default=8000,
+        help="port to listen on (default: 8000; 0 for a free one)",
     )
     parser.add_argument(
         "--k",
         type=flags.positive,
         default=10,
-        help="how many items where a request does not say so (default: 10)",
+        help="number of items if a request does not say (default: 10)",
     )
     parser.add_argument(
         "--subsets",
         metavar="FILE",
-        help='sets of IDs by the name that a request\'s "only" may say: {"in_stock": [ID, …], …}',
+        help='named sets of IDs, which a request\'s "only" may name: {"in_stock": [ID, …], …}',
     )
     parser.add_argument(
         "--posted_subsets",
         type=flags.positive,
         metavar="N",
-        help="let POST /subsets make up to N sets more, and replace or remove any (default: none);"
+        help="let POST /subsets add up to N sets, and replace or remove any (default: not allowed);"
         " needs --token_file unless --host is this machine alone",
     )
     parser.add_argument(
         "--token_file",
         metavar="FILE",
-        help="holds what requests have to bring as `Authorization: Bearer …`, but for /health,"
-        " /ready and /metrics (default: nothing)",
+        help="file with the token that every request must send as `Authorization: Bearer …`, except"
+        " to /health, /ready and /metrics (default: no token)",
     )
-    parser.add_argument("--format", help="of --new_items (default: told from the file's name)")
-    parser.add_argument("--item_column", metavar="COLUMN", help="of --new_items: that of the IDs")
+    parser.add_argument("--format", help="layout of --new_items (default: by the file's name)")
+    parser.add_argument(
+        "--item_column", metavar="COLUMN", help="the column of --new_items with the IDs"
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--longest_wait_ms",
         type=flags.number,
         metavar="MS",
-        help="how long a history waits for others to be decoded with it (default: 5)",
+        help="longest time that a history waits to be decoded with others (default: 5)",
     )
     limits.add_argument(
         "--most_waiting",
         type=flags.positive,
         metavar="N",
-        help="histories that may wait; beyond them a request gets 503 (default: 1,024)",
+        help="largest number of waiting histories; further requests get 503 (default: 1,024)",
     )
     limits.add_argument(
-        "--most_bytes", type=flags.positive, metavar="N", help="of a body (default: 1 MiB)"
+        "--most_bytes",
+        type=flags.positive,
+        metavar="N",
+        help="largest size of a request's body, in bytes (default: 1 MiB)",
     )
 
 

@@ -173,7 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "demo",
             verbs.demo,
-            "prepares a corpus of its own, fine-tunes on it and writes a report, in minutes",
+            "makes a synthetic corpus, fine-tunes on it and writes a report, in minutes",
             "recalign demo --seed 1",
         )
     )
@@ -223,7 +223,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "recommend",
             asking.recommend,
-            "recommends the next items after a history, or to every user, into a file",
+            "recommends the next items after a history, or for every user into a file",
             "recalign recommend --model_dir runs/demo --history I3,I17,I42 --k 5",
         )
     )
@@ -231,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "serve",
             asking.serve,
-            "answers over HTTP: recommendations, probes, metrics, and the API's description",
+            "answers over HTTP: recommendations, health, metrics and the API's description",
             "recalign serve --model_dir runs/demo --port 8000",
         )
     )
@@ -239,7 +239,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "baselines",
             verbs.baselines,
-            "measures conventional recommenders on the same split, beside which results stand",
+            "measures conventional recommenders on the same split, for comparison",
             "recalign baselines demo",
         )
     )
@@ -247,7 +247,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "plan",
             verbs.plan,
-            "compiles an experiment for a TPU slice that is not there: memory, time, hours",
+            "compiles an experiment for a TPU slice without having one: memory, step time, hours",
             "recalign plan --gin_file=gin/ut_at_toys.gin --topology v5e:4x4 --search",
         )
     )
@@ -255,7 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "convert",
             verbs.convert,
-            "turns weights of T5X, Hugging Face and recalign into each other",
+            "converts weights between T5X, Hugging Face and recalign",
             "recalign convert google/flan-t5-base flan_t5_base --from hugging_face --to own",
         )
     )
@@ -263,7 +263,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "experiments",
             verbs.experiments,
-            "lists the experiments that --gin_file finds by their names",
+            "lists the experiments that --gin_file finds by name",
             "recalign experiments --search_paths",
         )
     )
@@ -271,7 +271,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(
             "report",
             verbs.report,
-            "puts runs and baselines beside the paper's figures, with intervals, on one page",
+            "compares runs and baselines with the paper's figures, with intervals, on one page",
             "recalign report runs/demo runs/baselines_demo --out runs/demo/report.html",
         )
     )

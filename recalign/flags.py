@@ -12,23 +12,28 @@ def data_dir(parser: argparse.ArgumentParser) -> None:
         "--data_dir",
         "--tfds_data_dir",
         metavar="DIR",
-        help="where prepared datasets lie (default: data)",
+        help="folder of the prepared datasets (default: data)",
     )
 
 
 def seed(parser: argparse.ArgumentParser) -> None:
-    """Of what is drawn."""
-    parser.add_argument("--seed", type=count, default=0, help="of all that is drawn (default: 0)")
+    """The seed of every random choice."""
+    parser.add_argument(
+        "--seed", type=count, default=0, help="seed of every random choice (default: 0)"
+    )
 
 
 def max_examples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--max_examples", type=positive, metavar="N", help="only the first N of each task"
+        "--max_examples",
+        type=positive,
+        metavar="N",
+        help="evaluate only the first N examples of each task",
     )
 
 
 def gin(
-    parser: argparse.ArgumentParser, *, required: bool = True, what: str = "an experiment"
+    parser: argparse.ArgumentParser, *, required: bool = True, what: str = "the experiment's file"
 ) -> None:
     """The experiment; optional where it only says how long histories and how large pools are."""
     parser.add_argument(
@@ -38,7 +43,7 @@ def gin(
         required=required,
         default=None if required else [],
         metavar="FILE",
-        help=f"a file of {what}; may be given again, a later file wins",
+        help=f"{what}; give the flag again for more files, of which a later one wins",
     )
     parser.add_argument(
         "--gin.NAME",
@@ -46,14 +51,14 @@ def gin(
         action=_GinWithoutValue,
         default=[],
         metavar="VALUE",
-        help="overrides the experiment, as --gin.TRAIN_STEPS=500 does",
+        help="override a macro or setting of the file, as in --gin.TRAIN_STEPS=500",
     )
     parser.add_argument(
         "--gin_search_paths",
         type=lambda text: text.split(","),
         default=[],
         metavar="DIR,…",
-        help="where else included files are looked for",
+        help="more folders in which to look for included files",
     )
     data_dir(parser)
 
