@@ -10,6 +10,7 @@ from sklearn.metrics import ndcg_score, roc_auc_score, top_k_accuracy_score
 
 import tasks
 from recalign import metrics
+from recalign.model.decode import LENGTH_PENALTY
 from tests.corpus import make_corpus
 
 INF = float("inf")
@@ -78,7 +79,8 @@ def test_ranks_count_distinct_beams():
 
 
 def test_length_penalty_is_undone():
-    # T5X divides by ((5 + length) / 6)^0.6, the end of sequence counted.
+    # T5X divides by ((5 + length) / 6)^0.6, the end of sequence counted. So do our beams.
+    assert metrics.ALPHA == LENGTH_PENALTY == 0.6
     scores = np.array([-1.0 / (7 / 6) ** 0.6, -3.0 / (10 / 6) ** 0.6])
     assert metrics.without_length_penalty(scores, np.array([2, 5])) == pytest.approx([-1.0, -3.0])
 

@@ -21,6 +21,9 @@ from recalign.errors import UserError
 from recalign.model.network import Network
 from recalign.model.trie import Trie
 
+LENGTH_PENALTY = 0.6
+"""The exponent of T5X's beam search, which calls it brevity penalty; no gin file changes it."""
+
 # The score of a beam that does not exist. Below half of it counts as not existing, since scores
 # add up and are divided by the length penalty.
 NO_BEAM = -1.0e7
@@ -81,7 +84,7 @@ def beam_decode(
     *,
     beam_size: int,
     max_decode_len: int,
-    alpha: float = 0.6,
+    alpha: float = LENGTH_PENALTY,
     eos_id: int = 1,
     trie: Trie | None = None,
     allowed_BxN: Bool[Array, "#B N"] | None = None,

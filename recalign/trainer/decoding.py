@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from recalign.model.contest import Contest
-from recalign.model.decode import Beams, beam_decode
+from recalign.model.decode import LENGTH_PENALTY, Beams, beam_decode
 from recalign.model.network import Network
 from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
@@ -114,7 +114,7 @@ class BeamDecoder:
         network: Network,
         mesh: jax.sharding.Mesh,
         beam_size: int,
-        alpha: float = 0.6,
+        alpha: float = LENGTH_PENALTY,
     ):
         """Searches with `beam_size` beams.
 

@@ -1,6 +1,7 @@
 """Parquet: typed columns."""
 
 import dataclasses
+import decimal
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -48,7 +49,7 @@ class Parquet(Table):
             try:
                 for batch in pq.ParquetFile(file).iter_batches(columns=wanted, row_groups=groups):
                     values_of: dict[str | None, list] = {
-                        name: _values(batch.column(name)) for name in wanted
+                        name: _values(name, batch.column(name)) for name in wanted
                     }
                     values_of[None] = [None] * batch.num_rows
                     for values in zip(*(values_of[name] for name in names), strict=True):
@@ -80,15 +81,33 @@ class Parquet(Table):
             return pq.ParquetFile(file).metadata.num_rows
 
 
-def _values(column: pa.Array) -> list:
-    """A column as Python's values: text of bytes, and times that its datetime can hold."""
+def _values(name: str, column: pa.Array) -> list:
+    """A column as Python's values: text of bytes, plain numbers of decimals, and times that its
+    datetime can hold."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         column = pc.cast(column, pa.timestamp("us", column.type.tz), safe=False)
+    if pa.types.is_fixed_size_binary(column.type):
+        column = pc.cast(column, pa.binary())
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        column = pc.cast(column, pa.large_string())
+        try:
+            column = pc.cast(column, pa.large_string())
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"column {name!r} has bytes that are no text") from error
+    if pa.types.is_decimal(column.type):
+        return [None if value is None else _number(value) for value in column.to_pylist()]
     return column.to_pylist()
+
+
+def _number(value: decimal.Decimal) -> int | float:
+    """A decimal without the zeros of its scale: of a whole one every digit.
+
+    >>> _number(decimal.Decimal("12345678901234567890.00")), _number(decimal.Decimal("4.50"))
+    (12345678901234567890, 4.5)
+    """
+    whole = int(value)
+    return whole if whole == value else float(value)
 
 
 def _damaged(path: str, error: Exception) -> UserError:

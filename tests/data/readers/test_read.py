@@ -1,5 +1,6 @@
 """Each format, its quirks included, read into the same two tables."""
 
+import decimal
 import json
 
 import numpy as np
@@ -131,6 +132,62 @@ def test_parquet(tmp_path):
     assert interactions(log) == [("1", "a", 1.5e9, 1.0), ("2", "b", 1600000000.5, 5.0)]
     assert item_table.categories == [["Toys", "Outdoor"]]
     assert report.interactions.accepted == 2
+
+
+def decimals(values, scale):
+    return pa.array([decimal.Decimal(value) for value in values], pa.decimal128(38, scale))
+
+
+def test_decimals_of_parquet_are_numbers(tmp_path, write):
+    """As a data warehouse exports NUMBER columns: a scale that the values do not use."""
+    table = pa.table(
+        {
+            "user_id": decimals(["12345678901234567890", "2"], 10),
+            "item_id": decimals(["31", "1000"], 2).dictionary_encode(),
+            "timestamp": decimals(["1500000000.5", "1600000000"], 3),
+            "rating": decimals(["4.5", "5"], 6),
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    items = pa.table(
+        {
+            "item_id": decimals(["1000", "31"], 4),
+            "title": ["Thousand", "City"],
+            "price": pa.array([decimal.Decimal("12.50"), None], pa.decimal128(9, 2)),
+        }
+    )
+    pq.write_table(items, tmp_path / "items.parquet")
+    log, item_table, report = read_log(
+        "parquet", tmp_path / "log.parquet", tmp_path / "items.parquet"
+    )
+    assert interactions(log) == [
+        ("12345678901234567890", "31", 1500000000.5, 4.5),
+        ("2", "1000", 1600000000.0, 5.0),
+    ]
+    assert (item_table.raw_ids, item_table.prices) == (["1000", "31"], ["$12.5", ""])
+    assert (report.interactions.accepted, report.interactions.rejected) == (2, 0)
+    # As a CSV of the same numbers, which its items' file may be.
+    csv = write("items.csv", "item_id,title\n31,City\n1000,Thousand\n")
+    _, item_table, _ = read_log("parquet", tmp_path / "log.parquet", csv)
+    assert item_table.raw_ids == ["31", "1000"]
+
+
+def test_a_decimal_with_a_fraction_is_no_id(tmp_path):
+    table = pa.table({"user_id": decimals(["1.5"], 2), "item_id": decimals(["1"], 2)})
+    pq.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"row 1: no id: 1\.5$"):
+        read_log("parquet", tmp_path / "log.parquet")
+
+
+def test_bytes_of_one_length_are_text(tmp_path):
+    keys = pa.array([b"u001", b"u002"], pa.binary(4))
+    pq.write_table(pa.table({"user_id": keys, "item_id": ["a", "b"]}), tmp_path / "log.parquet")
+    log, _, _ = read_log("parquet", tmp_path / "log.parquet")
+    assert log.user_ids == ["u001", "u002"]
+    keys = pa.array([bytes(range(240, 256))], pa.binary(16))  # as a UUID may be kept
+    pq.write_table(pa.table({"user_id": keys, "item_id": ["a"]}), tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"log\.parquet: .*column 'user_id' has bytes that are no"):
+        read_log("parquet", tmp_path / "log.parquet")
 
 
 def test_movielens_in_its_folder_with_nameless_columns(write, tmp_path):
