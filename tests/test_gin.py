@@ -137,6 +137,30 @@ def test_what_is_to_be_reached_is_what_the_paper_prints(path):
     assert kinds == {kind for kind, key in rows if key == f"{method}/{size}"}
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in FIGURES if not path.stem.endswith("_toys")], ids=name_of
+)
+def test_a_mixtures_files_differ_in_dataset_and_figures_alone(path):
+    """What is changed in one has to be changed in all: the same words, commands and macros."""
+    method, _, dataset = path.stem.rpartition("_")
+    title = {"beauty": "Beauty", "sports": "Sports & Outdoors"}[dataset]
+    toys = path.with_name(f"{method}_toys.gin").read_text()
+
+    def parts(text):
+        """The first sentence, the commands and the macros; figures have a test above."""
+        head, _, macros = text.partition("\ninclude")
+        if path in TIGER:  # trained for longer
+            macros = re.sub(r"TRAIN_STEPS = \S+", "", macros)
+        return (
+            head.partition(".")[0],
+            re.findall(r"^#   (?:recalign|python) .*", head, re.M),
+            macros,
+        )
+
+    expected = toys.replace("Toys & Games", title).replace("toys", dataset)
+    assert parts(path.read_text()) == parts(expected)
+
+
 # Width, heads, layers, hidden units; T5 1.1's and FLAN-T5's.
 SIZES = {
     "small": (512, 6, 8, 1024, 1_198_000),

@@ -159,6 +159,17 @@ def test_every_module_says_what_it_is():
     assert not silent
 
 
+def test_the_map_has_every_room_and_is_short():
+    text = (ROOT / "WORKSPACE.md").read_text()
+    lost = [
+        room
+        for room in MAY_IMPORT
+        if room != "__main__" and not re.search(rf"`(recalign/)?{room}(/|\.py)`", text)
+    ]
+    assert not lost
+    assert len(text.encode()) <= 10 * 1024
+
+
 def test_tests_mirror_the_package():
     """A folder of tests is one of the project's; a file that has a module's name lies where the
     module does. Other files are named by what they ask of their folder."""
