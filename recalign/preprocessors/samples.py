@@ -78,7 +78,7 @@ class Recipe:
         function = first.bind(context)
         if not isinstance(function, Epoch):
             raise UserError(
-                f"{self.task}: {first} comes first, so its function is to be an Epoch, which says "
+                f"{self.task}: {first} comes first, so its function must be an Epoch, which says "
                 "how many samples there are; or put next_item_windows() before it"
             )
         return function

@@ -222,7 +222,7 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
             try:
                 numbers[f"{prefix}{name}"] = float(value)
             except OverflowError as error:
-                raise UserError(f"{prefix}{name} is a number beyond all measure") from error
+                raise UserError(f"{prefix}{name} is too large a number") from error
     return numbers
 
 

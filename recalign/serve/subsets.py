@@ -89,5 +89,5 @@ def read_subsets(text: str, where: str) -> dict[str, list[str]]:
         if not isinstance(ids, list) or not all(
             isinstance(it, str | int) and not isinstance(it, bool) for it in ids
         ):
-            raise UserError(f"{where}: {shown(name)} is to be a list of IDs")
+            raise UserError(f"{where}: {shown(name)} must be a list of IDs")
     return {name: [str(it) for it in ids] for name, ids in found.items()}

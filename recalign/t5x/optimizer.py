@@ -35,7 +35,7 @@ def named(
     if name == "adafactor":
         return adafactor
     if name != "adamw":
-        raise UserError(f"OPTIMIZER_NAME = {name!r} is to be adafactor or adamw")
+        raise UserError(f"OPTIMIZER_NAME = {name!r} must be adafactor or adamw")
     return optimizers.adamw(
         schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decays
     )

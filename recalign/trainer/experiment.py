@@ -292,33 +292,33 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
         "log_period",
         "num_partitions",
     ):
-        require(name, getattr(experiment, name) > 0, "is to be at least 1")
+        require(name, getattr(experiment, name) > 0, "must be at least 1")
     for name in ("checkpoint_period", "eval_period", "eval_steps", "warmup_steps", "initial_step"):
         require(name, getattr(experiment, name) >= 0, "is not to be negative")
     for name in ("eval_batch_size", "evaluator_num_examples"):
         value = getattr(experiment, name)
-        require(name, value is None or value > 0, "is to be at least 1, or None")
-    require("dropout_rate", 0 <= experiment.dropout_rate < 1, "is to be at least 0 and below 1")
+        require(name, value is None or value > 0, "must be at least 1, or None")
+    require("dropout_rate", 0 <= experiment.dropout_rate < 1, "must be at least 0 and below 1")
     optimizer = experiment.optimizer_name
-    require("optimizer_name", optimizer in OPTIMIZERS, f"is to be {' or '.join(OPTIMIZERS)}")
+    require("optimizer_name", optimizer in OPTIMIZERS, f"must be {' or '.join(OPTIMIZERS)}")
     for name in ("adam_beta1", "adam_beta2"):
-        require(name, 0 <= getattr(experiment, name) < 1, "is to be at least 0 and below 1")
-    require("adam_epsilon", experiment.adam_epsilon > 0, "is to be above 0")
+        require(name, 0 <= getattr(experiment, name) < 1, "must be at least 0 and below 1")
+    require("adam_epsilon", experiment.adam_epsilon > 0, "must be above 0")
     require(
         "weight_decay",
         experiment.weight_decay == 0 or (experiment.weight_decay > 0 and optimizer == "adamw"),
-        "is to be 0, or above 0 with OPTIMIZER_NAME = 'adamw'",
+        "must be 0, or above 0 with OPTIMIZER_NAME = 'adamw'",
     )
     require("decay_factor", experiment.decay_factor >= 0, "is not to be negative")
     cycle = experiment.steps_per_cycle
-    require("steps_per_cycle", cycle is None or cycle > 0, "is to be at least 1, or None")
+    require("steps_per_cycle", cycle is None or cycle > 0, "must be at least 1, or None")
     make_schedule(1.0, 1, factors=experiment.learning_rate_factors)  # refuses unknown names
-    require("learning_rate", experiment.learning_rate > 0, "is to be above 0")
+    require("learning_rate", experiment.learning_rate > 0, "must be above 0")
     require("model_dir", bool(experiment.model_dir), "is to name a folder")
     require(
         "test_split",
         experiment.test_split in (None, "validation", "test"),
-        "is to be 'test', 'validation' or None",
+        "must be 'test', 'validation' or None",
     )
     parts = experiment.microbatches or 1
     require(
@@ -343,14 +343,14 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
     require(
         "loss_normalizing_factor",
         factor is None or factor in NORMALIZERS or (not isinstance(factor, str) and factor > 0),
-        f"is to be None, a number above 0, {' or '.join(NORMALIZERS)}",
+        f"must be None, a number above 0, {' or '.join(NORMALIZERS)}",
     )
 
 
 def _check_types(owner: type, values: Mapping[str, Any], provenance: gin_reader.Provenance) -> None:
     for name, annotation in typing.get_type_hints(owner).items():
         if name in values and not _is_a(values[name], annotation):
-            rule = f"is to be {_describe(annotation)}"
+            rule = f"must be {_describe(annotation)}"
             _refuse(name, values[name], rule, provenance, owner.__name__)
 
 

@@ -351,7 +351,7 @@ def read(directory: epath.Path) -> dict[str, Weights]:
             raise UserError(f"tasks is {shown(tasks)}")
         return {task: _weights_of(task, of_task) for task, of_task in tasks.items()}
     except UserError as error:
-        raise UserError(f"{path} is of no use ({error}): remove it and evaluate again") from error
+        raise UserError(f"{path} cannot be used ({error}): remove it and evaluate again") from error
 
 
 _FIELDS: Mapping[str, Check] = {

@@ -92,7 +92,7 @@ def statements(text: str, name: str) -> list[Binding | Import]:
         raise UserError(f"{name}:{error.lineno or 1}: {said}") from error
     except (ValueError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name}: no gin: {first[:200]}") from error
+        raise UserError(f"{name}: not gin: {first[:200]}") from error
 
 
 def _statements(text: str) -> Iterator[Binding | Import]:
@@ -142,14 +142,14 @@ def resolved(binding: Binding, macros: Mapping[str, Any], place: str) -> Binding
     """The binding with the values of its macros.
 
     Raises:
-      UserError: a macro that is set nowhere, or stands for itself.
+      UserError: a macro that is set nowhere, or refers to itself.
     """
 
     def of(value: Any, within: tuple[str, ...]) -> Any:
         match value:
             case Macro(name):
                 if name in within:
-                    raise UserError(f"{place}: {name} stands for itself")
+                    raise UserError(f"{place}: {name} refers to itself")
                 if name not in macros:
                     raise UserError(f"{place}: reads {name}, which is set nowhere")
                 return of(macros[name], (*within, name))

@@ -118,10 +118,10 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
         raise UserError(f"unknown field {shown(unknown[0])}; there are {', '.join(_FIELDS)}")
     wanted = given.get("k", k)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-        raise UserError(f'"k" is to be a whole number of at least 1, not {shown(wanted)}')
+        raise UserError(f'"k" must be a whole number of at least 1, not {shown(wanted)}')
     untrained = given.get("untrained", True)
     if not isinstance(untrained, bool):
-        raise UserError(f'"untrained" is to be true or false, not {shown(untrained)}')
+        raise UserError(f'"untrained" must be true or false, not {shown(untrained)}')
     allowed = given.get("only")
     return Request(
         history=_ids(given["history"], "history"),
@@ -138,7 +138,7 @@ def _ids(value: Any, name: str) -> list[str]:
     if not isinstance(value, list) or not all(
         isinstance(it, str | int) and not isinstance(it, bool) for it in value
     ):
-        raise UserError(f'"{name}" is to be a list of IDs')
+        raise UserError(f'"{name}" must be a list of IDs')
     return [str(it) for it in value]
 
 

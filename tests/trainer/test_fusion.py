@@ -254,7 +254,7 @@ def test_weights_of_another_checkpoint_are_not_used(fused, tmp_path, capfd):
 
 def test_files_and_names_that_are_wrong(fused, tmp_path):
     (tmp_path / fusion.FILE).write_text('{"retrieval_tiny": {"weight": 1}}')
-    with pytest.raises(UserError, match=r"is of no use .*damaged.*: remove it and evaluate again"):
+    with pytest.raises(UserError, match=r"not be used .*damaged.*: remove it and evaluate again"):
         fusion.read(epath.Path(tmp_path))
     weights = fusion.read(fused[0].directory)[TASK]
     (tmp_path / fusion.FILE).unlink()
@@ -307,13 +307,13 @@ def test_weights_that_no_evaluation_writes_are_refused(tmp_path, field, value):
     with pytest.raises(UserError) as error:
         fusion.weights_at(folder, TASK, 3)
     said = str(error.value)
-    assert said.startswith(f"{folder / fusion.FILE} is of no use (") and "\n" not in said
+    assert said.startswith(f"{folder / fusion.FILE} cannot be used (") and "\n" not in said
     assert (f"{field} is {value!r}"[:80] in said) or "prior's setting" in said or field == "more"
 
 
 @pytest.mark.parametrize("tasks", [7, [], None, {TASK: 7}, {TASK: []}, {TASK: {}}])
 def test_tasks_that_are_none_are_refused(tmp_path, tasks):
-    with pytest.raises(UserError, match=r"is of no use \(.*: remove it and evaluate again"):
+    with pytest.raises(UserError, match=r"cannot be used \(.*: remove it and evaluate again"):
         fusion.read(sealed_weights(tmp_path, tasks))
 
 

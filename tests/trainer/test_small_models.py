@@ -79,9 +79,9 @@ def test_a_table_without_rows_for_the_items_is_refused(items, experiment, tmp_pa
 @pytest.mark.parametrize(
     ("macros", "message"),
     [
-        ({"OPTIMIZER_NAME": "adam"}, "OPTIMIZER_NAME is to be adafactor or adamw"),
-        ({"WEIGHT_DECAY": 0.1}, "WEIGHT_DECAY is to be 0, or above 0 with OPTIMIZER_NAME"),
-        ({"ADAM_BETA2": 1.0}, "ADAM_BETA2 is to be at least 0 and below 1"),
+        ({"OPTIMIZER_NAME": "adam"}, "OPTIMIZER_NAME must be adafactor or adamw"),
+        ({"WEIGHT_DECAY": 0.1}, "WEIGHT_DECAY must be 0, or above 0 with OPTIMIZER_NAME"),
+        ({"ADAM_BETA2": 1.0}, "ADAM_BETA2 must be at least 0 and below 1"),
         ({"LEARNING_RATE_FACTORS": "constant * cosine"}, "no factor 'cosine'"),
     ],
 )
