@@ -56,9 +56,7 @@ def parsed(parse: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def files_of_gin(
-    search_paths: Sequence[str],
-    open_text: Callable[[str], IO[str]],
-    exists: Callable[[str], bool],
+    search_paths: Sequence[str], open_text: Callable[[str], IO[str]], exists: Callable[[str], bool]
 ) -> Iterator[None]:
     """gin with these search paths and this way to read a file, and no other.
 

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import flax
 import numpy as np
@@ -77,23 +77,18 @@ def rank_among(
 
 def retrieval_results(ranks: Float[np.ndarray, " n"]) -> Results:
     """HR and NDCG at 5 and 10."""
-    return _ranks_results(ranks, (5, 10))
+    results = {f"hr@{k}": hit_ratio(ranks, k) for k in (5, 10)}
+    results |= {f"ndcg@{k}": ndcg(ranks, k) for k in (5, 10)}
+    return results | {"num_examples": float(len(ranks))}
 
 
 def ranking_results(ranks: Float[np.ndarray, " n"]) -> Results:
     """HR at 1, 5 and 10, NDCG at 5 and 10."""
-    return {"hr@1": hit_ratio(ranks, 1)} | _ranks_results(ranks, (5, 10))
+    return {"hr@1": hit_ratio(ranks, 1)} | retrieval_results(ranks)
 
 
 def rating_results(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Results:
-    """AUC-ROC."""
     return {"auc_roc": auc_roc(scores, labels), "num_examples": float(len(labels))}
-
-
-def _ranks_results(ranks: Float[np.ndarray, " n"], cutoffs: Sequence[int]) -> Results:
-    results = {f"hr@{k}": hit_ratio(ranks, k) for k in cutoffs}
-    results |= {f"ndcg@{k}": ndcg(ranks, k) for k in cutoffs}
-    return results | {"num_examples": float(len(ranks))}
 
 
 # Beams --------------------------------------------------------------------------------------------
@@ -102,20 +97,15 @@ def _ranks_results(ranks: Float[np.ndarray, " n"], cutoffs: Sequence[int]) -> Re
 def without_length_penalty(
     scores: Float[np.ndarray, "*beams"], lengths: Int[np.ndarray, "*beams"], alpha: float = ALPHA
 ) -> Float[np.ndarray, "*beams"]:
-    """Log-probabilities from T5X's scores, which are divided by ((5 + length) / 6)^alpha.
+    """Log-probabilities from T5X's scores of finished beams, divided by ((5 + length) / 6)^alpha.
 
-    Args:
-        scores: of finished beams.
-        lengths: their tokens, the end of sequence included.
-        alpha: the exponent that the search used.
+    Lengths count the end of sequence.
     """
     return np.asarray(scores) * ((5.0 + np.asarray(lengths)) / 6.0) ** alpha
 
 
 def yes_no_score(
-    answers: Sequence[str],
-    log_probs: Float[np.ndarray, " beams"],
-    no_yes: tuple[str, str] = YES_NO,
+    answers: Sequence[str], log_probs: Float[np.ndarray, " beams"], no_yes: tuple[str, str] = YES_NO
 ) -> float:
     """log P(yes) - log P(no) over an example's beams.
 
@@ -187,6 +177,7 @@ def examples_with_beams(
     features: Mapping[str, seqio.Feature],
     target_field_name: str = "targets",
     mask: np.ndarray | None = None,
+    indices_2d: np.ndarray | None = None,
 ) -> Iterator[tuple[Mapping[str, Any], str, list[str]]]:
     """Each example, its target and the texts of its beams, best first.
 
@@ -196,7 +187,9 @@ def examples_with_beams(
         features: with the vocabulary of the targets.
         target_field_name: of the examples' targets.
         mask: which examples count; None for all.
+        indices_2d: SeqIO's, unused.
     """
+    del indices_2d
     texts_of = Detokenizer(features[target_field_name].vocabulary)
     tokens_NxKxT, _ = _beams(model_output)
     texts_NxK = texts_of(tokens_NxKxT)
@@ -206,7 +199,24 @@ def examples_with_beams(
 
 
 @flax.struct.dataclass
-class MeanOverExamples(seqio.metrics.Metric, abc.ABC):
+class _OfExamples(seqio.metrics.Metric, abc.ABC):
+    """Arrays with a number an example."""
+
+    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls()
+
+    def merge(self, other: Self) -> Self:
+        arrays = {name: it for name, it in vars(self).items() if isinstance(it, np.ndarray)}
+        return self.replace(
+            **{name: np.concatenate([it, getattr(other, name)]) for name, it in arrays.items()}
+        )
+
+
+@flax.struct.dataclass
+class MeanOverExamples(_OfExamples):
     """The mean of a number that each example's beams give; subclasses say which, and its name.
 
     class Found(MeanOverExamples):
@@ -218,12 +228,7 @@ class MeanOverExamples(seqio.metrics.Metric, abc.ABC):
     """
 
     name = ""
-    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
     values: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
-
-    @classmethod
-    def empty(cls) -> "MeanOverExamples":
-        return cls()
 
     @classmethod
     @abc.abstractmethod
@@ -231,32 +236,23 @@ class MeanOverExamples(seqio.metrics.Metric, abc.ABC):
         """The example's number, of its beams, best first."""
 
     @classmethod
-    def from_model_output(
-        cls, inputs: Any, model_output: Any, features: Any, *arguments: Any, **named: Any
-    ) -> "MeanOverExamples":
+    def from_model_output(cls, *arguments: Any, **named: Any) -> Self:
         """Reads beams, as `examples_with_beams`."""
-        named.pop("indices_2d", None)
-        found = examples_with_beams(inputs, model_output, features, *arguments[:2], **named)
+        found = examples_with_beams(*arguments, **named)
         return cls(values=np.array([cls.value(*one) for one in found], np.float64))
 
-    def merge(self, other: "MeanOverExamples") -> "MeanOverExamples":
-        return self.replace(values=np.concatenate([self.values, other.values]))
-
     def compute(self) -> Results:
-        return {self.name: float(np.mean(self.values)) if len(self.values) else float("nan")}
+        return {self.name: _mean(self.values)}
 
 
 @flax.struct.dataclass
-class _Ranks(seqio.metrics.Metric, abc.ABC):
+class _Ranks(_OfExamples):
     """Ranks of targets among beams, and how many beams were something that may be answered."""
 
-    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
+    results = staticmethod(retrieval_results)
+    valid_rate = "valid_id_rate"
     ranks: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
     valid: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
-
-    @classmethod
-    def empty(cls) -> "_Ranks":
-        return cls()
 
     @classmethod
     @abc.abstractmethod
@@ -264,36 +260,28 @@ class _Ranks(seqio.metrics.Metric, abc.ABC):
         """Gives, for an example, the texts that may answer it."""
 
     @classmethod
-    def from_model_output(
-        cls, inputs: Any, model_output: Any, features: Any, *arguments: Any, **named: Any
-    ) -> "_Ranks":
+    def from_model_output(cls, *arguments: Any, **named: Any) -> Self:
         """Reads beams, as `examples_with_beams`."""
-        named.pop("indices_2d", None)
         valid_answers = cls.valid_answers()
         ranks, valid = [], []
-        for example, target, beams in examples_with_beams(
-            inputs, model_output, features, *arguments[:2], **named
-        ):
+        for example, target, beams in examples_with_beams(*arguments, **named):
             allowed = valid_answers(example)
             ranks.append(rank_in(target, beams))
             valid.append(np.mean([beam in allowed for beam in beams]))
         return cls(ranks=np.array(ranks, np.float64), valid=np.array(valid, np.float64))
 
-    def merge(self, other: "_Ranks") -> "_Ranks":
-        return self.replace(
-            ranks=np.concatenate([self.ranks, other.ranks]),
-            valid=np.concatenate([self.valid, other.valid]),
-        )
+    def compute(self) -> Results:
+        return self.results(self.ranks) | {self.valid_rate: _mean(self.valid)}
 
-    def _valid_rate(self) -> float:
-        return float(np.mean(self.valid)) if len(self.valid) else float("nan")
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def retrieval_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:
     """A SeqIO metric of retrieval: HR and NDCG at 5 and 10, and how many beams are items.
 
-    Args:
-        ids: gives the catalogue's IDs; called when the metric is computed.
+    `ids` gives the catalogue's IDs; it is called when the metric is computed.
     """
 
     @flax.struct.dataclass
@@ -303,47 +291,38 @@ def retrieval_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:
             catalogue = frozenset(ids())
             return lambda example: catalogue
 
-        def compute(self) -> Results:
-            return retrieval_results(self.ranks) | {"valid_id_rate": self._valid_rate()}
-
     return Retrieval
 
 
 def ranking_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:
     """A SeqIO metric of ranking: HR at 1, 5 and 10, NDCG at 5 and 10, beams that are candidates.
 
-    Args:
-        ids: gives the catalogue's IDs; called when the metric is computed.
+    `ids` gives the catalogue's IDs; it is called when the metric is computed.
     """
 
     @flax.struct.dataclass
     class Ranking(_Ranks):
+        results = staticmethod(ranking_results)
+        valid_rate = "valid_candidate_rate"
+
         @classmethod
         def valid_answers(cls) -> Callable[[Mapping[str, Any]], frozenset[str]]:
             catalogue = ids()
             return lambda example: frozenset(catalogue[item] for item in example["candidates"])
 
-        def compute(self) -> Results:
-            return ranking_results(self.ranks) | {"valid_candidate_rate": self._valid_rate()}
-
     return Ranking
 
 
 @flax.struct.dataclass
-class Rating(seqio.metrics.Metric):
+class Rating(_OfExamples):
     """AUC-ROC of log P(yes) - log P(no), read from beams; subclasses may have other answers.
 
     Takes `log_probs` beside `scores` where the decoder gives them; T5X's scores alone have their
     length penalty undone.
     """
 
-    model_output_type: ModelOutputType = ModelOutputType.PREDICTION_WITH_AUX
     scores: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0))
     labels: np.ndarray = flax.struct.field(default_factory=lambda: np.zeros(0, np.int64))
-
-    @classmethod
-    def empty(cls) -> "Rating":
-        return cls()
 
     @classmethod
     def no_yes(cls) -> tuple[str, str]:
@@ -373,12 +352,6 @@ class Rating(seqio.metrics.Metric):
             scores.append(yes_no_score(answers, log_probs_NxK[number], cls.no_yes()))
             labels.append(int(example["label"]))
         return cls(scores=np.array(scores, np.float64), labels=np.array(labels, np.int64))
-
-    def merge(self, other: "Rating") -> "Rating":
-        return self.replace(
-            scores=np.concatenate([self.scores, other.scores]),
-            labels=np.concatenate([self.labels, other.labels]),
-        )
 
     def compute(self) -> Results:
         return rating_results(self.scores, self.labels)

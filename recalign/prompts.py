@@ -211,8 +211,6 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """One sample as text."""
-
     inputs: str
     targets: str
 

@@ -24,7 +24,6 @@ def show_task(
 
     Args:
         name: a task, or a mixture for samples of each of its tasks.
-        split: "train", "validation" or "test".
         n: how many of each task.
         sequence_length: the most tokens of `inputs` and `targets`; None shows whole prompts.
         seed: decides which samples are shown, and what is drawn in training.

@@ -72,7 +72,8 @@ def prepare(options: argparse.Namespace) -> None:
 
     _configure(options)
     before = replacing.what_is_there(options.name, _data_dir(options))
-    given = {name: value for name in _PREPARATION if (value := getattr(options, name)) is not None}
+    given = {name: getattr(options, name) for name in _PREPARATION}
+    given = {name: it for name, it in given.items() if it is not None and it is not False}
     given |= {} if options.deed is None else {"verb": options.deed}
     columns = {
         role: column
@@ -168,15 +169,9 @@ def evaluate(options: argparse.Namespace) -> None:
     """Evaluates a checkpoint; the trainer writes results.json."""
     from recalign.trainer import evaluation
 
-    checkpoint = options.checkpoint
-    _print_results(
-        evaluation.evaluate(
-            _experiment(options, options.gin_bindings),
-            options.split,
-            int(checkpoint) if checkpoint.isdecimal() else checkpoint,
-            options.max_examples,
-        )
-    )
+    experiment, checkpoint = _experiment(options, options.gin_bindings), options.checkpoint
+    which = int(checkpoint) if checkpoint.isdecimal() else checkpoint
+    _print_results(evaluation.evaluate(experiment, options.split, which, options.max_examples))
 
 
 def baselines(options: argparse.Namespace) -> None:
@@ -260,12 +255,7 @@ def convert(options: argparse.Namespace) -> None:
 
 
 def _item_rows(name: str, data_dir: str, made_from: Mapping[str, Any]) -> NewRows:
-    """The rows that a checkpoint gets for the item tokens of a dataset.
-
-    Args:
-      name: the dataset's.
-      made_from: what is known of the run that the checkpoint is of.
-    """
+    """The rows that a checkpoint, of a run that was `made_from` this, gets for item tokens."""
     import sentencepiece
 
     from recalign.data import item_tokens, prepared
@@ -296,14 +286,14 @@ def report(options: argparse.Namespace) -> None:
     from recalign.report import FORMATS, format_runs, write_report
 
     suffix = pathlib.Path(options.out).suffix.removeprefix(".") if options.out else "txt"
-    chosen = options.format or (suffix if suffix in (*FORMATS, "txt") else "html")
-    if chosen == "txt":
-        _write(format_runs(options.runs), options.out)
-    elif options.out is None:
-        raise UserError(f"--format {chosen} goes into a file: give --out FILE")
-    else:
+    chosen = options.format or (suffix if suffix in FORMATS else "html")
+    if options.out is not None:
         write_report(options.runs, options.out, format=chosen, data_dir=options.data_dir)
         print(options.out, file=sys.stderr)
+    elif chosen == "txt":
+        print(format_runs(options.runs))
+    else:
+        raise UserError(f"--format {chosen} goes into a file: give --out FILE")
 
 
 # What verbs share ---------------------------------------------------------------------------------
@@ -314,7 +304,7 @@ def _data_dir(options: argparse.Namespace) -> str:
 
 
 def _surroundings(options: argparse.Namespace, experiment: Experiment | None) -> Surroundings:
-    """What tasks take from the command line and, where one is given, from an experiment."""
+    """What tasks take from an experiment or, where none is given, from the command line."""
     from recalign.preprocessors.surroundings import Surroundings
 
     return Surroundings(_data_dir(options)) if experiment is None else experiment.surroundings
@@ -365,17 +355,3 @@ def _print_results(results: Mapping[str, Any]) -> None:
 
     if jax.process_index() == 0:
         print(format_results(results))
-
-
-def _write(text: str, out: str | None) -> None:
-    """Prints, or writes a file whole or not at all."""
-    if out is None:
-        print(text)
-        return
-    from etils import epath
-
-    from recalign.data.atomic import write_whole
-
-    path = epath.Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, f"{text}\n")

@@ -26,7 +26,6 @@ def rates_of(mixture: str) -> Mapping[str, float]:
 
 
 def of_gin(mixture: str) -> Mapping[str, float]:
-    """What gin binds for a mixture."""
     with gin.config_scope(mixture):
         return mixture_rates()
 

@@ -20,25 +20,17 @@ _GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What Google publishes of a chip (cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}).
+    """What Google publishes of a chip (cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e})."""
 
-    Attributes:
-      flops: peak bfloat16 operations a second.
-      hbm_bytes: its memory.
-      hbm_bandwidth: bytes a second between the memory and the cores.
-      link_bandwidth: bytes a second and direction over one link to a neighbour: the published
-        two-way total over the links and by two. v4's page gives none: 50 GB/s, from Jouppi et al.
-        (2023), "TPU v4", table 4.
-      dimensions: of its torus; a chip has two links a dimension.
-      largest_slice: chips.
-    """
-
-    flops: float
+    flops: float  # peak bfloat16 operations a second
     hbm_bytes: int
-    hbm_bandwidth: float
+    hbm_bandwidth: float  # bytes a second between the memory and the cores
+    # Bytes a second and direction over one link to a neighbour: the published two-way total over
+    # the links and by two. v4's page gives none: 50 GB/s, from Jouppi et al. (2023), "TPU v4",
+    # table 4.
     link_bandwidth: float
-    dimensions: int
-    largest_slice: int
+    dimensions: int  # of its torus; a chip has two links a dimension
+    largest_slice: int  # in chips
 
 
 CHIPS = {

@@ -22,31 +22,22 @@ _LEAST_KEPT = "jax_persistent_cache_min_compile_time_secs"
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A program's demands, a chip and a run; `refusal` where the compiler found that it cannot fit.
+    """A program's demands, a chip and a run; `refusal` where the compiler found no room for it."""
 
-    Attributes:
-      flops: in matrix products, every turn of every loop.
-      flops_loops_once, xla_flops: the same and XLA's own count, both with a loop's body counted
-        once: they should agree but for what is no matrix product.
-      memory_bytes: through HBM; None where it was not compiled to the end.
-      link_bytes: over the links.
-      arguments: bytes of what goes in, the state among it.
-      temporary: bytes that live while the program runs, gradients and activations among them.
-      peak: arguments, results that do not take the place of arguments, temporaries, and code.
-      refusal: the compiler's message.
-      seconds: that compilation took.
-    """
-
-    flops: float
+    flops: float  # in matrix products, every turn of every loop
+    # The same and XLA's own count, both with a loop's body counted once: they should agree but for
+    # what is no matrix product.
     flops_loops_once: float
     xla_flops: float | None
-    memory_bytes: float | None
-    link_bytes: float | None
-    arguments: int | None
+    memory_bytes: float | None  # through HBM; None where it was not compiled to the end
+    link_bytes: float | None  # over the links
+    arguments: int | None  # bytes of what goes in, the state among it
+    # Bytes that live while the program runs, gradients and activations among them.
     temporary: int | None
+    # Arguments, results that do not take the place of arguments, temporaries, and code.
     peak: int | None
-    refusal: str | None
-    seconds: float
+    refusal: str | None  # the compiler's message
+    seconds: float  # that compilation took
 
     @property
     def fits(self) -> bool:
@@ -64,12 +55,14 @@ def compile_program(program: Program, chips: int) -> Compiled:
     except jax.errors.JaxRuntimeError as error:
         if _NO_MEMORY not in str(error):
             raise
+        # Without the list of allocations that may follow.
+        said = " ".join(str(error).strip().splitlines()[0].split())
         seconds = time.perf_counter() - started
-        said = _one_line(str(error))
-        return Compiled(flops, once, None, None, None, None, None, None, said, seconds)
+        return Compiled(flops, once, *[None] * 6, said, seconds)
     memory = compiled.memory_analysis()
     moved = traffic(compiled.as_text(), while_turns=turns)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    held = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
     return Compiled(
         flops=flops,
         flops_loops_once=once,
@@ -78,10 +71,7 @@ def compile_program(program: Program, chips: int) -> Compiled:
         link_bytes=moved.link_bytes,
         arguments=memory.argument_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
-        peak=memory.argument_size_in_bytes
-        + results
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes,
+        peak=held + memory.generated_code_size_in_bytes,
         refusal=None,
         seconds=time.perf_counter() - started,
     )
@@ -93,10 +83,8 @@ def available_bytes(device: Any) -> int:
     try:
         _compiled(jax.jit(lambda x: x + 1).trace(shape))
     except jax.errors.JaxRuntimeError as error:
-        if found := re.search(r"available HBM \((?P<gib>[\d.]+)G\)", str(error)):
-            return int(float(found["gib"]) * 2**30)
-        if found := re.search(r"of (?P<gib>[\d.]+)G hbm", str(error)):
-            return int(float(found["gib"]) * 2**30)
+        if found := re.search(r"available HBM \(([\d.]+)G\)|of ([\d.]+)G hbm", str(error)):
+            return int(float(found[1] or found[2]) * 2**30)
         raise UserError(f"XLA does not say how much memory a chip has: {error}") from error
     raise UserError("XLA's TPU compiler took a program of a pebibyte to fit a chip")
 
@@ -109,8 +97,3 @@ def _compiled(traced: Any) -> Any:
         return traced.lower(lowering_platforms=("tpu",)).compile()
     finally:
         jax.config.update(_LEAST_KEPT, least)
-
-
-def _one_line(message: str) -> str:
-    """Without the list of allocations that may follow."""
-    return " ".join(message.strip().splitlines()[0].split())

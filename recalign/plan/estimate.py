@@ -6,6 +6,7 @@ from collections.abc import Callable
 from recalign.model.t5.config import T5Config
 from recalign.plan.chips import Slice
 from recalign.plan.programs import Layout, Sizes
+from recalign.plan.roofline import Roofline
 from recalign.trainer.experiment import Experiment
 
 # Passes over the float32 parameters in an update: gradients, parameters and their changes.
@@ -13,20 +14,6 @@ _UPDATE_PASSES = 6
 # Over the weights in the activations' type: forward, and for both gradients backward.
 _WEIGHT_PASSES = 3
 _KEPT_PASSES = 2  # over activations: written, and read backward; much the same if made again
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """Seconds of a train step, each alone at its peak."""
-
-    compute_seconds: float
-    memory_seconds: float
-    link_seconds: float
-
-    @property
-    def seconds(self) -> float:
-        """As `roofline.Roofline.seconds`."""
-        return max(self.compute_seconds, self.memory_seconds) + self.link_seconds
 
 
 def estimable(experiment: Experiment) -> bool:
@@ -40,13 +27,10 @@ def estimate(
     where: Slice,
     flops: float,
     sizes_of: Callable[[Layout], Sizes],
-) -> Estimate:
+) -> Roofline:
     """What the roofline will say of the compiled step, within a tenth for XL.
 
-    Args:
-      experiment, layout, where: the step.
-      flops: of a chip.
-      sizes_of: bytes of a chip.
+    `flops` and `sizes_of` are of a chip.
     """
     parts, width = layout.microbatches, experiment.network.activation_dtype.itemsize
     parameters = sizes_of(layout).parameters
@@ -61,7 +45,7 @@ def estimate(
         # Each microbatch's gradients are summed over the copies, in the activations' type.
         + _ring(copies) * parts * weights
     )
-    return Estimate(
+    return Roofline(
         compute_seconds=flops / where.chip.flops,
         memory_seconds=through_memory / where.chip.hbm_bandwidth,
         link_seconds=over_links / where.ring_bandwidth,

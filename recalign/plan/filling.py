@@ -23,19 +23,12 @@ _TALLEST = 2  # times the experiment's own lengths
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Of a step.
+    """Of a step."""
 
-    Attributes:
-      packed: whether several examples share a row.
-      rows: BATCH_SIZE.
-      lengths: TASK_FEATURE_LENGTHS.
-      examples: that a step holds on average.
-    """
-
-    packed: bool
-    rows: int
-    lengths: Mapping[str, int]
-    examples: float
+    packed: bool  # whether several examples share a row
+    rows: int  # BATCH_SIZE
+    lengths: Mapping[str, int]  # TASK_FEATURE_LENGTHS
+    examples: float  # that a step holds on average
 
     @property
     def places(self) -> int:
@@ -52,15 +45,11 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Filling:
-    """The lengths of the first examples of an experiment's stream.
+    """The lengths of the first examples of an experiment's stream."""
 
-    Attributes:
-      sizes: a mapping a window: the tokens of each example, int64 [2048] for each of TOKENS.
-      lengths: the experiment's own TASK_FEATURE_LENGTHS.
-    """
-
+    # A mapping a window: the tokens of each example, int64 [2048] for each of TOKENS.
     sizes: tuple[Mapping[str, np.ndarray], ...]
-    lengths: Mapping[str, int]
+    lengths: Mapping[str, int]  # the experiment's own TASK_FEATURE_LENGTHS
 
     @property
     def tokens(self) -> dict[str, float]:
@@ -86,11 +75,9 @@ class Filling:
         return Rows(False, rows, lengths, float(rows))
 
     def recommended(self, examples: int, copies: int) -> Rows:
-        """The fewest places that hold at least so many examples on average.
+        """The rows of the fewest places that hold at least so many examples a step on average.
 
-        Args:
-          examples: of a step.
-          copies: what the number of rows has to be a multiple of.
+        Their number is a multiple of `copies`.
         """
         found = []
         tile, short = _TILE["inputs"], _TILE["targets"]
@@ -106,11 +93,7 @@ class Filling:
 
 
 def measure(experiment: Experiment) -> Filling:
-    """Reads the first 8,192 examples.
-
-    Raises:
-      UserError: the dataset is not prepared here.
-    """
+    """Reads the first 8,192 examples; a UserError where the dataset is not prepared here."""
     lengths = experiment.task_feature_lengths
     with experiment.surroundings.entered():
         setup.prepare(experiment)
@@ -124,7 +107,6 @@ def measure(experiment: Experiment) -> Filling:
 
 
 def measured_or_why_not(experiment: Experiment) -> tuple[Filling | None, str]:
-    """What was measured, or the reason that nothing was."""
     try:
         return measure(experiment), ""
     except UserError as error:

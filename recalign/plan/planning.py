@@ -27,71 +27,52 @@ from recalign.trainer.experiment import Experiment
 
 @dataclasses.dataclass(frozen=True)
 class Other:
-    """The same training with packed rows instead of plain ones, or the other way round.
+    """The same training with packed rows instead of plain ones, or the other way round."""
 
-    Attributes:
-      gin: lines to paste, TRAIN_STEPS for as many examples in all among them.
-      examples_a_step: that the rows hold.
-      chip_seconds_an_example: estimated.
-    """
-
-    gin: tuple[str, ...]
-    examples_a_step: float
-    chip_seconds_an_example: float
+    gin: tuple[str, ...]  # lines to paste, TRAIN_STEPS for as many examples in all among them
+    examples_a_step: float  # that the rows hold
+    chip_seconds_an_example: float  # estimated
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What an experiment needs of a slice.
+    """What an experiment needs of a slice."""
 
-    Attributes:
-      name: the mixture.
-      where: the slice.
-      available: bytes of a chip's memory that programs may use.
-      layout: what was planned: the experiment's, or the search's best.
-      packed: whether rows of training hold several examples.
-      batch_size, decode_batch_size: rows over all chips; those of decoding are examples.
-      examples_a_step: that the rows hold: `batch_size`, or more where they are packed.
-      filling: of rows with tokens; None where the examples cannot be read here.
-      unread: why not.
-      other: the experiment packed, or unpacked where it is packed, and how long its step is
-        estimated to take: as long as this one's is compiled to take, over what this one's is
-        estimated to.
-      sizes: by shapes and shardings.
-      train, decode: the compiled programs; train is None where nothing is trained, decode where
-        the train step does not fit.
-      steps: TRAIN_STEPS without those of pre-training.
-      tried: by the search, the fastest first.
-      gin: lines to paste, where a search found a layout that fits.
-    """
-
-    name: str
+    name: str  # the mixture
     where: Slice
-    available: int
-    layout: Layout
-    batch_size: int
-    decode_batch_size: int
-    sizes: Sizes
+    available: int  # bytes of a chip's memory that programs may use
+    layout: Layout  # what was planned: the experiment's, or the search's best
+    batch_size: int  # rows over all chips
+    decode_batch_size: int  # examples over all chips
+    sizes: Sizes  # by shapes and shardings
+    # The compiled programs; train is None where nothing is trained, decode where the train step
+    # does not fit.
     train: Compiled | None
     decode: Compiled | None
-    steps: int
-    examples_a_step: float | None
+    steps: int  # TRAIN_STEPS without those of pre-training
+    examples_a_step: float | None  # that the rows hold: `batch_size`, or more where they are packed
+    # Of rows with tokens; None where the examples cannot be read here.
     filling: Filling | None = None
-    unread: str = ""
-    packed: bool = False
+    unread: str = ""  # why it has none
+    packed: bool = False  # whether rows of training hold several examples
+    # The experiment packed, or unpacked where it is packed, and how long its step is estimated to
+    # take: as long as this one's is compiled to take, over what this one's is estimated to.
     other: Other | None = None
-    tried: tuple[Tried, ...] = ()
-    gin: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()  # by the search, the fastest first
+    gin: tuple[str, ...] = ()  # lines to paste, where a search found a layout that fits
 
     @property
     def fits(self) -> bool:
         return self.decode is not None and self.decode.fits
 
     @property
-    def hours(self) -> float | None:
-        """Of training."""
+    def _step_seconds(self) -> float | None:
         times = roofline(self.train, self.where) if self.train else None
-        return times.seconds * self.steps / 3600 if times else None
+        return times.seconds if times else None
+
+    @property
+    def hours(self) -> float | None:
+        return self._step_seconds * self.steps / 3600 if self._step_seconds else None
 
     @property
     def chip_hours(self) -> float | None:
@@ -99,11 +80,9 @@ class Plan:
 
     @property
     def chip_seconds_an_example(self) -> float | None:
-        """Of training."""
-        times = roofline(self.train, self.where) if self.train else None
-        if times is None or self.examples_a_step is None:
+        if self._step_seconds is None or self.examples_a_step is None:
             return None
-        return times.seconds * self.where.chips / self.examples_a_step
+        return self._step_seconds * self.where.chips / self.examples_a_step
 
 
 def plan(
@@ -117,9 +96,7 @@ def plan(
 
     Args:
       experiment: only shapes count, no weights are made; packed rows are counted in its data.
-      topology: such as "v5e:4x4".
       searching: try layouts and plan the best that fits.
-      say: is told what goes on, a line at a time.
 
     Raises:
       UserError: no such slice, no libtpu, or a batch that the chips cannot share.
@@ -158,32 +135,23 @@ class _Planner:
                 f"{experiment.network.vocab_size} and the network's heads and widths cannot be "
                 f"shared out to {where.chips} chips by any NUM_PARTITIONS"
             )
-        tried = search(
-            experiment,
-            where.chips,
-            self._available,
-            self._sizes,
-            self._estimated,
-            self._try,
-            self._say,
-        )
-        best = tried[0]
-        if best.seconds is None:
+        costs = (self._sizes, self._estimated, self._try)
+        tried = tuple(search(experiment, where.chips, self._available, *costs, self._say))
+        layout = tried[0].layout
+        if tried[0].seconds is None:
             compiled = [one.layout for one in tried if one.layout in self._trained]
             layout = compiled[-1] if compiled else tried[-1].layout
-            return dataclasses.replace(self.planned(layout), tried=tuple(tried))
-        found = dataclasses.replace(self.planned(best.layout), tried=tuple(tried))
-        copies = where.chips // best.layout.num_partitions
+            return dataclasses.replace(self.planned(layout), tried=tried)
+        found = self.planned(layout)
+        copies = where.chips // layout.num_partitions
         while not found.fits and found.decode_batch_size % (2 * copies) == 0:
             smaller = found.decode_batch_size // 2
             self._experiment = dataclasses.replace(self._experiment, eval_batch_size=smaller)
-            found = dataclasses.replace(self.planned(best.layout), tried=tuple(tried))
-        if not found.fits:
-            return found
-        gin = best.layout.gin()
-        if found.decode_batch_size != experiment.decode_batch_size:
+            found = self.planned(layout)
+        gin = layout.gin() if found.fits else []
+        if found.fits and found.decode_batch_size != experiment.decode_batch_size:
             gin.append(f"EVAL_BATCH_SIZE = {found.decode_batch_size}")
-        return dataclasses.replace(found, gin=tuple(gin))
+        return dataclasses.replace(found, tried=tried, gin=tuple(gin))
 
     def planned(self, layout: Layout) -> Plan:
         experiment, mesh = self._experiment, mesh_of(self._devices, layout)
@@ -196,11 +164,11 @@ class _Planner:
             decode = compile_program(decode_program(experiment, layout, mesh), self._where.chips)
         filling, unread = measured_or_why_not(experiment) if train else (None, "")
         examples: float | None = None if experiment.pack else experiment.batch_size
-        if experiment.pack and filling is not None:
-            lengths = experiment.task_feature_lengths
-            examples = filling.packed(experiment.batch_size, lengths).examples
         other = None
-        if filling is not None and train is not None and examples is not None:
+        if filling is not None and train is not None:
+            if examples is None:
+                lengths = experiment.task_feature_lengths
+                examples = filling.packed(experiment.batch_size, lengths).examples
             other = self._other(filling, layout, train, examples)
         return Plan(
             name=experiment.mixture_or_task_name,
@@ -244,10 +212,7 @@ class _Planner:
             else:
                 rows = filling.recommended(at_least, copies)
             changed = dataclasses.replace(
-                shared,
-                pack=rows.packed,
-                batch_size=rows.rows,
-                task_feature_lengths=rows.lengths,
+                shared, pack=rows.packed, batch_size=rows.rows, task_feature_lengths=rows.lengths
             )
             planner = _Planner(changed, self._where, self._say)
             if not too_large(planner._sizes(spread), self._available):
@@ -267,15 +232,12 @@ class _Planner:
     def _train(self, layout: Layout) -> Compiled:
         if layout not in self._trained:
             self._say(f"compiling the train step: {', '.join(layout.gin())}")
-            program = self._train_program(layout)
-            self._trained[layout] = compile_program(program, self._where.chips)
+            self._trained[layout] = compile_program(self._traced(layout), self._where.chips)
         return self._trained[layout]
 
-    def _train_program(self, layout: Layout) -> Program:
-        mesh = mesh_of(self._devices, layout)
-        partitioning.check_batch_size(
-            "BATCH_SIZE", self._experiment.batch_size, mesh, layout.microbatches
-        )
+    def _traced(self, layout: Layout) -> Program:
+        mesh, batch_size = mesh_of(self._devices, layout), self._experiment.batch_size
+        partitioning.check_batch_size("BATCH_SIZE", batch_size, mesh, layout.microbatches)
         return train_program(self._experiment, layout, mesh)
 
     def _sizes(self, layout: Layout) -> Sizes:
@@ -287,8 +249,8 @@ class _Planner:
     def _estimated(self, layout: Layout) -> float:
         """Seconds of a train step, by hand."""
         if layout.remat not in self._flops:  # how a step is spread does not change its products
-            traced = self._train_program(layout).traced
-            self._flops[layout.remat] = matmul_flops(traced.jaxpr) / self._where.chips
+            jaxpr = self._traced(layout).traced.jaxpr
+            self._flops[layout.remat] = matmul_flops(jaxpr) / self._where.chips
         flops = self._flops[layout.remat]
         return estimate(self._experiment, layout, self._where, flops, self._sizes).seconds
 

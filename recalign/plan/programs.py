@@ -13,11 +13,7 @@ from recalign.model.decode import beam_decode
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.optimization import optimizer_of, train_step_of
-from recalign.trainer.state import (
-    TrainState,
-    make_loss_sums,
-    state_shape,
-)
+from recalign.trainer.state import TrainState, make_loss_sums, state_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,33 +47,23 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A traced program, ready to be compiled.
+    """A traced program, ready to be compiled."""
 
-    Attributes:
-      traced: what `jax.jit(f).trace(...)` gives.
-      while_turns: the most turns of the loop whose end depends on what it computes.
-    """
-
-    traced: Any
-    while_turns: int = 1
+    traced: Any  # what `jax.jit(f).trace(...)` gives
+    while_turns: int = 1  # the most turns of the loop whose end depends on what it computes
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Bytes a chip holds, from shapes and shardings.
+    """Bytes a chip holds, from shapes and shardings."""
 
-    Attributes:
-      parameters: of the model.
-      optimizer: second moments.
-      gradients: one for each parameter, and their sum where there are microbatches; they live
-        while a step runs.
-      activations: what the forward pass keeps for the backward pass, of one microbatch. XLA may
-        keep less, where computing again is free, and more, where it pads.
-    """
-
-    parameters: int
-    optimizer: int
+    parameters: int  # of the model
+    optimizer: int  # second moments
+    # One for each parameter, and their sum where there are microbatches; they live while a step
+    # runs.
     gradients: int
+    # What the forward pass keeps for the backward pass, of one microbatch. XLA may keep less, where
+    # computing again is free, and more, where it pads.
     activations: int
 
 

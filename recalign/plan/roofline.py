@@ -24,13 +24,7 @@ ASSUMPTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """Seconds of one run of a program on its slice.
-
-    Attributes:
-      compute_seconds, memory_seconds, link_seconds: each alone at its peak.
-      seconds: the longer of the first two, and the third.
-      utilisation: the share of the peak operations a second that this reaches.
-    """
+    """Seconds of one run of a program on its slice, each part alone at its peak."""
 
     compute_seconds: float
     memory_seconds: float
@@ -38,15 +32,16 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
+        """The longer of the first two, and the third."""
         return max(self.compute_seconds, self.memory_seconds) + self.link_seconds
 
     @property
     def utilisation(self) -> float:
+        """The share of the peak operations a second that this reaches."""
         return self.compute_seconds / self.seconds
 
     @property
     def bound(self) -> str:
-        """What takes the most of the time."""
         alone = {
             "arithmetic": self.compute_seconds,
             "memory": self.memory_seconds,

@@ -43,11 +43,9 @@ def search(
     arithmetic shows to be too large is not compiled.
 
     Args:
-      experiment, chips, available: what is planned, for how many chips of how many bytes.
-      sizes_of: bytes of a chip.
+      available, sizes_of: bytes of a chip.
       estimated: seconds of a train step, by hand.
       compiled: (seconds, or None where it does not fit; what the compiler says) of a train step.
-      say: is told what goes on.
 
     Returns:
       The fastest first, then those that do not fit, then those that were not compiled.
@@ -95,11 +93,8 @@ def search(
 
 
 def _order(one: Tried) -> tuple[bool, float, bool]:
-    return (
-        one.seconds is None,
-        one.seconds or one.estimated or math.inf,
-        one.estimated is None,
-    )
+    seconds = one.seconds or one.estimated or math.inf
+    return one.seconds is None, seconds, one.estimated is None
 
 
 def partitionings(experiment: Experiment, chips: int) -> list[int]:

@@ -10,38 +10,28 @@ from recalign.plan.roofline import ASSUMPTIONS, Roofline, roofline
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """All figures: bytes and operations a chip, seconds a step."""
-    chip = dataclasses.asdict(plan.where.chip)
+    own = (
+        "packed", "batch_size", "decode_batch_size", "fits", "steps", "hours", "chip_hours",
+        "examples_a_step", "chip_seconds_an_example", "gin",
+    )  # fmt: skip
     return {
         "experiment": plan.name,
         "topology": plan.where.name,
         "chips": plan.where.chips,
-        "chip": {**chip, "available_bytes": plan.available},
+        "chip": dataclasses.asdict(plan.where.chip) | {"available_bytes": plan.available},
         "layout": dataclasses.asdict(plan.layout),
-        "packed": plan.packed,
-        "batch_size": plan.batch_size,
-        "decode_batch_size": plan.decode_batch_size,
-        "fits": plan.fits,
         "sizes": dataclasses.asdict(plan.sizes),
+        **{name: getattr(plan, name) for name in own},
         "train": _program(plan.train, plan) if plan.train else None,
         "decode": _program(plan.decode, plan) if plan.decode else None,
-        "steps": plan.steps,
-        "hours": plan.hours,
-        "chip_hours": plan.chip_hours,
-        "examples_a_step": plan.examples_a_step,
-        "chip_seconds_an_example": plan.chip_seconds_an_example,
         "tokens_an_example": plan.filling and plan.filling.tokens,
         "filled": plan.filling and plan.filling.shares,
         "other": plan.other and dataclasses.asdict(plan.other),
         "tried": [
-            {
-                **dataclasses.asdict(one.layout),
-                "estimated_seconds": one.estimated,
-                "seconds": one.seconds,
-                "reason": one.reason,
-            }
+            dataclasses.asdict(one.layout)
+            | {"estimated_seconds": one.estimated, "seconds": one.seconds, "reason": one.reason}
             for one in plan.tried
         ],
-        "gin": plan.gin,
         "assumptions": list(ASSUMPTIONS),
     }
 
@@ -50,12 +40,8 @@ def _program(program: Compiled, plan: Plan) -> dict[str, Any]:
     times = roofline(program, plan.where)
     found: dict[str, Any] = {**dataclasses.asdict(program), "fits": program.fits}
     if times:
-        found["roofline"] = {
-            **dataclasses.asdict(times),
-            "seconds": times.seconds,
-            "utilisation": times.utilisation,
-            "bound": times.bound,
-        }
+        derived = {name: getattr(times, name) for name in ("seconds", "utilisation", "bound")}
+        found["roofline"] = dataclasses.asdict(times) | derived
     return found
 
 

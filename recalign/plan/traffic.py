@@ -24,15 +24,10 @@ _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "col
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """Bytes a chip moves in a run of the program.
+    """Bytes a chip moves in a run of the program."""
 
-    Attributes:
-      memory_bytes: between its memory (HBM) and its cores.
-      link_bytes: over its links, by algorithms on rings.
-    """
-
-    memory_bytes: float = 0.0
-    link_bytes: float = 0.0
+    memory_bytes: float = 0.0  # between its memory (HBM) and its cores
+    link_bytes: float = 0.0  # over its links, by algorithms on rings
 
     def __add__(self, other: "Traffic") -> "Traffic":
         return Traffic(self.memory_bytes + other.memory_bytes, self.link_bytes + other.link_bytes)
@@ -77,12 +72,7 @@ _Computation = Mapping[str, _Instruction]
 
 
 def traffic(hlo_text: str, *, while_turns: int = 1) -> Traffic:
-    """What a run of a compiled program moves.
-
-    Args:
-      hlo_text: `compiled.as_text()`.
-      while_turns: how often a loop runs whose end depends on what it computes.
-    """
+    """What a run of a compiled program moves, by its `as_text()`; `while_turns`: see `flops`."""
     computations, entry = _parse(hlo_text)
     known: dict[str, Traffic] = {}
 

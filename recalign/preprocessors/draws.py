@@ -40,7 +40,6 @@ class Draws:
     position_B: tf.Tensor
 
     def of_rows(self, rows: tf.Tensor) -> "Draws":
-        """The same draws for some of the batch's rows only."""
         return Draws(self.key, tf.gather(self.position_B, rows))
 
     def bits(self, purpose: str, count: int | tf.Tensor) -> tf.Tensor:

@@ -66,8 +66,7 @@ def templates_file() -> str | None:
 def all_templates(file: str | None) -> Mapping[str, Template]:
     """All templates by number, in the words of a JSON file where it has them, else in ours.
 
-    Args:
-        file: `{number: {"inputs": …, "targets": …}}`; local or `gs://`.
+    The file, local or `gs://`, holds `{number: {"inputs": …, "targets": …}}`.
 
     Raises:
         UserError: what is wrong in the file, in one line.

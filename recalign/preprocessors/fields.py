@@ -23,7 +23,6 @@ class Form:
     uncut_words: int = 0  # how many of the first words are never cut
 
     def texts_of(self, dataset: PreparedDataset) -> Sequence[str]:
-        """The text of every number."""
         return self.words if self.texts is None else self.texts(dataset)
 
 
@@ -117,10 +116,8 @@ def window(
 ) -> FieldType:
     """Items of a history, the oldest first: they leave first where there is no room.
 
-    Args:
-        width: the longest history.
-        masked: whether a number may also be that of the mask, the number of items.
-        optional: whether there may be none.
+    Where `masked`, a number may also be that of the mask, the number of items; where `optional`,
+    there may be none.
     """
     forms = _MASKED_FORMS if masked else {"items": _ITEM_FORMS["items"]} | _ITEM_FORMS
     return FieldType(forms, width, in_window=True, dropped=True, optional=optional)

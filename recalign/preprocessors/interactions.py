@@ -33,13 +33,10 @@ def _about(
     texts: Mapping[str, tf.Tensor] | None = None,
     place_of: Callable[[Batch, tf.Tensor], tf.Tensor] | None = None,
 ) -> Epoch:
-    """Samples about places in the split's columns.
+    """Samples about places in the split's columns, int64 [n], ascending, a sample each.
 
-    Args:
-        context: what the preprocessor is bound to.
-        places: int64 [n], ascending, a sample each.
-        texts: further fields of the samples, string [n].
-        place_of: a batch and its records -> places of these records instead, int64 [B].
+    `texts` are further fields of the samples, string [n]; `place_of` gives, of a batch and its
+    records, other places of these records, int64 [B].
     """
     columns = split_columns(context.dataset, context.split)
     ends = (columns.starts + columns.lengths).numpy()
@@ -64,7 +61,6 @@ def _about(
 
 
 def _last_places(context: Context) -> np.ndarray:
-    """The last interaction of every record that has any."""
     columns = split_columns(context.dataset, context.split)
     lengths = columns.lengths.numpy()
     return (columns.starts.numpy() + lengths - 1)[lengths > 0]

@@ -10,14 +10,7 @@ from recalign.errors import UserError
 from recalign.preprocessors import fields
 from recalign.preprocessors.draws import Draws
 from recalign.preprocessors.phrases import join
-from recalign.preprocessors.preprocessor import (
-    TOKENS,
-    Batch,
-    BatchFunction,
-    Context,
-    Lengths,
-    preprocessor,
-)
+from recalign.preprocessors.preprocessor import Batch, BatchFunction, Context, Lengths, preprocessor
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.windows import ABSENT
 
@@ -102,11 +95,7 @@ def corrupted(
     span and ends with a corrupted one, as T5's do, so every span has a neighbour on its left; where
     the spans lie is otherwise uniform among all divisions into as many spans.
 
-    Args:
-        tokens: int32 [B, (n + 1)], each row ending with EOS and at least 2 tokens long before it.
-        draws: the randomness.
-        rule: how much is corrupted.
-        first_sentinel: token id of the first sentinel.
+    Tokens are int32 [B, (n + 1)], each row ending with EOS and at least 2 tokens long before it.
     """
     length_B = tf.cast(tokens.row_lengths(), tf.int32) - 1
     noise_B, spans_B = rule.counts(length_B)
@@ -234,7 +223,9 @@ def _text_room(context: Context) -> Lengths:
     )
 
 
-@preprocessor(makes=dict.fromkeys(TOKENS, fields.NUMBER), needs=["inputs"], room=_text_room)
+@preprocessor(
+    makes={"inputs": fields.NUMBER, "targets": fields.NUMBER}, needs=["inputs"], room=_text_room
+)
 def corrupt_spans(context: Context) -> BatchFunction:
     """Spans of the text's tokens, a fifth of them, give way to sentinels (MLM, section 3.1.2).
 

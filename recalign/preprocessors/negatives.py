@@ -23,15 +23,11 @@ _UNPOPULAR = -1e6  # far below every log of a count: drawn only when no popular 
 
 @dataclasses.dataclass(frozen=True)
 class _Owned:
-    """Which items are in a record's user's whole sequence.
+    """Which items are in a record's user's whole sequence."""
 
-    Attributes:
-        pairs: int64 [records, (items)], record * items + item, ascending.
-        may_hold: bool [2**n], by the first n bits of a pair's hash: nearly all that are not among
-            the pairs are known by one look instead of a search.
-    """
-
-    pairs: tf.RaggedTensor
+    pairs: tf.RaggedTensor  # int64 [records, (items)], record * items + item, ascending
+    # bool [2**n], by the first n bits of a pair's hash: nearly all that are not among the pairs are
+    # known by one look instead of a search.
     may_hold: tf.Tensor
 
     @classmethod
@@ -65,14 +61,9 @@ def _first_bits(number_N: tf.Tensor, bits: int) -> tf.Tensor:
 def _owned(dataset: PreparedDataset, split: str) -> _Owned:
     sequences, items = dataset.sequences(split), len(dataset.catalogue.train_counts)
     records = np.arange(len(sequences), dtype=np.int64)
-    pairs = np.unique(
-        np.concatenate(
-            [
-                np.repeat(records, np.diff(sequences.row_splits)) * items + sequences.items,
-                np.repeat(records, np.diff(sequences.unseen_splits)) * items + sequences.unseen,
-            ]
-        )
-    )
+    shown = np.repeat(records, np.diff(sequences.row_splits)) * items + sequences.items
+    rest = np.repeat(records, np.diff(sequences.unseen_splits)) * items + sequences.unseen
+    pairs = np.unique(np.concatenate([shown, rest]))
     splits = np.searchsorted(pairs, np.arange(len(records) + 1, dtype=np.int64) * items)
     return _Owned.of(pairs, splits)
 
@@ -149,20 +140,15 @@ class NegativeSampler:
             validate=False,
         ).to_tensor(shape=[None, self._count])
         lacking = tf.where(number_BxT[:, -1] < self._count)[:, 0]
-        return tf.cond(
-            tf.size(lacking) > 0,
-            lambda: tf.tensor_scatter_nd_update(
-                negatives_BxN,
-                lacking[:, tf.newaxis],
-                self._complete(
-                    tf.gather(record_B, lacking),
-                    tf.gather(negatives_BxN, lacking),
-                    tf.gather(number_BxT[:, -1], lacking),
-                    draws.of_rows(lacking),
-                ),
-            ),
-            lambda: negatives_BxN,
-        )
+
+        @tf.autograph.experimental.do_not_convert
+        def completed() -> tf.Tensor:
+            begun = (record_B, negatives_BxN, number_BxT[:, -1])
+            rows = (tf.gather(column, lacking) for column in begun)
+            rest = self._complete(*rows, draws.of_rows(lacking))
+            return tf.tensor_scatter_nd_update(negatives_BxN, lacking[:, tf.newaxis], rest)
+
+        return tf.cond(tf.size(lacking) > 0, completed, lambda: negatives_BxN)
 
     def _complete(
         self, record_B: tf.Tensor, begun_BxN: tf.Tensor, begun_B: tf.Tensor, draws: Draws

@@ -13,13 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from recalign.errors import UserError
-from recalign.preprocessors.packing import (
-    LEFT_OUT,
-    packed_rows,
-    rows_needed,
-    rows_of_examples,
-    without_empty_rows,
-)
+from recalign.preprocessors import packing
+from recalign.preprocessors.packing import LEFT_OUT
 from recalign.preprocessors.preprocessor import TOKENS
 from recalign.preprocessors.stream import Stream
 
@@ -42,7 +37,9 @@ class PackedStream:
     def of(cls, stream: Stream, lengths: Mapping[str, int]) -> "PackedStream":
         """With as many rows a window as the first windows need, and their spread to spare."""
         batches = stream.batches(0, lengths, WINDOW, slice(0, WINDOW)).take(_MEASURED)
-        needed = [rows_needed(_sizes(batch), lengths) for batch in batches.as_numpy_iterator()]
+        needed = [
+            packing.rows_needed(_sizes(batch), lengths) for batch in batches.as_numpy_iterator()
+        ]
         return cls(stream, dict(lengths), cls.rows_of(needed))
 
     @staticmethod
@@ -106,7 +103,6 @@ class PackedStream:
         return batches.map(packed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _shapes(self) -> dict[str, tuple[tuple[int, int], tf.DType]]:
-        """What `_packed` returns, in its order."""
         shapes = {
             name + suffix: ((self.rows, self.lengths[name]), tf.int32)
             for name in TOKENS
@@ -118,15 +114,15 @@ class PackedStream:
 
     def _packed(self, *columns: np.ndarray) -> list[np.ndarray]:
         batch = dict(zip((*TOKENS, "task"), columns, strict=True))
-        row_N = rows_of_examples(_sizes(batch), self.lengths, self.rows)
-        row_N = without_empty_rows(row_N, self.rows)
+        row_N = packing.rows_of_examples(_sizes(batch), self.lengths, self.rows)
+        row_N = packing.without_empty_rows(row_N, self.rows)
         # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
         row_N = np.where(row_N == LEFT_OUT, row_N, spread(self.rows)[row_N])
         # 0 is padding, as with tokens.
         tasks_NxT = np.where(batch["targets"] > 0, batch["task"][:, None] + 1, 0)
         tokens = {**{name: batch[name] for name in TOKENS}, "task": tasks_NxT}
         capacity = {**self.lengths, "task": self.lengths["targets"]}
-        packed = packed_rows(tokens, row_N, capacity, self.rows)
+        packed = packing.packed_rows(tokens, row_N, capacity, self.rows)
         packed["task"] -= 1
         packed["examples"] = np.zeros((self.rows, len(self.stream.tasks)), np.int64)
         has_room_N = row_N != LEFT_OUT

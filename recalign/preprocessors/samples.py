@@ -46,7 +46,6 @@ class Recipe:
 
     @property
     def types(self) -> Mapping[str, FieldType]:
-        """The fields that the preprocessors make."""
         return {name: made for step in self.preprocessors for name, made in step.makes.items()}
 
     def templates(self, split: str) -> Sequence[Template]:
@@ -100,11 +99,6 @@ class Samples:
         """Binds the preprocessors.
 
         Args:
-            recipe: what makes them.
-            dataset: the prepared dataset.
-            split: "train", "validation" or "test".
-            vocabulary: of inputs and targets.
-            settings: windows, pools, masks.
             lengths: the most tokens of "inputs" and "targets", EOS included; None for any number.
             key: of all that is drawn (`draws.stream_key`).
 
@@ -131,7 +125,6 @@ class Samples:
         self._later = [step.bind(context) for step, context in later]
 
     def __len__(self) -> int:
-        """The number of samples of an epoch."""
         return self._epoch.size
 
     def __call__(self, sample_B: tf.Tensor, position_B: tf.Tensor) -> Batch:

@@ -46,13 +46,11 @@ def entered() -> Surroundings | None:
 
 
 def data_directory() -> str:
-    """Where prepared datasets are."""
     if (surroundings := entered()) is not None:
         return surroundings.data_dir
     return internals.tfds_data_dir() or DEFAULT_DATA_DIR
 
 
 def task_settings() -> TaskSettings:
-    """Sizes of the samples."""
     surroundings = entered()
     return TaskSettings() if surroundings is None else surroundings.settings

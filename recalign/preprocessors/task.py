@@ -27,6 +27,9 @@ _ROUNDS = 12
 correlation of 0.4 between neighbours and of 0.7 between two epochs; from 8 on there is none."""
 
 
+_NOT_REPEATED = ("self", "name", "__class__")
+
+
 class PreparedSource(seqio.DataSource):
     """The prepared dataset behind a task; nothing is read before it is needed."""
 
@@ -84,14 +87,10 @@ class RecommendationTask(seqio.Task):
         """A task of a prepared dataset.
 
         Args:
-            name: unique among tasks.
             dataset: name of the prepared dataset.
             kind: what such tasks are called whatever their dataset: what mixtures' rates name.
-            prompt: the wording, or a family of them.
             preprocessors: ours, from positions to examples; any of SeqIO's may follow.
-            vocabulary: of inputs and targets.
             products: the noun for what users buy; None: the dataset's own words, noun and verb.
-            metric_objs: SeqIO metrics for evaluation.
             evaluated_as: "retrieval", "ranking" or "rating": what may answer it, how it is decoded
                 and which tables it is in; "" for a task that answers with anything.
             splits: None for all where there are metrics, else for the training split alone.
@@ -99,6 +98,8 @@ class RecommendationTask(seqio.Task):
         Raises:
             UserError: what `checks.check` finds wrong, in one line.
         """
+        given = {it: value for it, value in locals().items() if it not in _NOT_REPEATED}
+        self._again = functools.partial(RecommendationTask, **given)
         ours = [step for step in preprocessors if isinstance(step, Preprocessor)]
         if not ours or list(preprocessors[: len(ours)]) != ours:
             raise UserError(f"{name}: recalign's preprocessors come first, SeqIO's after them")
@@ -114,18 +115,6 @@ class RecommendationTask(seqio.Task):
             metric_objs=list(metric_objs),
             shuffle_buffer_size=None,
         )
-        self._again = functools.partial(
-            RecommendationTask,
-            dataset=dataset,
-            kind=kind,
-            prompt=prompt,
-            products=products,
-            preprocessors=preprocessors,
-            vocabulary=vocabulary,
-            metric_objs=metric_objs,
-            evaluated_as=evaluated_as,
-            splits=splits,
-        )
         self.dataset_name = dataset
         self.kind = kind
         self._evaluated_as = evaluated_as
@@ -134,9 +123,8 @@ class RecommendationTask(seqio.Task):
     @property
     def recipe(self) -> Recipe:
         """What makes its samples, in the words of the dataset that is in its surroundings."""
-        return (
-            self._recipe.worded(self.source.open()) if self._in_words_of_dataset else self._recipe
-        )
+        recipe = self._recipe
+        return recipe.worded(self.source.open()) if self._in_words_of_dataset else recipe
 
     @property
     def splits(self) -> Sequence[str]:
@@ -168,7 +156,6 @@ class RecommendationTask(seqio.Task):
         return len(self.preprocessors) == len(self._recipe.preprocessors)
 
     def num_input_examples(self, split: str) -> int:
-        """The number of samples of an epoch."""
         self._check_split(split)
         context = Context(self.name, self.source.open(), split, task_settings())
         return self._recipe.epoch(context).size
@@ -221,7 +208,6 @@ class RecommendationTask(seqio.Task):
 
         Args:
             sequence_length: the most tokens of `inputs` and `targets`; every prompt is fitted.
-            split: "train", "validation" or "test".
             shuffle: whether an epoch's order is a random permutation, another in each epoch.
             seed: decides the order and everything drawn in training; None for a new one.
             shard_info: every num_shards-th position, starting from the index-th.
@@ -335,7 +321,6 @@ def _dense(features: Batch) -> dict[str, tf.Tensor]:
 
 @tf.autograph.experimental.do_not_convert
 def _trimmed(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """An example without its padding."""
     return {
         name: tf.slice(value, [0], example[name + _LENGTH]) if name + _LENGTH in example else value
         for name, value in example.items()

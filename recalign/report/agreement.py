@@ -24,14 +24,9 @@ def check_results(
     """Compares results.json with run.json and with the checkpoint that it names.
 
     An evaluation may be of what the run never saw, or with other settings; that is a gap. Figures
-    of other weights, or of another dataset of the same name, are not the run's.
-
-    Args:
-      directory: the run's.
-      made_from: of results.json.
-      step: the checkpoint's, as results.json has it.
-      before: run.json's; empty where nothing is known.
-      gaps: gets a sentence on settings that differ.
+    of other weights, or of another dataset of the same name, are not the run's. `made_from` and
+    `step` are results.json's, `before` run.json's (empty where nothing is known); `gaps` gets a
+    sentence on settings that differ.
 
     Raises:
       UserError: the results are not of this run.
@@ -54,19 +49,29 @@ def check_results(
         )
 
 
-def other_checkpoints(directory: epath.Path) -> str:
+Checkpoints = Mapping[int, Mapping[str, Any]]
+"""Of a run's folder: the step, and what the checkpoint says of itself."""
+
+
+def saved_checkpoints(directory: epath.Path) -> Checkpoints:
+    """Those of a folder, ascending; {} of one that says nothing: it may be gone, and a damaged one
+    is its reader's affair."""
+    folder = directory / "checkpoints"
+    inside = folder.iterdir() if folder.is_dir() else ()
+    found: dict[int, Mapping[str, Any]] = {}
+    for step in sorted(int(it.name) for it in inside if it.name.isdecimal()):
+        try:
+            found[step] = integrity.read_sealed(folder / str(step) / "info" / "metadata")
+        except UserError:
+            found[step] = {}
+    return found
+
+
+def other_checkpoints(directory: epath.Path, saved: Checkpoints) -> str:
     """Which checkpoints another run saved than run.json is of; empty where none."""
-    others = []
-    for folder in sorted(_checkpoints(directory), key=lambda it: int(it.name)):
-        try:
-            info = integrity.read_sealed(folder / "info" / "metadata")
-        except UserError:
-            continue  # it may be gone, and a damaged one is the reader's affair
-        try:
-            origins.check_own(directory, folder.name, info)
-        except UserError:
-            others.append(f"checkpoints/{folder.name}")
-    return ", ".join(others)
+    run = origins.read_file(directory).get(origins.RUN)
+    marks = {step: info.get(origins.RUN) for step, info in saved.items()}
+    return ", ".join(f"checkpoints/{it}" for it, mark in marks.items() if mark not in (None, run))
 
 
 def other_settings(settings: Mapping[str, Any], before: Mapping[str, Any]) -> str:
@@ -108,17 +113,7 @@ def _fingerprint(path: epath.Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def lines_of_log(directory: epath.Path) -> int:
+def lines_of_log(saved: Checkpoints) -> int:
     """How many lines metrics.jsonl had when the newest checkpoint was saved; 0: none says so."""
-    steps = _checkpoints(directory)
-    try:
-        newest = max(steps, key=lambda step: int(step.name))
-        found = integrity.read_sealed(newest / "info" / "metadata").get("lines")
-    except (UserError, ValueError):
-        return 0
-    return found if isinstance(found, int) else 0
-
-
-def _checkpoints(directory: epath.Path) -> list[epath.Path]:
-    folder = directory / "checkpoints"
-    return [it for it in folder.iterdir() if it.name.isdecimal()] if folder.is_dir() else []
+    lines = list(saved.values())[-1].get("lines") if saved else None
+    return lines if isinstance(lines, int) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from recalign import metrics
 from recalign.report import beams, ratings, slices
@@ -11,7 +11,7 @@ from recalign.report.charts import MOST_LINES, Chart, Line, line_chart
 from recalign.report.corpora import Corpus
 from recalign.report.entries import Entry
 from recalign.report.outcomes import main_metric
-from recalign.report.tables import MISSING, Cell, Table, figure, key_of, metric_name
+from recalign.report.tables import Cell, Table, bracketed, figure, key_of, metric_name, number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +24,15 @@ class Panel:
 
 def panels_by_user(corpus: Corpus) -> list[Panel]:
     """Hit ratios by length of history, popularity of the item, and place in the prompt."""
-    ways: list[tuple[str, Callable[[Corpus, Sequence[Entry]], slices.Slices | None]]] = [
-        ("retrieval", slices.by_history),
-        ("retrieval", slices.by_popularity),
-        ("ranking", slices.by_history),
-        ("ranking", slices.by_popularity),
-        ("ranking", slices.by_position),
-    ]
     panels = []
-    for kind, way in ways:
-        found = way(corpus, _strongest_first(corpus.of_kind(kind), kind))
-        if found is not None and (len(found.bins) > 1 or found.note):
-            panels.append(_slices_panel(corpus, kind, found))
+    for kind, ways in (
+        ("retrieval", (slices.by_history, slices.by_popularity)),
+        ("ranking", (slices.by_history, slices.by_popularity, slices.by_position)),
+    ):
+        for way in ways:
+            found = way(corpus, _strongest_first(corpus.of_kind(kind), kind))
+            if found is not None and (len(found.bins) > 1 or found.note):
+                panels.append(_slices_panel(corpus, kind, found))
     return panels
 
 
@@ -71,36 +68,22 @@ def _slices_panel(corpus: Corpus, kind: str, found: slices.Slices) -> Panel:
         ticks=labels,
         points=True,
     )
+    notes = ["In brackets, 95 % intervals over the users of the column (2,000 resamples)."]
     table = Table(
-        key=key_of(kind, "by", found.title, corpus.label),
-        title=title,
-        columns=("system", *labels),
-        rows=(
+        key_of(kind, "by", found.title, corpus.label),
+        title,
+        ("system", *labels),
+        (
             (Cell("users"), *(Cell(f"{bin.users:,}", bin.users) for bin in found.bins)),
             *(
                 (
                     Cell(entry.label),
-                    *(
-                        Cell(
-                            figure(mean),
-                            mean,
-                            note=f"[{figure(interval.low)}, {figure(interval.high)}]",
-                        )
-                        for mean, interval in figures
-                    ),
+                    *(Cell(figure(mean), mean, note=bracketed(within)) for mean, within in figures),
                 )
                 for entry, figures in found.figures
             ),
         ),
-        notes=tuple(
-            filter(
-                None,
-                (
-                    found.note,
-                    "In brackets, 95 % intervals over the users of the column (2,000 resamples).",
-                ),
-            )
-        ),
+        notes=(*filter(None, [found.note]), *notes),
     )
     return Panel(chart, table)
 
@@ -126,9 +109,7 @@ def _roc_panel(corpus: Corpus, entries: Sequence[Entry]) -> Panel:
         lines.append(Line(entry.label, [*false[kept], 1.0], [*true[kept], 1.0]))
         area = metrics.auc_roc(scores, labels)
         at = [float(true[false <= rate].max()) for rate in (0.1, 0.2, 0.5)]
-        rows.append(
-            (Cell(entry.label), Cell(figure(area), area), *(Cell(figure(v), v) for v in at))
-        )
+        rows.append((Cell(entry.label), *map(number, (area, *at))))
     areas = "; ".join(f"{row[0].text}: area {row[1].text}" for row in rows)
     chart = line_chart(
         f"ROC of ratings on {corpus.label}",
@@ -137,54 +118,44 @@ def _roc_panel(corpus: Corpus, entries: Sequence[Entry]) -> Panel:
         summary=f"Receiver operating characteristic of ratings on {corpus.label}. {areas}.",
         diagonal=True,
     )
-    return Panel(
-        chart,
-        Table(
-            key=key_of("roc", corpus.label),
-            title=f"ROC of ratings on {corpus.label}: likes found at a share of false alarms",
-            columns=("system", "area", "at 0.1", "at 0.2", "at 0.5"),
-            rows=tuple(rows),
-            notes=("Of the first seed where there are several.",),
-        ),
+    table = Table(
+        key_of("roc", corpus.label),
+        f"ROC of ratings on {corpus.label}: likes found at a share of false alarms",
+        ("system", "area", "at 0.1", "at 0.2", "at 0.5"),
+        tuple(rows),
+        notes=("Of the first seed where there are several.",),
     )
+    return Panel(chart, table)
 
 
 def _calibration_panel(corpus: Corpus, entries: Sequence[Entry]) -> Panel:
     found = [(entry, ratings.calibration(*ratings.first_seed(entry))) for entry in entries]
+    title = f"Calibration of ratings on {corpus.label}"
     words = "; ".join(f"{e.label}: expected calibration error {c.error:.4f}" for e, c in found)
     chart = line_chart(
-        f"Calibration of ratings on {corpus.label}",
+        title,
         [Line(entry.label, c.stated, c.came_true) for entry, c in found],
         x_label="stated probability of a like",
         summary=f"Share of likes on {corpus.label} by stated probability. {words}.",
         diagonal=True,
         points=True,
     )
-    return Panel(
-        chart,
-        Table(
-            key=key_of("calibration", corpus.label),
-            title=f"Calibration of ratings on {corpus.label}",
-            columns=("system", "expected calibration error", "Brier score", "stated → came true"),
-            rows=tuple(
-                (
-                    Cell(entry.label),
-                    Cell(figure(c.error), c.error),
-                    Cell(figure(c.brier), c.brier),
-                    Cell(
-                        ", ".join(
-                            f"{p:.2f} → {s:.2f}" for p, s in zip(c.stated, c.came_true, strict=True)
-                        )
-                    ),
-                )
-                for entry, c in found
-            ),
-            notes=(
-                "P(yes) / (P(yes) + P(no)) in ten bins of as many users; a baseline's scores are no"
-                " probabilities.",
-            ),
+    rows = []
+    for entry, c in found:
+        pairs = zip(c.stated, c.came_true, strict=True)
+        of_bins = Cell(", ".join(f"{p:.2f} → {s:.2f}" for p, s in pairs))
+        rows.append((Cell(entry.label), number(c.error), number(c.brier), of_bins))
+    table = Table(
+        key_of("calibration", corpus.label),
+        title,
+        ("system", "expected calibration error", "Brier score", "stated → came true"),
+        tuple(rows),
+        notes=(
+            "P(yes) / (P(yes) + P(no)) in ten bins of as many users; a baseline's scores are no"
+            " probabilities.",
         ),
     )
+    return Panel(chart, table)
 
 
 def panels_of_beams(corpus: Corpus) -> list[Panel]:
@@ -195,38 +166,23 @@ def panels_of_beams(corpus: Corpus) -> list[Panel]:
         found = [v for entry in entries if (v := beams.validity(corpus, entry)) is not None]
         if not found:
             continue
-        allowed = found[0].allowed
-        title = f"Beams of {kind} on {corpus.label} that are {allowed}, by place"
-        most = max(len(v.by_place) for v in found)
+        title = f"Beams of {kind} on {corpus.label} that are {found[0].allowed}, by place"
         words = "; ".join(f"{v.entry.label}: {100 * v.overall:.1f} % overall" for v in found)
         chart = line_chart(
             title,
-            [
-                Line(v.entry.label, range(1, len(v.by_place) + 1), v.by_place.tolist())
-                for v in found
-            ],
+            [Line(v.entry.label, range(1, 1 + len(v.by_place)), v.by_place) for v in found],
             x_label="place of the beam, best first",
             summary=f"{title}. {words}.",
             y_from_zero=True,
         )
+        most = max(len(v.by_place) for v in found)
         places = [place for place in (1, 2, 5, 10, 20) if place <= most]
-        table = Table(
-            key=key_of("beams", kind, corpus.label),
-            title=title,
-            columns=("system", "overall", *(f"place {place}" for place in places)),
-            rows=tuple(
-                (
-                    Cell(v.entry.label),
-                    Cell(figure(v.overall), v.overall),
-                    *(
-                        Cell(figure(v.by_place[place - 1]), float(v.by_place[place - 1]))
-                        if place <= len(v.by_place)
-                        else Cell(MISSING)
-                        for place in places
-                    ),
-                )
-                for v in found
-            ),
-        )
+        rows = []
+        for v in found:
+            shares = dict(enumerate(v.by_place, start=1))
+            cells = (number(v.overall), *(number(shares.get(place)) for place in places))
+            rows.append((Cell(v.entry.label), *cells))
+        columns = ("system", "overall", *(f"place {place}" for place in places))
+        table = Table(key_of("beams", kind, corpus.label), title, columns, tuple(rows))
         panels.append(Panel(chart, table))
     return panels

@@ -21,25 +21,18 @@ ENGINE = "baselines"
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """A baselines folder in memory.
+    """A baselines folder in memory."""
 
-    Attributes:
-      name: the folder's.
-      metrics: of every model and task.
-      outcomes: of every model and task that has a file of ranks.
-      kinds: what every task is evaluated as.
-      systems: of every model {"library", "version", "settings", "seconds"}, what is known of them.
-      gaps: what could not be shown, a sentence each.
-    """
-
-    name: str
+    name: str  # the folder's
     dataset: str
     split: str
-    metrics: Mapping[str, Mapping[str, Metrics]]
+    metrics: Mapping[str, Mapping[str, Metrics]]  # of every model and task
+    # Of every model and task that has a file of ranks.
     outcomes: Mapping[str, Mapping[str, Outcomes]]
-    kinds: Mapping[str, str]
+    kinds: Mapping[str, str]  # what every task is evaluated as
+    # Of every model {"library", "version", "settings", "seconds"}, what is known of them.
     systems: Mapping[str, Mapping[str, Any]]
-    gaps: tuple[str, ...]
+    gaps: tuple[str, ...]  # what could not be shown, a sentence each
 
     def fingerprint(self, model: str) -> str:
         """Of the dataset that a model was measured on; "" where its settings do not say."""
@@ -47,11 +40,7 @@ class Baselines:
 
 
 def is_baselines(directory: epath.PathLike) -> bool:
-    """Whether a directory is a baselines folder and not a run.
-
-    Raises:
-      UserError: its results.json is damaged.
-    """
+    """Whether a directory is a baselines folder and not a run; a UserError where it is damaged."""
     path = epath.Path(directory) / "results.json"
     if not path.exists():
         return False
@@ -60,14 +49,9 @@ def is_baselines(directory: epath.PathLike) -> bool:
 
 
 def read_baselines(directory: epath.PathLike, name: str | None = None) -> Baselines:
-    """Reads a folder that `recalign baselines` wrote.
+    """Reads a folder that `recalign baselines` wrote; a UserError where a file is damaged.
 
-    Args:
-      directory: the folder.
-      name: how the report calls it; the folder's own name by default.
-
-    Raises:
-      UserError: a damaged file.
+    The report calls it `name`, else by the folder's own.
     """
     path = epath.Path(directory)
     source = path / "results.json"
@@ -114,9 +98,7 @@ def _systems(raw: Mapping[str, Any], source: str) -> dict[str, Mapping[str, Any]
 def read_outcomes(path: epath.Path, digest: str | None = None) -> Outcomes:
     """A file of `row`, each once, and `rank` (from 0; below 0: not ranked) or `score` and `label`.
 
-    Args:
-      path: the file.
-      digest: of its content as it was written; None where nothing says it.
+    `digest` is of its content as it was written; None where nothing says it.
 
     Raises:
       UserError: it is no such file, or not as it was written.
@@ -157,11 +139,7 @@ def _is_number(of_column: pa.DataType) -> bool:
 
 
 def _column(table: pa.Table, name: str, has_type: Callable[[pa.DataType], bool]) -> np.ndarray:
-    """A column of numbers, each of which is there.
-
-    Raises:
-      ValueError: it is no such column.
-    """
+    """A column of numbers, each of which is there; else a ValueError."""
     if table.column_names.count(name) != 1:
         raise ValueError(f"{table.column_names.count(name)} columns are called {name}")
     column = table[name]

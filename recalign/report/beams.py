@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float64
 
 from recalign.report.corpora import Corpus
 from recalign.report.entries import Entry
@@ -14,19 +13,12 @@ from recalign.report.predictions import Predictions
 
 @dataclasses.dataclass(frozen=True)
 class Validity:
-    """How many beams are something that may be answered.
+    """How many beams are something that may be answered."""
 
-    Attributes:
-      entry: whose beams.
-      allowed: "an item" or "a candidate".
-      by_place: float64 [beams], the share of the users' beams of that place, best first.
-      overall: the mean over users of the share of their beams.
-    """
-
-    entry: Entry
-    allowed: str
-    by_place: Float64[np.ndarray, " beams"]
-    overall: float
+    entry: Entry  # whose beams
+    allowed: str  # "an item" or "a candidate"
+    by_place: tuple[float, ...]  # [beams], the share of the users' beams of that place, best first
+    overall: float  # the mean over users of the share of their beams
 
 
 def validity(corpus: Corpus, entry: Entry) -> Validity | None:
@@ -56,4 +48,4 @@ def _share(entry: Entry, allowed: str, predictions: Predictions, answers: object
         valid[: len(beams)] += known
         filled[: len(beams)] += 1
         shares.append(known.mean() if len(beams) else 0.0)
-    return Validity(entry, allowed, valid / filled, float(np.mean(shares)))
+    return Validity(entry, allowed, tuple((valid / filled).tolist()), float(np.mean(shares)))

@@ -7,6 +7,7 @@ a hundred times as fast. Efron, B., Tibshirani, R.: An Introduction to the Boots
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -40,12 +41,12 @@ def percentiles(samples: Float64[np.ndarray, " resamples"]) -> Interval:
 
 
 def resampled_means(
-    values: Float64[np.ndarray, "n columns"], resamples: int = RESAMPLES, seed: int = _SEED
+    values: Float64[np.ndarray, "n columns"], resamples: int = RESAMPLES
 ) -> Float64[np.ndarray, "resamples columns"]:
     """Means of the columns over users drawn anew; a user's values stay together."""
     distinct, counts = np.unique(np.asarray(values, np.float64), axis=0, return_counts=True)
     users = int(counts.sum())
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_SEED)
     rows = max(1, _CHUNK // len(distinct))
     parts = [
         generator.multinomial(users, counts / users, size=min(rows, resamples - start)) @ distinct
@@ -66,7 +67,7 @@ def resampled_aucs(
     """
     users = scores.shape[1]
     generator = np.random.default_rng(seed)
-    orders = [_TieOrder(line, labels) for line in scores]
+    areas_of = [_areas_of(line, labels) for line in scores]
     areas = np.empty((len(scores), resamples))
     rows = max(1, _CHUNK // users)
     for start in range(0, resamples, rows):
@@ -75,29 +76,31 @@ def resampled_aucs(
         drawn += users * np.arange(stop - start)[:, np.newaxis]
         counts = np.bincount(drawn.ravel(), minlength=(stop - start) * users)
         weights = counts.reshape(stop - start, users).astype(np.float64)
-        for system, order in enumerate(orders):
-            areas[system, start:stop] = order.areas(weights)
+        for system, of_system in enumerate(areas_of):
+            areas[system, start:stop] = of_system(weights)
     return areas
 
 
-class _TieOrder:
-    """A system's users in the order of their scores, for areas under any weights."""
+def _areas_of(
+    scores: Float64[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]
+) -> Callable[[Float64[np.ndarray, "resamples n"]], Float64[np.ndarray, " resamples"]]:
+    """Gives a system's areas under any weights of the users; they are put in order once."""
+    order = np.argsort(scores, kind="stable")
+    ordered, positive = scores[order], labels[order] == 1
+    of_negatives, of_positives = order[~positive], order[positive]
+    # Below a positive are the negatives of lower scores, and half of those of the same.
+    lower, not_above = (
+        np.searchsorted(ordered[~positive], ordered[positive], side=side)
+        for side in ("left", "right")
+    )
 
-    def __init__(self, scores: Float64[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]):
-        order = np.argsort(scores, kind="stable")
-        ordered, positive = scores[order], labels[order] == 1
-        self._negatives, self._positives = order[~positive], order[positive]
-        # Below a positive are the negatives of lower scores, and half of those of the same.
-        self._below = np.searchsorted(ordered[~positive], ordered[positive], side="left")
-        self._not_above = np.searchsorted(ordered[~positive], ordered[positive], side="right")
-
-    def areas(
-        self, weights: Float64[np.ndarray, "resamples n"]
-    ) -> Float64[np.ndarray, " resamples"]:
-        negatives = np.zeros((len(weights), len(self._negatives) + 1))
-        np.cumsum(weights[:, self._negatives], axis=1, out=negatives[:, 1:])
-        positives = weights[:, self._positives]
-        below = (negatives[:, self._below] + negatives[:, self._not_above]) / 2
+    def areas(weights: np.ndarray) -> np.ndarray:
+        negatives = np.zeros((len(weights), len(of_negatives) + 1))
+        np.cumsum(weights[:, of_negatives], axis=1, out=negatives[:, 1:])
+        positives = weights[:, of_positives]
+        below = (negatives[:, lower] + negatives[:, not_above]) / 2
         pairs = positives.sum(axis=1) * negatives[:, -1]
         with np.errstate(invalid="ignore"):
             return np.einsum("rp,rp->r", positives, below) / np.where(pairs > 0, pairs, np.nan)
+
+    return areas

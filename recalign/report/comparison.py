@@ -33,11 +33,11 @@ def format_runs(run_dirs: Sequence[epath.PathLike]) -> str:
         name = [f"== {epath.Path(directory).name}"] if len(run_dirs) > 1 else []
         if is_baselines(directory):
             folder = read_baselines(directory)
-            blocks.append("\n".join([*name, *folder.gaps, _baselines_as_text(folder)]))
-            continue
-        run = read_run(directory)
-        results = [_as_text(run.results)] if run.results else []
-        blocks.append("\n".join([*name, *run.gaps, *results]))
+            gaps, text = folder.gaps, _baselines_as_text(folder)
+        else:
+            run = read_run(directory)
+            gaps, text = run.gaps, _as_text(run.results) if run.results else ""
+        blocks.append("\n".join([*name, *gaps, *filter(None, [text])]))
     return "\n\n".join(blocks)
 
 
@@ -64,7 +64,7 @@ def _as_text(results: Results) -> str:
         metrics = results.tasks[task]
         count = metrics.get("num_examples")
         examples = "" if count is None else f" ({int(count):,} examples)"
-        table = [_head(systems)]
+        table = [["metric", "this run", *systems, *(["share of optimum"] * (OPTIMUM in systems))]]
         table += [
             _line(metric, value, [results.references[s].get(task, {}) for s in systems], systems)
             # A pool's own figures first: they say how well it is ranked, the plain ones also how
@@ -93,11 +93,6 @@ def _baselines_as_text(folder: Baselines) -> str:
     return "\n\n".join(blocks)
 
 
-def _head(systems: Sequence[str]) -> list[str]:
-    share = ["share of optimum"] if OPTIMUM in systems else []
-    return ["metric", "this run", *systems, *share]
-
-
 def _line(
     metric: str, value: float, beside: Sequence[Mapping[str, float]], systems: Sequence[str]
 ) -> list[str]:
@@ -113,11 +108,8 @@ def _line(
 def aligned(table: Sequence[Sequence[str]]) -> str:
     """Names to the left, figures to the right, two spaces between columns."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  "
-        + "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    )
+    lines = []
+    for name, *figures in table:
+        right = (it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))
+        lines.append("  ".join(["", name.ljust(widths[0]), *right]))
+    return "\n".join(lines)

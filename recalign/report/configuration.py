@@ -48,7 +48,6 @@ class Configuration:
 
     @property
     def seed(self) -> int | None:
-        """Of all that training draws."""
         return self.settings.get("RANDOM_SEED")
 
     @property

@@ -31,36 +31,26 @@ _HISTORY_LENGTH = 20
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """A report.
+    """Everything that a report shows."""
 
-    Attributes:
-      title, lead, headlines: what a stranger reads first.
-      gaps: (whose, a sentence): what could not be shown.
-      results: the paper's tables with ours; `paper_only` those that nothing was run for.
-      differences: claims and their intervals, and what other item IDs change.
-      curves, by_user, ratings, beams: charts, most with a table of the same figures.
-      samples: (row and task, examples), of the first seed.
-      setups: how to run each row again.
-      other_tables: cost, baselines' settings, datasets.
-    """
-
-    title: str
+    title: str  # what a stranger reads first
     lead: tuple[str, ...]
     headlines: tuple[summary.Headline, ...]
-    gaps: tuple[tuple[str, str], ...]
+    gaps: tuple[tuple[str, str], ...]  # (whose, a sentence): what could not be shown
+    # The paper's tables with ours; `paper_only` those that nothing was run for.
     results: tuple[Table, ...]
     paper_only: tuple[Table, ...]
-    differences: tuple[Table, ...]
-    curves: tuple[Chart, ...]
+    differences: tuple[Table, ...]  # claims and their intervals, and what other item IDs change
+    curves: tuple[Chart, ...]  # charts, most with a table of the same figures
     by_user: tuple[analysis.Panel, ...]
     ratings: tuple[analysis.Panel, ...]
     beams: tuple[analysis.Panel, ...]
+    # (row and task, examples), of the first seed.
     samples: tuple[tuple[str, tuple[Sample, ...]], ...]
-    setups: tuple[Setup, ...]
-    other_tables: tuple[Table, ...]
+    setups: tuple[Setup, ...]  # how to run each row again
+    other_tables: tuple[Table, ...]  # cost, baselines' settings, datasets
 
     def tables(self) -> list[Table]:
-        """Every table, those of charts too."""
         panels = [*self.by_user, *self.ratings, *self.beams]
         return [
             *self.results,
@@ -74,11 +64,7 @@ class Content:
 def read(directories: Sequence[epath.PathLike], data_dir: epath.PathLike | None) -> Content:
     """Reads runs and baselines folders; one that is given twice counts once.
 
-    Args:
-      data_dir: where prepared datasets lie; None: where each run's config.gin says.
-
-    Raises:
-      UserError: a directory is neither, or a file in it is damaged.
+    The arguments and the errors are those of `page.write_report`.
     """
     distinct = list({epath.Path(d).resolve(): d for d in directories}.values())
     named = list(zip(distinct, names_of(distinct), strict=True))
@@ -92,6 +78,7 @@ def content(
 ) -> Content:
     """Everything that the report shows of these runs and baselines."""
     corpora = gather(runs, folders, data_dir)
+    sources: list[Run | Baselines] = [*runs, *folders]
     rows = _rows(corpora, runs)
     named = [
         (label if len(seeds) == 1 else f"{label} [{run.name}]", run)
@@ -104,27 +91,25 @@ def content(
         for kind in KINDS
     ]
     covered = {corpus.name for corpus in corpora if corpus.split == "test"}
-    on_paper = covered & set(paper.DATASETS)
+    others = [name for name in paper.DATASETS if name not in covered]
     return Content(
         title=summary.title(corpora, [run.name for run in runs]),
         lead=tuple(summary.lead(corpora)),
         headlines=tuple(summary.headlines(corpora)),
-        gaps=_gaps(corpora, runs, folders),
+        gaps=tuple((it.name, gap) for it in sources for gap in it.gaps)
+        + tuple((corpus.label, gap) for corpus in corpora for gap in corpus.gaps),
         results=tuple(table for corpus in corpora for table in paper_tables(corpus)),
-        paper_only=tuple(
-            paper_alone([name for name in paper.DATASETS if name not in covered])
-            if on_paper
-            else ()
-        ),
-        differences=(
-            *tables_of_ids(corpora),
-            *(table for table in differences if table is not None),
-        ),
+        paper_only=tuple(paper_alone(others) if len(others) < len(paper.DATASETS) else ()),
+        differences=(*tables_of_ids(corpora), *filter(None, differences)),
         curves=tuple(curves(rows)),
         by_user=tuple(p for corpus in corpora for p in analysis.panels_by_user(corpus)),
         ratings=tuple(p for corpus in corpora for p in analysis.panels_of_ratings(corpus)),
         beams=tuple(p for corpus in corpora for p in analysis.panels_of_beams(corpus)),
-        samples=_samples([(label, seeds[0]) for label, seeds in rows]),
+        samples=tuple(
+            (f"{label}: {task}", seeds[0].predictions[task].samples)
+            for label, seeds in rows
+            for task in sorted(seeds[0].predictions, key=place_of_task)
+        ),
         setups=tuple(setup_of(label, seeds) for label, seeds in rows),
         other_tables=_other_tables(corpora, named, folders),
     )
@@ -145,33 +130,13 @@ def _rows(corpora: Sequence[Corpus], runs: Sequence[Run]) -> list[tuple[str, lis
     return rows + [(run.name, [run]) for run in runs if id(run) not in placed]
 
 
-def _gaps(
-    corpora: Sequence[Corpus], runs: Sequence[Run], folders: Sequence[Baselines]
-) -> tuple[tuple[str, str], ...]:
-    sources: list[Run | Baselines] = [*runs, *folders]
-    return tuple(
-        [(source.name, gap) for source in sources for gap in source.gaps]
-        + [(corpus.label, gap) for corpus in corpora for gap in corpus.gaps]
-    )
-
-
-def _samples(
-    named: Sequence[tuple[str, Run]],
-) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
-    return tuple(
-        (f"{label}: {task}", run.predictions[task].samples)
-        for label, run in named
-        for task in sorted(run.predictions, key=place_of_task)
-    )
-
-
 def _other_tables(
     corpora: Sequence[Corpus], named: Sequence[tuple[str, Run]], folders: Sequence[Baselines]
 ) -> tuple[Table, ...]:
     systems = [
-        (label if len(folders) == 1 else f"{label} [{folder.name}]", about)
+        (baseline_system(name).label + (f" [{folder.name}]" if len(folders) > 1 else ""), about)
         for folder in folders
-        for label, about in ((baseline_system(n).label, a) for n, a in folder.systems.items())
+        for name, about in folder.systems.items()
     ]
     prepared: dict[str, tuple[str, PreparedDataset]] = {}
     samples: dict[str, Table] = {}

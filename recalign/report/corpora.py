@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 
@@ -29,28 +30,18 @@ _TOLERANCE = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A dataset and split with everything that was measured on it.
+    """A dataset and split with everything that was measured on it."""
 
-    Attributes:
-      label: the dataset's name, and its split or a number where another has the same.
-      name: the dataset's name.
-      split: what was evaluated.
-      systems: of runs, in the order in which they were given.
-      entries: the lines of every table, runs' first.
-      prepared: the dataset where it is at hand, of each draw; what is no planted corpus is draw 0.
-      gaps: what could not be shown or does not agree, a sentence each.
-    """
-
-    label: str
-    name: str
-    split: str
-    systems: tuple[System, ...]
-    entries: tuple[Entry, ...]
+    label: str  # the dataset's name, and its split or a number where another has the same
+    name: str  # the dataset's name
+    split: str  # what was evaluated
+    systems: tuple[System, ...]  # of runs, in the order in which they were given
+    entries: tuple[Entry, ...]  # the lines of every table, runs' first
+    # The dataset where it is at hand, of each draw; what is no planted corpus is draw 0.
     prepared: Mapping[int, PreparedDataset]
-    gaps: tuple[str, ...]
+    gaps: tuple[str, ...]  # what could not be shown or does not agree, a sentence each
 
     def of_kind(self, kind: str) -> list[Entry]:
-        """The lines of a kind of task."""
         return [entry for entry in self.entries if entry.kind == kind]
 
     @property
@@ -90,10 +81,8 @@ def gather(
     """Sorts runs and baselines by what they were measured on.
 
     Runs whose datasets have one name but which ask for other answers are kept apart, as their users
-    are not the same, unless they are draws of one planted corpus.
-
-    Args:
-      data_dir: where prepared datasets lie; None: where each run's config.gin says.
+    are not the same, unless they are draws of one planted corpus. Prepared datasets lie in
+    `data_dir`; None: where each run's config.gin says.
     """
     found = _together(_users_of(runs, baselines, data_dir))
     places = [next(iter(draws.values())) for draws in found]
@@ -127,11 +116,10 @@ def _users_of(
         for name in datasets_of(run):
             assert run.results is not None
             split = run.results.split
-            prepared = _prepared(name, split, run, data_dir)
+            prepared, other = _prepared(name, split, run, data_dir)
             alike = [users for users in sets if (users.name, users.split) == (name, split)]
             same = next((users for users in alike if _same(users, run, prepared)), None)
             if same is None:
-                other = "" if prepared else _other(name, run, data_dir)
                 sets.append(_Users(name, split, prepared, [run], other))
             else:
                 same.runs.append(run)
@@ -139,7 +127,7 @@ def _users_of(
     for folder in baselines:
         name, split = folder.dataset, folder.split
         if not any((users.name, users.split) == (name, split) for users in sets):
-            sets.append(_Users(name, split, _prepared(name, split, None, data_dir), []))
+            sets.append(_Users(name, split, _prepared(name, split, None, data_dir)[0], []))
     return sets
 
 
@@ -177,26 +165,16 @@ def _corpus(
             + "".join(f" {users.other}" for users in draws.values() if users.other)
         )
     for folder in baselines:
-        strange = [
-            model
-            for model in folder.metrics
-            if not any(_fits(folder, model, users) for users in draws.values())
-        ]
-        if strange:
+        fits = functools.partial(_fits, folder)
+        if strange := [m for m in folder.metrics if not any(fits(m, it) for it in draws.values())]:
             gaps.append(
                 f"What {folder.name} has of {', '.join(strange)} was measured on another"
                 f" preparation of {first.name} and is left out."
             )
     prepared = {draw: users.prepared for draw, users in draws.items() if users.prepared}
-    return Corpus(
-        label,
-        first.name,
-        first.split,
-        tuple(systems),
-        tuple(entries),
-        prepared,
-        (*gaps, *_disagreements(entries)),
-    )
+    gaps += _disagreements(entries)
+    measured_here = (tuple(systems), tuple(entries))
+    return Corpus(label, first.name, first.split, *measured_here, prepared, tuple(gaps))
 
 
 def _baselines_of(users: _Users, draw: int, baselines: Sequence[Baselines]) -> list[Entry]:
@@ -208,7 +186,7 @@ def _baselines_of(users: _Users, draw: int, baselines: Sequence[Baselines]) -> l
         measured += entries_of_baselines(fitting, users.name, folder, folder.kinds, draw)
     for run in users.runs:
         assert run.results is not None
-        kinds = run.results.kinds
+        kinds = {task: run.results.evaluated_as(task) for task in run.results.evaluated}
         measured += entries_of_baselines(run.results.references, users.name, None, kinds, draw)
     distinct: dict[tuple[str, str], Entry] = {}
     for entry in measured:
@@ -239,11 +217,11 @@ def _disagreements(entries: Sequence[Entry]) -> list[str]:
 
 def item_predictions(run: Run, dataset: str) -> list[Predictions]:
     """A run's predictions whose answers are items of the dataset."""
+    assert run.results is not None
     return [
         predictions
         for task, predictions in run.predictions.items()
         if belongs(task, run, dataset)
-        and run.results is not None
         and run.results.evaluated_as(task) in ("retrieval", "ranking")
     ]
 
@@ -253,11 +231,8 @@ def _same(users: _Users, run: Run, prepared: PreparedDataset | None) -> bool:
     known = [p for other in users.runs for p in item_predictions(other, users.name)]
     asked = item_predictions(run, users.name)
     if known and asked:
-        answers = dict(zip(known[0].rows.tolist(), known[0].targets, strict=True))
-        return all(
-            answers.get(row, target) == target
-            for row, target in zip(asked[0].rows.tolist(), asked[0].targets, strict=True)
-        )
+        answers = _asked(known[0])
+        return all(answers.get(row, it) == it for row, it in _asked(asked[0]).items())
     if users.prepared and prepared:
         return users.prepared.info.get("fingerprint") == prepared.info.get("fingerprint")
     return True
@@ -265,48 +240,32 @@ def _same(users: _Users, run: Run, prepared: PreparedDataset | None) -> bool:
 
 def _prepared(
     name: str, split: str, run: Run | None, data_dir: epath.PathLike | None
-) -> PreparedDataset | None:
-    """The dataset that a run was evaluated on, where it is at hand."""
-    dataset = _at_hand(name, run, data_dir)
-    if run is None or dataset is None:
-        return dataset
-    known = run.results.fingerprints.get(name) if run.results else None
-    if known is not None:
-        return dataset if known == dataset.fingerprint else None
-    return dataset if _answers_agree(dataset, split, run) else None
-
-
-def _at_hand(name: str, run: Run | None, data_dir: epath.PathLike | None) -> PreparedDataset | None:
-    """The dataset of that name."""
+) -> tuple[PreparedDataset | None, str]:
+    """The dataset that a run was evaluated on, where it is at hand; or how the one that is there
+    differs, a sentence."""
     of_run = run.configuration.data_dir if run and run.configuration else None
     if data_dir is None and of_run and "://" in of_run:
-        return None  # nothing is fetched because a run's folder says so
+        return None, ""  # nothing is fetched because a run's folder says so
     place = data_dir or of_run or DEFAULT_DATA_DIR
     if not (dataset_path(name, place) / INFO_FILE).exists():
-        return None
-    return open_dataset(name, place)
-
-
-def _other(name: str, run: Run, data_dir: epath.PathLike | None) -> str:
-    """How the dataset at hand is another than a run's, a sentence; empty where nothing is known."""
-    dataset = _at_hand(name, run, data_dir)
-    known = run.results.fingerprints.get(name) if run.results else None
-    if dataset is None or known is None:
-        return ""
-    found = origins.Difference(f"datasets/{name}", known, dataset.fingerprint)
-    return f"In {dataset.directory}, {found}."
+        return None, ""
+    dataset = open_dataset(name, place)
+    known = run.results.fingerprints.get(name) if run and run.results else None
+    if known not in (None, dataset.fingerprint):
+        found = origins.Difference(f"datasets/{name}", known, dataset.fingerprint)
+        return None, f"In {dataset.directory}, {found}."
+    if run and known is None and not _answers_agree(dataset, split, run):
+        return None, ""
+    return dataset, ""
 
 
 def _answers_agree(dataset: PreparedDataset, split: str, run: Run) -> bool:
-    sequences = dataset.sequences(split)
-    ids = dataset.catalogue.ids
+    sequences, ids = dataset.sequences(split), dataset.catalogue.ids
     last = sequences.items[sequences.row_splits[1:] - 1]
-    for predictions in item_predictions(run, dataset.name):
-        places = np.searchsorted(sequences.rows, predictions.rows)
-        if places.max(initial=0) >= len(last):
-            return False
-        if not np.array_equal(sequences.rows[places], predictions.rows):
-            return False
-        if any(ids[i] != t for i, t in zip(last[places], predictions.targets, strict=True)):
-            return False
-    return True
+    answers = dict(zip(sequences.rows.tolist(), (ids[item] for item in last), strict=True))
+    asked = (_asked(predictions).items() for predictions in item_predictions(run, dataset.name))
+    return all(answers.get(row) == target for of_task in asked for row, target in of_task)
+
+
+def _asked(predictions: Predictions) -> dict[int, str]:
+    return dict(zip(predictions.rows.tolist(), predictions.targets, strict=True))

@@ -13,26 +13,17 @@ from recalign.report.tables import MISSING, Cell, Table
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of a run's training; None: metrics.jsonl or config.gin do not say.
+    """Of a run's training; None: metrics.jsonl or config.gin do not say."""
 
-    Attributes:
-      steps: that were trained.
-      examples_per_second: the median over the lines of metrics.jsonl.
-      training_seconds: in training steps alone.
-      validation_seconds: in validation.
-      device: what it ran on, and `devices` how many.
-    """
-
-    steps: int | None
-    examples_per_second: float | None
-    training_seconds: float | None
-    validation_seconds: float
-    device: str
-    devices: int | None
+    steps: int | None  # that were trained
+    examples_per_second: float | None  # the median over the lines of metrics.jsonl
+    training_seconds: float | None  # in training steps alone
+    validation_seconds: float  # in validation
+    device: str  # what it ran on
+    devices: int | None  # how many
 
     @property
     def device_hours(self) -> float | None:
-        """Hours of training and validation times devices."""
         if self.training_seconds is None or self.devices is None:
             return None
         return (self.training_seconds + self.validation_seconds) * self.devices / 3600
@@ -50,12 +41,11 @@ def cost(run: Run) -> Cost:
     # What packed rows held between the lines, not how many rows there were.
     held = [sum(v for n, v in r.values.items() if n.startswith("examples/")) for r in train]
     between = train[-1].step - train[0].step if train else 0
+    a_step = (held[-1] - held[0]) / between if between > 0 else None
     device = run.results.device if run.results else {}
     return Cost(
         steps=train[-1].step - first if train else None,
-        examples_per_second=statistics.median(rates) * (held[-1] - held[0]) / between
-        if between > 0
-        else None,
+        examples_per_second=None if a_step is None else statistics.median(rates) * a_step,
         training_seconds=seconds if train else None,
         validation_seconds=sum(r.values.get("seconds", 0) for r in run.records if r.kind == "eval"),
         device=str(device.get("kind", "")),
@@ -83,17 +73,12 @@ def cost_table(
                 _cell(found.device_hours, "{:.2f}"),
             )
         )
+    unknown = Cell(MISSING)
     for name, system in baselines:
         if "seconds" in system:
             whole = float(system["seconds"])
-            rows.append(
-                (
-                    Cell(name),
-                    *[Cell(MISSING)] * 2,
-                    Cell(duration(whole), whole),
-                    *[Cell(MISSING)] * 3,
-                )
-            )
+            took = Cell(duration(whole), whole)
+            rows.append((Cell(name), unknown, unknown, took, unknown, unknown, unknown))
     if not rows:
         return None
     return Table(

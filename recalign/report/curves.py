@@ -32,20 +32,17 @@ def _headlines(records: Sequence[Record]) -> list[str]:
     for name in measured:
         task, _, metric = name.rpartition("/")
         of_task.setdefault(task, {})[metric] = name
-    found = (
-        next((names[metric] for metric in HEADLINES if metric in names), None)
-        for names in of_task.values()
-    )
-    return [name for name in found if name is not None]
+    found = ([names[it] for it in HEADLINES if it in names] for names in of_task.values())
+    return [names[0] for names in found if names]
 
 
 def _line(label: str, runs: Sequence[Run], kind: str, name: str) -> Line | None:
     """The mean over the seeds of every step that all of them have, and how far apart they are."""
-    of_seeds = [
+    every = (
         {r.step: r.values[name] for r in run.records if r.kind == kind and name in r.values}
         for run in runs
-    ]
-    of_seeds = [values for values in of_seeds if values]
+    )
+    of_seeds = [values for values in every if values]
     if not of_seeds:
         return None
     steps = sorted(set.intersection(*map(set, of_seeds)))

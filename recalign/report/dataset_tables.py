@@ -6,15 +6,8 @@ from collections.abc import Sequence
 
 from recalign.data.prepared import PreparedDataset
 from recalign.data.splits import SPLITS
-from recalign.data.statistics import (
-    P5_TASKS,
-    PAPER_TABLE_7,
-    PAPER_TABLE_10,
-    dataset_statistics,
-)
+from recalign.data.statistics import P5_TASKS, PAPER_TABLE_7, PAPER_TABLE_10, dataset_statistics
 from recalign.report.tables import MISSING, Cell, Table, key_of
-
-_COLUMNS_7 = ("users", "items", "interactions", "sparsity %", "sequence length")
 
 
 def table_7(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table:
@@ -25,12 +18,8 @@ def table_7(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table:
         if dataset.name in PAPER_TABLE_7:
             paper = PAPER_TABLE_7[dataset.name]
             rows.append((Cell(f"{dataset.name}, paper"), *_figures_7(paper)))
-    return Table(
-        key="table-7",
-        title="Table 7. The datasets",
-        columns=("dataset", *_COLUMNS_7),
-        rows=tuple(rows),
-    )
+    columns = ("dataset", "users", "items", "interactions", "sparsity %", "sequence length")
+    return Table("table-7", "Table 7. The datasets", columns, tuple(rows))
 
 
 def _figures_7(figures: dict) -> list[Cell]:
@@ -47,18 +36,16 @@ def ids_table(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table | None:
     """What semantic ids are made of, a row a dataset that has them; None where none has."""
     rows = []
     for label, dataset in datasets:
-        figures = dataset.info.get("semantic_ids")
-        if figures:
-            use, purity = figures["codebook_use"], figures["prefix_purity"]
+        if figures := dataset.info.get("semantic_ids"):
+            use, purity = figures["codebook_use"], figures["prefix_purity"] or ()
+            shares = (use, purity, figures["chance_purity"] if purity else ())
             rows.append(
                 (
                     Cell(label),
                     Cell(figures["embed"]),
                     Cell(f"{len(use)} of {figures['codebook_size']}"),
                     Cell(f"{figures['collision_rate']:.2%}", figures["collision_rate"]),
-                    Cell(_shares(use)),
-                    Cell(_shares(purity) if purity else MISSING),
-                    Cell(_shares(figures["chance_purity"]) if purity else MISSING),
+                    *(Cell(", ".join(f"{it:.0%}" for it in each) or MISSING) for each in shares),
                 )
             )
     if not rows:
@@ -75,10 +62,6 @@ def ids_table(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table | None:
             " by chance: the same for groups of the same sizes, filled at random.",
         ),
     )
-
-
-def _shares(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.0%}" for value in values)
 
 
 def table_10(label: str, dataset: PreparedDataset, history_length: int) -> Table:

@@ -14,36 +14,28 @@ from recalign import metrics
 from recalign.report.bootstrap import Interval, percentiles, resampled_aucs, resampled_means
 from recalign.report.corpora import Corpus
 from recalign.report.entries import Entry, shared_rows
-from recalign.report.outcomes import KINDS, draw_of, main_metric, metrics_of
-from recalign.report.tables import MISSING, Cell, Table, figure, key_of, metric_name, signed
+from recalign.report.outcomes import draw_of, main_metric, metrics_of
+from recalign.report.tables import MISSING, Cell, Table, key_of, metric_name, number, signed
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """`first` less `second` in a metric.
-
-    Attributes:
-      figures: of both, over the users that both were measured on.
-      of_seeds: of each seed alone, where both have as many, on the same draws; else empty.
-      interval: 95 %, None where the users' outcomes are not known of both.
-      percent: the difference in percent of `second`, as the paper's Δ; None where that is 0.
-      percent_interval: 95 %, of the ratio.
-      users: how many both were measured on.
-    """
+    """`first` less `second` in a metric."""
 
     first: Entry
     second: Entry
     metric: str
-    figures: tuple[float, float]
+    figures: tuple[float, float]  # of both, over the users that both were measured on
+    # Of each seed alone, where both have as many, on the same draws; else empty.
     of_seeds: tuple[float, ...]
-    interval: Interval | None
+    interval: Interval | None  # 95 %, None where the users' outcomes are not known of both
+    # The difference in percent of `second`, as the paper's Δ; None where that is 0.
     percent: float | None
-    percent_interval: Interval | None
-    users: int
+    percent_interval: Interval | None  # 95 %, of the ratio
+    users: int  # how many both were measured on
 
     @property
     def value(self) -> float:
-        """`first` less `second`."""
         return self.figures[0] - self.figures[1]
 
 
@@ -128,7 +120,6 @@ def _areas(entry: Entry, rows: bytes) -> Float64[np.ndarray, " resamples"]:
 
 
 def best(entries: Sequence[Entry], metric: str) -> Entry | None:
-    """The entry with the highest figure."""
     known = [e for e in entries if (mean := e.mean(metric)) is not None and not np.isnan(mean)]
     return max(known, key=lambda entry: entry.mean(metric) or 0.0, default=None)
 
@@ -136,11 +127,6 @@ def best(entries: Sequence[Entry], metric: str) -> Entry | None:
 def ours(corpus: Corpus, kind: str) -> list[Entry]:
     """The entries that the paper would call [Ours]: models alone, joined with nothing."""
     return [e for e in corpus.of_kind(kind) if e.system.is_ours and not e.joined]
-
-
-def as_the_paper(entries: Sequence[Entry]) -> list[Entry]:
-    """Those that read the beams as they come."""
-    return [entry for entry in entries if entry.compares_with_paper]
 
 
 def others(corpus: Corpus, kind: str) -> list[Entry]:
@@ -178,7 +164,9 @@ def claims(corpus: Corpus, kind: str) -> list[Difference]:
 
     for metric in metrics_of(kind):
         claim(best(mine, metric), best(theirs, metric), metric)
-        claim(best(as_the_paper(mine), metric), best(theirs, metric), metric)
+        claim(
+            best([e for e in mine if e.compares_with_paper], metric), best(theirs, metric), metric
+        )
     for entry in mine:
         claim(entry, best(theirs, main), main)
         for joined in joined_with(corpus, entry):
@@ -208,12 +196,16 @@ def differences_table(
                 Cell(each.first.label),
                 Cell(each.second.label),
                 Cell(metric_name(each.metric)),
-                *(Cell(figure(value), value) for value in each.figures),
+                *map(number, each.figures),
                 Cell(signed(each.value, 4), each.value),
                 Cell(span(interval, 4), interval.low if interval else None),
                 Cell(verdict(interval) + _but(each)),
                 Cell(signed(each.percent, 1), each.percent),
-                *([Cell(_by_seed(each.of_seeds))] if seeds else []),
+                *(
+                    [Cell(", ".join(signed(d, 4) for d in each.of_seeds) or MISSING)]
+                    if seeds
+                    else []
+                ),
                 Cell(f"{each.users:,}" if each.users else MISSING, each.users),
             )
         )
@@ -237,10 +229,6 @@ def _but(found: Difference) -> str:
     return ", not in every seed" if against else ""
 
 
-def _by_seed(differences: Sequence[float]) -> str:
-    return ", ".join(signed(each, 4) for each in differences) or MISSING
-
-
 def span(interval: Interval | None, digits: int) -> str:
     """An interval as tables show it: [+0.0012, +0.0345]."""
     if interval is None or np.isnan(interval.low):
@@ -255,8 +243,3 @@ def verdict(interval: Interval | None) -> str:
     if not interval.clear:
         return "not clear"
     return "higher" if interval.low > 0 else "lower"
-
-
-def all_kinds(corpus: Corpus) -> dict[str, list[Difference]]:
-    """The claims of every kind of task that was measured."""
-    return {kind: found for kind in KINDS if (found := claims(corpus, kind))}

@@ -107,18 +107,12 @@ class Entry:
     ) -> list[tuple[Float64[np.ndarray, "seeds n"], Int64[np.ndarray, " n"]]]:
         """The scores of some users of `rows()`, a line a seed, and who liked the item; a pair a
         draw that any is of."""
-        scores = [
-            outcome
-            for outcome in self.outcomes
-            if isinstance(outcome, Scores) and draw_of(outcome) in rows // DRAW
-        ]
-        return [
-            (
-                np.stack([each.scores[_places(each, rows)] for each in seeds]),
-                seeds[0].labels[_places(seeds[0], rows)].astype(np.int64),
-            )
-            for seeds in _draws(scores)
-        ]
+        found = []
+        for seeds in _draws([each for each in self.outcomes if isinstance(each, Scores)]):
+            if draw_of(seeds[0]) in rows // DRAW:
+                labels = seeds[0].labels[_places(seeds[0], rows)].astype(np.int64)
+                found.append((np.stack([it.scores[_places(it, rows)] for it in seeds]), labels))
+        return found
 
 
 def shared_rows(entries: Sequence[Entry]) -> Int64[np.ndarray, " n"]:

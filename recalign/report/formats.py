@@ -10,37 +10,20 @@ from collections.abc import Sequence
 from recalign.report.tables import BEST, SECOND, Cell, Table
 
 _LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"{\char34}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "→": r"$\rightarrow$",
-    "Δ": r"$\Delta$",
-    "—": "---",
-    "–": "--",
-    "³": r"$^3$",
-    "\n": " ",
-}
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"{\char34}",
+    "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "→": r"$\rightarrow$", "Δ": r"$\Delta$",
+    "—": "---", "–": "--", "³": r"$^3$", "\n": " ",
+}  # fmt: skip
 
 
 def as_markdown(title: str, paragraphs: Sequence[str], tables: Sequence[Table]) -> str:
     """A heading, paragraphs, and the tables as GitHub draws them."""
     blocks = [f"# {_markdown(title)}", *map(_markdown, paragraphs)]
     for table in tables:
-        heads = [_markdown(name) for name in _full_columns(table)]
+        named = zip(_groups(table), table.columns, strict=True)
+        heads = [_markdown(f"{group}, {name}" if group else name) for group, name in named]
         lines = [
             f"| {' | '.join(heads)} |",
             f"| {' | '.join(['---', *['---:'] * (len(heads) - 1)])} |",
@@ -107,17 +90,9 @@ def as_latex(title: str, tables: Sequence[Table]) -> str:
 
 
 def _groups(table: Table) -> list[str]:
-    """The group of each column; "" where it has none."""
     if not table.groups:
         return [""] * len(table.columns)
     return ["", *(name for name, span in table.groups for _ in range(span))]
-
-
-def _full_columns(table: Table) -> list[str]:
-    return [
-        f"{group}, {column}" if group else column
-        for group, column in zip(_groups(table), table.columns, strict=True)
-    ]
 
 
 def _markdown(text: str) -> str:

@@ -69,15 +69,10 @@ def _called(entry: Entry, label: str) -> Entry:
 def _same_log(first: Corpus, second: Corpus) -> bool:
     """Whether the same users, in the same order, were asked for the same items in every draw."""
     draws = set(first.prepared) & set(second.prepared)
-    return (
-        first.split == second.split
-        and bool(draws)
-        and all(
-            _answers(first.prepared[draw], first.split)
-            == _answers(second.prepared[draw], first.split)
-            for draw in draws
-        )
-    )
+    if first.split != second.split or not draws:
+        return False
+    pairs = ((first.prepared[draw], second.prepared[draw]) for draw in draws)
+    return all(_answers(one, first.split) == _answers(two, first.split) for one, two in pairs)
 
 
 def _answers(dataset: PreparedDataset, split: str) -> list[tuple[int, str]]:

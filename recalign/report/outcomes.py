@@ -13,30 +13,20 @@ from recalign import metrics
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """Where the answer stood for each user.
+    """Where the answer stood for each user."""
 
-    Attributes:
-      rows: int64 [n], the users' rows in the dataset, ascending.
-      ranks: float64 [n], from 0; infinity where the answer is not among those given.
-    """
-
-    rows: Int64[np.ndarray, " n"]
+    rows: Int64[np.ndarray, " n"]  # int64 [n], the users' rows in the dataset, ascending
+    # float64 [n], from 0; infinity where the answer is not among those given.
     ranks: Float64[np.ndarray, " n"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """How much each user was thought to like the item, and whether they did.
+    """How much each user was thought to like the item, and whether they did."""
 
-    Attributes:
-      rows: int64 [n], the users' rows in the dataset, ascending.
-      scores: float64 [n]; a run's are log P(yes) - log P(no).
-      labels: int8 [n], 1 for like.
-    """
-
-    rows: Int64[np.ndarray, " n"]
-    scores: Float64[np.ndarray, " n"]
-    labels: Int8[np.ndarray, " n"]
+    rows: Int64[np.ndarray, " n"]  # int64 [n], the users' rows in the dataset, ascending
+    scores: Float64[np.ndarray, " n"]  # float64 [n]; a run's are log P(yes) - log P(no)
+    labels: Int8[np.ndarray, " n"]  # int8 [n], 1 for like
 
 
 Outcomes = Ranks | Scores
@@ -107,18 +97,15 @@ def metrics_in(kind: str, measured: Iterable[str], decoding: str) -> tuple[str, 
     >>> metrics_in("ranking", ["mrr", "hr@1", "hr@1_candidates", "num_examples"], "")
     ('hr@1', 'mrr')
     """
-    endings = [f"_{other}" for other in DECODINGS if other]
-    ending = f"_{decoding}" if decoding else ""
-    names = [
-        name.removesuffix(ending)
-        for name in measured
-        if (name.endswith(ending) if ending else not name.endswith(tuple(endings)))
-        and not name.startswith(_OTHERS)
-    ]
+    endings = [f"_{way}" for way in DECODINGS if way]
+    names = []
+    for name in measured:
+        ending = next((it for it in endings if name.endswith(it)), "")
+        if ending.removeprefix("_") == decoding and not name.startswith(_OTHERS):
+            names.append(name.removesuffix(ending))
     known = [name for name in metrics_of(kind) if name in names]
     return (*known, *(name for name in names if name not in known))
 
 
 def main_metric(kind: str) -> str:
-    """The metric that speaks for a kind of task."""
     return {"retrieval": "hr@10", "ranking": "hr@1", "rating": "auc_roc"}[kind]

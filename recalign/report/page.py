@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -16,10 +17,11 @@ from etils import epath
 from recalign import __version__
 from recalign.data.atomic import write_whole
 from recalign.report import tables
+from recalign.report.comparison import format_runs
 from recalign.report.content import Content, read
 from recalign.report.formats import as_csv, as_latex, as_markdown
 
-FORMATS = ("html", "md", "csv", "tex")
+FORMATS = ("html", "md", "csv", "tex", "txt")
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "seqio", "tensorflow", "numpy")
 
 
@@ -33,19 +35,23 @@ def write_report(
     """Writes the report of runs and baselines folders to `out`, whole or not at all.
 
     Args:
-      format: one of FORMATS; the page alone has charts, samples and configurations.
+      format: one of FORMATS; the page alone has charts, samples and configurations; txt is what
+        the terminal shows.
       data_dir: where prepared datasets lie; None: where each run's config.gin says.
 
     Raises:
       UserError: a directory is neither a run nor a baselines folder, or a file in it is damaged.
     """
-    found = read(directories, data_dir)
-    text = {
-        "html": lambda: render(found),
-        "md": lambda: as_markdown(found.title, _paragraphs(found), found.tables()),
-        "csv": lambda: as_csv(found.tables()),
-        "tex": lambda: as_latex(found.title, found.tables()),
-    }[format]()
+    if format == "txt":
+        text = f"{format_runs(directories)}\n"
+    else:
+        found = read(directories, data_dir)
+        text = {
+            "html": lambda: render(found),
+            "md": lambda: as_markdown(found.title, _paragraphs(found), found.tables()),
+            "csv": lambda: as_csv(found.tables()),
+            "tex": lambda: as_latex(found.title, found.tables()),
+        }[format]()
     path = epath.Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
@@ -58,7 +64,6 @@ def _paragraphs(found: Content) -> list[str]:
 
 
 def render(found: Content) -> str:
-    """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("recalign.report", "."),
         autoescape=True,
@@ -84,11 +89,8 @@ def _resource(name: str) -> str:
 
 
 def _versions() -> list[tuple[str, str]]:
-    """Of what wrote this page."""
     versions = [("recalign", __version__), ("Python", platform.python_version())]
     for library in _LIBRARIES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append((library, importlib.metadata.version(library)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions

@@ -27,18 +27,13 @@ _TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """A row on one dataset.
+    """A row on one dataset."""
 
-    Attributes:
-      label: as the paper names it.
-      key: what an entry of ours has as `paper_key` if it is the same system, or "delta": the
-        paper's best model against its best baseline, in percent.
-      figures: as printed, in the order of the table's metrics.
-    """
-
-    label: str
+    label: str  # as the paper names it
+    # What an entry of ours has as `paper_key` if it is the same system, or "delta": the paper's
+    # best model against its best baseline, in percent.
     key: str
-    figures: tuple[str, ...]
+    figures: tuple[str, ...]  # as printed, in the order of the table's metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +47,6 @@ class PaperTable:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Its columns."""
         return metrics_of(self.kind)
 
     @property
@@ -226,9 +220,7 @@ def _read(figures: str) -> tuple[PaperTable, ...]:
         of_table.setdefault(dataset, []).append(PaperRow(label, key, known[system]))
     return tuple(
         PaperTable(
-            number,
-            *_TITLES[number],
-            {dataset: tuple(found) for dataset, found in of_table.items()},
+            number, *_TITLES[number], {dataset: tuple(found) for dataset, found in of_table.items()}
         )
         for number, of_table in rows.items()
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from recalign.report import paper
 from recalign.report.comparison import share_of_optimum
 from recalign.report.corpora import Corpus
-from recalign.report.differences import Difference, as_the_paper, best, difference, others, ours
+from recalign.report.differences import best, difference, others, ours
 from recalign.report.entries import Entry
 from recalign.report.outcomes import main_metric
 from recalign.report.systems import OPTIMUM
@@ -20,6 +20,7 @@ from recalign.report.tables import (
     key_of,
     marks,
     metric_name,
+    number,
     percent,
     percent_of_auc,
     signed,
@@ -60,7 +61,7 @@ def paper_alone(names: Sequence[str]) -> list[Table]:
 def _entries_of(
     of_paper: paper.PaperTable, rows: Sequence[paper.PaperRow], corpus: Corpus
 ) -> list[Entry]:
-    """Ours that belong into a table: all of its kind in 1 to 3, those it is about in the others."""
+    """Our entries that go into a table of the paper."""
     entries = corpus.of_kind(of_paper.kind)
     if of_paper.number in _WITH_DELTA:
         return [entry for entry in entries if not entry.paper_key.startswith("p5_direct")]
@@ -110,25 +111,23 @@ def _table(
     lines = _lines(rows, entries)
     mine = ours(corpus, of_paper.kind)
     columns: list[list[Cell]] = []
-    names: list[str] = []
-    groups: list[tuple[str, int]] = []
     known = of_paper.metrics
     own = [m for line in lines if line.entry for m in line.entry.values if m not in known]
     metrics = [*known, *dict.fromkeys(own)]
     for place, metric in enumerate(metrics):
         if rows:
             columns.append(_paper_column(of_paper, lines, place))
-            names.append("paper")
         columns.append(_our_column(of_paper, lines, metric))
-        names.append("ours" if rows else metric_name(metric))
-        if rows:
-            groups.append((metric_name(metric), 2))
+    metric_names = [metric_name(metric) for metric in metrics]
+    names = ["paper", "ours"] * len(metrics) if rows else metric_names
+    groups = [(name, 2) for name in metric_names] if rows else []
     if rows and of_paper.number in _WITH_DELTA:
         delta = next(row for row in rows if row.key == paper.DELTA)
+        as_they_come = [entry for entry in mine if entry.compares_with_paper]
         for place, metric in enumerate(metrics):
             of_metric = delta.figures[place] if place < len(known) else MISSING
             columns[2 * place].append(Cell(of_metric.replace("-", "−")))
-            columns[2 * place + 1].append(_delta(corpus, as_the_paper(mine), metric))
+            columns[2 * place + 1].append(_delta(corpus, as_they_come, metric))
         lines.append(_Line(delta.label, None, None))
     elif of_paper.number in _WITH_DELTA and mine:
         for place, metric in enumerate(metrics):
@@ -137,8 +136,8 @@ def _table(
     share = _share_column(of_paper, lines, corpus)
     if share:
         columns.append(share)
-        names.append("of the optimum")
-        groups = [*groups, ("", 1)] if groups else []
+        names = [*names, "of the optimum"]
+        groups += [("", 1)] if groups else []
     where = paper.DATASETS.get(corpus.label, corpus.label)
     return Table(
         key=key_of("table", of_paper.number, corpus.label),
@@ -187,10 +186,8 @@ def _our_column(of_paper: paper.PaperTable, lines: Sequence[_Line], metric: str)
 def _delta(corpus: Corpus, entries: Sequence[Entry], metric: str) -> Cell:
     """Our best against our best baseline, in percent, with the interval where it is known."""
     mine = best(entries, metric)
-    theirs = best(others(corpus, mine.kind), metric) if mine is not None else None
-    found: Difference | None = (
-        difference(mine, theirs, metric) if mine is not None and theirs is not None else None
-    )
+    theirs = best(others(corpus, mine.kind), metric) if mine else None
+    found = difference(mine, theirs, metric) if mine and theirs else None
     if found is None or found.percent is None:
         return Cell(MISSING)
     span = found.percent_interval
@@ -210,7 +207,7 @@ def _share_column(
     for line in lines:
         mean = line.entry.mean(metric) if line.entry else None
         share = None if mean is None else share_of_optimum(metric, mean, optimum.mean(metric))
-        cells.append(Cell(percent(share), share))
+        cells.append(number(share, percent))
     return cells
 
 

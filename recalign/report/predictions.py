@@ -76,11 +76,10 @@ def read_predictions(
     rows = np.array(columns["row"], np.int64)
     labels = np.array(columns["label"], np.int8) if "label" in columns else None
     outcomes: dict[str, Outcomes] = {}
-    for decoding in DECODINGS:
-        if f"outcome_{decoding}" in columns:
-            values = np.array(columns[f"outcome_{decoding}"], np.float64)
-            known = Ranks(rows, values) if labels is None else Scores(rows, values, labels)
-            outcomes[decoding] = known
+    for way in DECODINGS:
+        if f"outcome_{way}" in columns:
+            found = np.array(columns[f"outcome_{way}"], np.float64)
+            outcomes[way] = Ranks(rows, found) if labels is None else Scores(rows, found, labels)
     return Predictions(
         rows, columns["target"], columns["beams"], columns.get("pool"), outcomes, tuple(samples)
     )

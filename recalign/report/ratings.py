@@ -14,21 +14,13 @@ _BINS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Users in bins of as many, by what they were said to like.
+    """Users in bins of as many, by what they were said to like."""
 
-    Attributes:
-      stated: the mean probability of each bin.
-      came_true: the share of each bin that liked the item.
-      users: how many each bin has.
-      error: the mean distance of the two, weighed by users (expected calibration error).
-      brier: the mean squared distance of the probability and what came.
-    """
-
-    stated: tuple[float, ...]
-    came_true: tuple[float, ...]
-    users: tuple[int, ...]
-    error: float
-    brier: float
+    stated: tuple[float, ...]  # the mean probability of each bin
+    came_true: tuple[float, ...]  # the share of each bin that liked the item
+    users: tuple[int, ...]  # how many each bin has
+    error: float  # the mean distance of the two, weighed by users (expected calibration error)
+    brier: float  # the mean squared distance of the probability and what came
 
 
 def roc(

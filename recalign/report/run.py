@@ -55,11 +55,6 @@ class Results:
         found = self.made_from.get("datasets")
         return found if isinstance(found, dict) else {}
 
-    @property
-    def kinds(self) -> Mapping[str, str]:
-        """What every task is evaluated as."""
-        return {task: self.evaluated_as(task) for task in self.evaluated}
-
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -96,11 +91,9 @@ def names_of(directories: Sequence[epath.PathLike]) -> list[str]:
 
 
 def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
-    """Reads a run's MODEL_DIR; `predictions` are by task, those of the split of results.json.
+    """Reads a run's MODEL_DIR; the report calls it `name`, else by the directory's own.
 
-    Args:
-      directory: the run's.
-      name: how the report calls it; the directory's own name by default.
+    The predictions are by task, those of the split of results.json.
 
     Raises:
       UserError: there is no such directory, nothing of a run in it, or results.json is damaged, or
@@ -116,7 +109,8 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
     before = _read_origin(path, gaps)
     if results:
         agreement.check_results(path, results.made_from, results.checkpoint_step, before, gaps)
-    if before and (other := agreement.other_checkpoints(path)):
+    saved = agreement.saved_checkpoints(path)
+    if before and (other := agreement.other_checkpoints(path, saved)):
         gaps.append(f"{other}: saved by another run than {origins.FILE} is of.")
     if configuration and (other := agreement.other_settings(configuration.settings, before)):
         gaps.append(
@@ -126,7 +120,7 @@ def read_run(directory: epath.PathLike, name: str | None = None) -> Run:
     run = Run(
         name=name or path.name,
         results=results,
-        records=_read_records(path / "metrics.jsonl", agreement.lines_of_log(path), gaps),
+        records=_read_records(path / "metrics.jsonl", agreement.lines_of_log(saved), gaps),
         predictions=_read_predictions(path / "predictions", results, gaps) if results else {},
         configuration=configuration,
         gaps=tuple(gaps),
@@ -143,19 +137,15 @@ def parse_results(raw: object, source: str = "results") -> Results:
     step = raw.get("checkpoint_step")
     if not isinstance(step, int | None):
         raise UserError(f'{source}: "checkpoint_step" is no whole number but {step!r}')
+    names = {it: str(raw.get(it, "unknown")) for it in ("dataset", "mixture", "split", "engine")}
+    parts = ("versions", "device", "made_from", "model")
     return Results(
-        dataset=str(raw.get("dataset", "unknown")),
-        mixture=str(raw.get("mixture", "unknown")),
+        **names,
+        **{name: object_of(raw, name, source) for name in parts},
         checkpoint_step=step,
-        split=str(raw.get("split", "unknown")),
-        engine=str(raw.get("engine", "unknown")),
         tasks=metrics_of_tasks(raw["tasks"], source),
         references=metrics_of_systems(raw.get("references") or {}, source),
-        versions=object_of(raw, "versions", source),
-        device=object_of(raw, "device", source),
-        made_from=object_of(raw, "made_from", source),
         evaluated=evaluated_of(raw, source),
-        model=object_of(raw, "model", source),
         fusion={
             task: str(about.get("prior")) if isinstance(about, dict) else str(about)
             for task, about in object_of(raw, "fusion", source).items()
@@ -172,7 +162,6 @@ def object_of(raw: Mapping[str, Any], name: str, source: str) -> Mapping[str, An
 
 
 def evaluated_of(raw: Mapping[str, Any], source: str) -> Mapping[str, Mapping[str, Any]]:
-    """What a results file says of each task."""
     found = object_of(raw, "evaluated", source)
     for task, about in found.items():
         if not isinstance(about, dict) or not isinstance(about.get("evaluated_as", ""), str | None):
@@ -198,11 +187,7 @@ def metrics_of_tasks(tasks: object, source: str) -> dict[str, dict[str, float]]:
 
 
 def read_json(path: epath.Path) -> Any:
-    """A JSON file's value.
-
-    Raises:
-      UserError: it is not JSON.
-    """
+    """A JSON file's value; a UserError where it is none."""
     try:
         value = integrity.read_json(path)
     except UserError as error:
@@ -266,16 +251,9 @@ def _read_records(path: epath.Path, lines: int, gaps: list[str]) -> tuple[Record
         except (UserError, OverflowError, RecursionError):
             gaps.append(f"The line of step {step} in metrics.jsonl is damaged and was left out.")
             continue
-        record = Record(
-            step=raw["step"],
-            seconds=seconds,
-            kind=kind,
-            values={name: value for name, value in values.items() if math.isfinite(value)},
-        )
-        earlier = records.get((kind, record.step))
-        if earlier is not None:
-            record = dataclasses.replace(record, values={**earlier.values, **record.values})
-        records[kind, record.step] = record
+        earlier = records[kind, step].values if (kind, step) in records else {}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        records[kind, step] = Record(step, seconds, kind, {**earlier, **finite})
     return tuple(sorted(records.values(), key=lambda record: (record.step, record.kind)))
 
 
@@ -284,21 +262,22 @@ def _lines_that_are_missing(
 ) -> list[str]:
     """What somebody took out of metrics.jsonl, whose lines say their numbers, a sentence each."""
     told, expected = [], 1
+
+    def missing_before(number: int) -> None:
+        last = number - 1
+        which = f"line {last} is" if expected == last else f"lines {expected} to {last} are"
+        told.append(f"metrics.jsonl: {which} missing of those that the run wrote.")
+
     for place, value in found:
         number = expected if value is None else value.get("line", expected)
         if not isinstance(number, int) or number < expected:
             told.append(f"metrics.jsonl, line {place} stands there twice, or in another place.")
         elif number > expected:
-            told.append(_missing(expected, number - 1))
+            missing_before(number)
         expected = 1 + (number if isinstance(number, int) else expected)
     if expected <= lines:
-        told.append(_missing(expected, lines))
+        missing_before(lines + 1)
     return told
-
-
-def _missing(first: int, last: int) -> str:
-    which = f"line {first} is" if first == last else f"lines {first} to {last} are"
-    return f"metrics.jsonl: {which} missing of those that the run wrote."
 
 
 def _read_predictions(
@@ -324,7 +303,8 @@ def _read_predictions(
         try:
             answers = results.evaluated.get(task, {}).get("answers")
             words = answers if isinstance(answers, list) else ()
-            predictions = read_predictions(_json_lines(path, gaps), words)
+            whole = (value for _, value in _numbered_lines(path, gaps) if value is not None)
+            predictions = read_predictions(whole, words)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             gaps.append(
                 f"predictions/{path.name} is damaged ({error!r}): {task} has no intervals and no"
@@ -363,11 +343,6 @@ def _read_configuration(
             " and settings are not known."
         )
         return None
-
-
-def _json_lines(path: epath.Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
-    """The file's objects that are whole."""
-    return (value for _, value in _numbered_lines(path, gaps) if value is not None)
 
 
 def _numbered_lines(

@@ -13,21 +13,15 @@ from recalign.report.tables import MISSING, Cell, Table
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """How a row was made.
+    """How a row was made."""
 
-    Attributes:
-      label: the row's.
-      facts: (name, values): one value where all seeds have the same, else one a seed.
-      text: config.gin, the first seed's; None: it has none.
-    """
-
-    label: str
+    label: str  # the row's
+    # (name, values): one value where all seeds have the same, else one a seed.
     facts: tuple[tuple[str, tuple[str, ...]], ...]
-    text: str | None
+    text: str | None  # config.gin, the first seed's; None: it has none
 
 
 def setup_of(label: str, seeds: Sequence[Run]) -> Setup:
-    """What is known of how a row's runs were made."""
     facts: dict[str, list[str]] = {}
     for run in seeds:
         for name, value in _facts(run):
@@ -72,20 +66,12 @@ def baselines_table(systems: Sequence[tuple[str, Mapping[str, Any]]]) -> Table |
     """Which library, version and settings each baseline has; None where nothing is known."""
     if not systems:
         return None
-    return Table(
-        key="baselines",
-        title="How the baselines were made",
-        columns=("system", "library", "version", "settings"),
-        rows=tuple(
-            (
-                Cell(name),
-                Cell(str(about.get("library") or MISSING)),
-                Cell(str(about.get("version") or MISSING)),
-                Cell(_settings(about.get("settings"))),
-            )
-            for name, about in systems
-        ),
-    )
+    rows = []
+    for name, about in systems:
+        made_with = (str(about.get(part) or MISSING) for part in ("library", "version"))
+        rows.append(tuple(map(Cell, (name, *made_with, _settings(about.get("settings"))))))
+    columns = ("system", "library", "version", "settings")
+    return Table("baselines", "How the baselines were made", columns, tuple(rows))
 
 
 def _settings(settings: Any) -> str:

@@ -35,21 +35,14 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Slices:
-    """The main metric of entries over bins of users.
+    """The main metric of entries over bins of users."""
 
-    Attributes:
-      title: what the bins are of, such as "items in the history".
-      metric: "hr@10" or "hr@1".
-      bins: ascending.
-      figures: a line an entry, a figure and its 95 % interval over users a bin.
-      note: what a bin with a name stands for; "" where none has one.
-    """
-
-    title: str
-    metric: str
-    bins: tuple[Bin, ...]
+    title: str  # what the bins are of, such as "items in the history"
+    metric: str  # "hr@10" or "hr@1"
+    bins: tuple[Bin, ...]  # ascending
+    # A line an entry, a figure and its 95 % interval over users a bin.
     figures: tuple[tuple[Entry, tuple[tuple[float, Interval], ...]], ...]
-    note: str = ""
+    note: str = ""  # what a bin with a name stands for; "" where none has one
 
 
 def bins_of(values: Int64[np.ndarray, " n"], most: int = _BINS) -> list[Bin]:
@@ -124,11 +117,7 @@ def by_position(corpus: Corpus, entries: Sequence[Entry]) -> Slices | None:
                 found = run.predictions.get(f"{prompt}_{corpus.name}")
                 if found is not None and not places.get(draw):
                     places[draw] = _places(found)
-        of_row = {
-            draw * DRAW + row: place
-            for draw, of_draw in sorted(places.items())
-            for row, place in of_draw.items()
-        }
+        of_row = {d * DRAW + row: at for d in sorted(places) for row, at in places[d].items()}
         if of_row:
             most = min(10, max(of_row.values()))
             return _sliced("place of the answer in the prompt", alike, of_row, most)
@@ -145,22 +134,15 @@ def _places(found: Predictions) -> dict[int, int]:
 
 def _by_row(corpus: Corpus, of_draws: Mapping[int, np.ndarray]) -> dict[int, int]:
     """Values in the order of each draw's users, by the row that an entry knows a user by."""
-    return {
-        draw * DRAW + row: value
-        for draw, values in of_draws.items()
-        for row, value in zip(
-            corpus.prepared[draw].sequences(corpus.split).rows.tolist(),
-            values.tolist(),
-            strict=True,
-        )
-    }
+    found: dict[int, int] = {}
+    for draw, values in of_draws.items():
+        rows = draw * DRAW + corpus.prepared[draw].sequences(corpus.split).rows
+        found |= zip(rows.tolist(), values.tolist(), strict=True)
+    return found
 
 
 def _sliced(
-    title: str,
-    entries: Sequence[Entry],
-    of_row: Mapping[int, int],
-    most: int = _BINS,
+    title: str, entries: Sequence[Entry], of_row: Mapping[int, int], most: int = _BINS
 ) -> Slices | None:
     """Entries without outcomes are left out; None where none has any, or no user has a value."""
     known = [entry for entry in entries if len(entry.rows())]
@@ -174,12 +156,8 @@ def _sliced(
         mine = np.intersect1d(entry.rows(), rows, assume_unique=True)
         of_user = values[np.searchsorted(rows, mine)]
         gains = entry.gains(metric, mine)
-        figures.append(
-            (
-                entry,
-                tuple(_mean(gains[(of_user >= b.low) & (of_user <= b.high)]) for b in bins),
-            )
-        )
+        of_bins = (gains[(of_user >= bin.low) & (of_user <= bin.high)] for bin in bins)
+        figures.append((entry, tuple(map(_mean, of_bins))))
     return Slices(title, metric, tuple(bins), tuple(figures))
 
 

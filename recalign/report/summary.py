@@ -21,32 +21,24 @@ from recalign.report.differences import (
 )
 from recalign.report.entries import Entry
 from recalign.report.outcomes import KINDS, main_metric
-from recalign.report.tables import figure, metric_name, percent, signed
+from recalign.report.tables import bracketed, figure, metric_name, percent, signed
 
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """The best of ours at a kind of task, beside the best baseline.
+    """The best of ours at a kind of task, beside the best baseline."""
 
-    Attributes:
-      task: "retrieval on demo, HR@10".
-      system: whose figure it is.
-      value: the figure, and `interval` its 95 % interval over users.
-      beside: sentences about the best baseline, the optimum and the seeds.
-      marks: what else stands on the scale from 0 to 1, (name, figure).
-    """
-
-    task: str
-    system: str
-    value: float
+    task: str  # "retrieval on demo, HR@10"
+    system: str  # whose figure it is
+    value: float  # the figure, and `interval` its 95 % interval over users
     interval: Interval | None
-    beside: tuple[str, ...]
+    beside: tuple[str, ...]  # sentences about the best baseline, the optimum and the seeds
+    # What else stands on the scale from 0 to 1, (name, figure).
     marks: tuple[tuple[str, float], ...]
 
     def sentence(self) -> str:
         """All of it in a line, for formats without cards."""
-        low, high = self.interval or (None, None)
-        sure = "" if self.interval is None else f" [{figure(low)}, {figure(high)}]"
+        sure = "" if self.interval is None else f" {bracketed(self.interval)}"
         said = f"{self.task}: {self.system}, {figure(self.value)}{sure}."
         return " ".join([said[0].upper() + said[1:], *self.beside])
 
@@ -122,7 +114,6 @@ def _most(*entries: Entry) -> int:
 
 
 def title(corpora: Sequence[Corpus], run_names: Sequence[str]) -> str:
-    """A line: the systems and the datasets."""
     systems = list(dict.fromkeys(s.label for corpus in corpora for s in corpus.systems))
     if not systems:
         systems = list(dict.fromkeys(e.label for corpus in corpora for e in corpus.entries))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 MISSING = "—"
 BEST, SECOND = "best", "second"
@@ -23,23 +23,15 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row is its name.
+    """A table; the first cell of a row is its name."""
 
-    Attributes:
-      key: its name in links and files, such as "table-1-toys".
-      title: what it shows, in a line.
-      groups: (name, how many columns) above the columns, the first column left out; may be empty.
-      columns: the columns' names, the first column's too.
-      rows: of cells, one a column.
-      notes: sentences below it.
-    """
-
-    key: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    key: str  # its name in links and files, such as "table-1-toys"
+    title: str  # what it shows, in a line
+    columns: tuple[str, ...]  # the columns' names, the first column's too
+    rows: tuple[tuple[Cell, ...], ...]  # of cells, one a column
+    # (name, how many columns) above the columns, the first column left out; may be empty.
     groups: tuple[tuple[str, int], ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences below it
 
 
 def key_of(*words: object) -> str:
@@ -54,6 +46,16 @@ def key_of(*words: object) -> str:
 def figure(value: float | None) -> str:
     """A metric as tables show it: four digits, or a dash where it was not measured."""
     return MISSING if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def number(value: float | None, shown: Callable[[float | None], str] = figure) -> Cell:
+    return Cell(shown(value), value)
+
+
+def bracketed(interval: tuple[float, float]) -> str:
+    """The ends of an interval: [0.0123, 0.0345]."""
+    low, high = interval
+    return f"[{figure(low)}, {figure(high)}]"
 
 
 def percent_of_auc(value: float | None) -> str:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from recalign import __version__
 from recalign.errors import UserError
 from recalign.serve.batching import Batcher, Full
-from recalign.serve.layers import BoundedBodies, TokenNeeded, Watched
+from recalign.serve.layers import BoundedBodies, TokenNeeded, Watched, failure
 from recalign.serve.messages import (
     Answer,
     AnswerMany,
@@ -50,23 +50,14 @@ _FAILURES["4XX"] = {"model": Failure, "description": "No such path, method or ty
 
 
 class Limits(NamedTuple):
-    """How much is done at once, and how much may be asked.
+    """How much is done at once, and how much may be asked."""
 
-    Attributes:
-      longest_wait_ms: how long a history waits for others to be decoded with it.
-      largest_batch: histories that are decoded together.
-      most_waiting: histories that wait; beyond them a request gets 503.
-      most_bytes: of a body.
-      longest_body_s: until a body has to be there.
-      posted_subsets: sets of items that POST /subsets may add; 0 for no such endpoint.
-    """
-
-    longest_wait_ms: float = 5.0
-    largest_batch: int = 16
-    most_waiting: int = 1_024
-    most_bytes: int = 2**20
-    longest_body_s: float = 30.0
-    posted_subsets: int = 0
+    longest_wait_ms: float = 5.0  # how long a history waits for others to be decoded with it
+    largest_batch: int = 16  # histories that are decoded together
+    most_waiting: int = 1_024  # histories that wait; beyond them a request gets 503
+    most_bytes: int = 2**20  # of a body
+    longest_body_s: float = 30.0  # until a body has to be there
+    posted_subsets: int = 0  # sets of items that POST /subsets may add; 0 for no such endpoint
 
 
 def make_app(
@@ -81,12 +72,9 @@ def make_app(
     """The application; it warms up when it is started, and is ready then.
 
     Args:
-      recommender: of a run.
       k: how many items where a request does not say so; what is compiled before the first one.
       subsets: IDs to choose from by the name that `only` may say.
       token: what a request has to bring as `Authorization: Bearer TOKEN`; None for nothing.
-      limits: of batches, queue and bodies.
-      say: gets lines for the operator.
 
     Raises:
       UserError: an ID of a subset that no item has.
@@ -203,35 +191,29 @@ def make_app(
     return app
 
 
-def _failure(status: int, error: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    # Half a surrogate pair, which a request may hand in, is no text but can be escaped.
-    text = error.encode(errors="backslashreplace").decode()
-    return JSONResponse({"error": text}, status, dict(headers or {}))
-
-
 def _handle_errors(app: FastAPI, say: Callable[[str], None]) -> None:
     """Every error is an object with one line, which says nothing of the machine."""
 
     @app.exception_handler(UserError)
     async def bad(request: Request, error: UserError) -> JSONResponse:
-        return _failure(400, str(error))
+        return failure(400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def no_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _failure(400, _first(error.errors()))
+        return failure(400, _first(error.errors()))
 
     @app.exception_handler(Full)
     async def full(request: Request, error: Full) -> JSONResponse:
-        return _failure(503, str(error), {"Retry-After": str(error.retry_after_s)})
+        return failure(503, str(error), {"Retry-After": str(error.retry_after_s)})
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
-        return _failure(error.status_code, str(error.detail), error.headers)
+        return failure(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         say("".join(traceback.format_exception(error)).strip())
-        return _failure(500, "the request failed")
+        return failure(500, "the request failed")
 
 
 def _first(errors: Sequence[Any]) -> str:

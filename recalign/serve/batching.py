@@ -58,7 +58,6 @@ class Batcher(Generic[Q, A]):
 
     @property
     def waiting(self) -> int:
-        """How many queries wait."""
         return self._queue.qsize()
 
     async def ask(self, queries: Sequence[Q]) -> list[A]:

@@ -72,11 +72,7 @@ class Exporter:
         """Looks at what is there.
 
         Args:
-          recommender: of the run.
-          histories: whom to recommend to.
           out: the file; local or gs://.
-          k: items a user.
-          allowed: the items to choose from; None for all.
           exclusions: items that a user, by the raw ID, is not to get.
           users_of_a_part: in a part; how often the work is saved.
 
@@ -128,7 +124,7 @@ class Exporter:
     def run(self, shard: Shard, say: Callable[[str], None]) -> bool:
         """Makes this host's parts, and the file where they are the last; says whether it did."""
         mine = range(shard.number, self.parts, shard.hosts)
-        missing = [part for part in mine if not self._path(part).exists()]
+        missing = self._missing(mine)
         total, before = self._users(mine), self._users(mine) - self._users(missing)
         if before:
             say(f"{before:,} of {total:,} users were done before")
@@ -136,24 +132,27 @@ class Exporter:
         begun = said = time.perf_counter()
         done, measured_from = before, None
         for part in missing:
-            self._write(self._path(part), self._table(part, lengths))
+            _write(self._path(part), [self._table(part, lengths)])
             done, now = done + self._users([part]), time.perf_counter()
             if measured_from is None:
                 measured_from = now, done  # the first part compiled
             if now - said > _SECONDS_BETWEEN_LINES or done == total:
                 said = now
                 say(_progress(done, total, now, measured_from, begun, before))
-        if all(self._path(part).exists() for part in range(self.parts)):
-            return self._join(shard)
-        left = sum(not self._path(part).exists() for part in range(self.parts))
-        say(f"{left:,} of {self.parts:,} parts are other hosts': the last one to end joins them")
-        return False
+        if left := len(self._missing(range(self.parts))):
+            say(
+                f"{left:,} of {self.parts:,} parts are other hosts': the last one to end joins them"
+            )
+            return False
+        return self._join(shard)
+
+    def _missing(self, parts: Sequence[int]) -> list[int]:
+        return [part for part in parts if not self._path(part).exists()]
 
     def _users(self, parts: Sequence[int]) -> int:
         return sum(len(self._numbers(part)) for part in parts)
 
     def _numbers(self, part: int) -> range:
-        """The users of a part."""
         return range(part * self._size, min((part + 1) * self._size, len(self._histories)))
 
     def _path(self, part: int) -> epath.Path:
@@ -163,10 +162,8 @@ class Exporter:
         """What prompts are padded to: the same in every process, whichever parts it makes."""
         looked_at = range(0, len(self._histories), max(1, len(self._histories) // _LOOKED_AT))
         of_prompts = self._recommender.prompt_lengths([self._query(n) for n in looked_at])
-        longest = self._recommender.longest_prompt
-        return sorted(
-            {*chosen_lengths(of_prompts, longest, self._recommender.largest_batch), longest}
-        )
+        longest, batch = self._recommender.longest_prompt, self._recommender.largest_batch
+        return sorted({*chosen_lengths(of_prompts, longest, batch), longest})
 
     def _query(self, number: int) -> Query:
         histories = self._histories
@@ -181,30 +178,27 @@ class Exporter:
     def _table(self, part: int, lengths: Sequence[int]) -> pa.Table:
         numbers = self._numbers(part)
         answers = self._recommender.answer([self._query(number) for number in numbers], lengths)
-        users = [self._histories.users[number] for number in numbers]
-        return _table(users, answers)
-
-    def _write(self, path: epath.Path, table: pa.Table) -> None:
-        with (
-            whole_file(path) as file,
-            pq.ParquetWriter(file, SCHEMA, write_page_checksum=True) as writer,
-        ):
-            writer.write_table(table)
+        return _table([self._histories.users[number] for number in numbers], answers)
 
     def _join(self, shard: Shard) -> bool:
         """Puts the parts into one file, a row group each, and removes them."""
-        paths = [self._path(part) for part in range(self.parts)]
+        parts = (_read(self._path(part)) for part in range(self.parts))
         try:
-            with (
-                whole_file(self._out, f".{shard.number}") as file,
-                pq.ParquetWriter(file, SCHEMA, write_page_checksum=True) as writer,
-            ):
-                for path in paths:
-                    writer.write_table(_read(path))
+            _write(self._out, parts, f".{shard.number}")
             self._parts.rmtree()
         except FileNotFoundError:
             return False  # another host ended at the same time, and was quicker
         return True
+
+
+def _write(path: epath.Path, tables: Iterable[pa.Table], mark: str = "") -> None:
+    """Writes a file whole or not at all, a row group a table."""
+    with (
+        whole_file(path, mark) as file,
+        pq.ParquetWriter(file, SCHEMA, write_page_checksum=True) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table)
 
 
 def _read(path: epath.Path) -> pa.Table:

@@ -23,36 +23,22 @@ if TYPE_CHECKING:
 
 
 class LogSource(NamedTuple):
-    """A log and how it is read, as `recalign prepare` takes it.
+    """A log and how it is read, as `recalign prepare` takes it."""
 
-    Attributes:
-      path: a file, a folder of files or a pattern of their names.
-      format: one of `readers.FORMATS`; None to tell it from the file's name.
-      columns: role -> column; what is not given is guessed.
-      events: the kinds of events that count; all where there are none.
-    """
-
-    path: str | os.PathLike
-    format: str | None = None
-    columns: Mapping[str, str] = {}
-    events: Sequence[str] = ()
+    path: str | os.PathLike  # a file, a folder of files or a pattern of their names
+    format: str | None = None  # one of `readers.FORMATS`; None to tell it from the file's name
+    columns: Mapping[str, str] = {}  # role -> column; what is not given is guessed
+    events: Sequence[str] = ()  # the kinds of events that count; all where there are none
 
 
 @dataclasses.dataclass(frozen=True)
 class Histories:
-    """Users and what each had, the oldest first.
+    """Users and what each had, the oldest first."""
 
-    Attributes:
-      users: their raw IDs.
-      rows: int64 [U], their numbers in the dataset, NOBODY for strangers.
-      items: int32 [total], one user's after the other's.
-      row_splits: int64 [U + 1], where each user's begin.
-    """
-
-    users: Sequence[str]
-    rows: Int64[np.ndarray, " U"]
-    items: Int32[np.ndarray, " total"]
-    row_splits: Int64[np.ndarray, " U_and_one"]
+    users: Sequence[str]  # their raw IDs
+    rows: Int64[np.ndarray, " U"]  # int64 [U], their numbers in the dataset, NOBODY for strangers
+    items: Int32[np.ndarray, " total"]  # int32 [total], one user's after the other's
+    row_splits: Int64[np.ndarray, " U_and_one"]  # int64 [U + 1], where each user's begin
 
     def __len__(self) -> int:
         return len(self.users)
@@ -96,20 +82,14 @@ def histories_of_log(
 ) -> tuple[Histories, list[str]]:
     """The histories of a log, in the order in which its users first appear.
 
-    Args:
-      source: the log. Its items are known as `ItemIndex.of_log` has them. Of a user's repeats of an
-        item the first stays, unless the dataset has repeats.
-      items: of the run's catalogue.
-      dataset: the run's; its users are known by the raw ID.
-
-    Returns:
-      The histories, and lines for a person: what was guessed and what was left out.
+    Items are known as `ItemIndex.of_log` has them, users by the raw ID. Of a user's repeats of an
+    item the first stays, unless the dataset has repeats. Beside the histories come lines for a
+    person: what was guessed and what was left out.
 
     Raises:
       UserError: as `read_log`, or no item of the log is one of the catalogue's.
     """
-    log, notices = _read(source)
-    log, order, known = _known(log, items)
+    log, order, known, notices = _read(source, items)
     if not _has_repeats(histories_of_dataset(dataset)):
         order = first_interactions(log, order)
     notices += known.notices
@@ -144,19 +124,12 @@ def exclusions_of_log(
 ) -> tuple[dict[str, Int32[np.ndarray, " n"]], list[str]]:
     """The items that are not to be recommended to a user, by the user's raw ID.
 
-    Args:
-      source: a log of pairs of user and item.
-      items: of the run's catalogue.
-      histories: whom is recommended to.
-
-    Returns:
-      The exclusions, and lines for a person.
+    The log has pairs of user and item; beside the exclusions, int32, come lines for a person.
 
     Raises:
       UserError: as `read_log`, or no line is about a user and an item that are known.
     """
-    log, notices = _read(source)
-    log, order, known = _known(log, items)
+    log, order, known, notices = _read(source, items)
     notices += known.notices
     users = set(histories.users)
     asked = np.array([user in users for user in log.user_ids])
@@ -175,24 +148,22 @@ def exclusions_of_log(
     }, notices
 
 
-def _read(source: LogSource) -> tuple[Interactions, list[str]]:
+def _read(
+    source: LogSource, items: ItemIndex
+) -> tuple[Interactions, np.ndarray, LogItems, list[str]]:
+    """(the log, an item of two IDs under the first of them; positions of its interactions with
+    known items, user by user in time order; what each of its IDs means; lines for a person)."""
     path = os.fspath(source.path)
-    format = source.format or format_of(path)
+    format, options = source.format or format_of(path), ReadOptions(events=source.events)
     if format is None:
         raise UserError(f"{path}: say its --format: {', '.join(FORMATS)}")
-    options = ReadOptions(events=source.events)
     log, report = read_interactions(find_log(format, path, None, source.columns, options))
-    return log, report.lines(samples=True)
-
-
-def _known(log: Interactions, items: ItemIndex) -> tuple[Interactions, np.ndarray, LogItems]:
-    """(the log, an item of two IDs under the first of them; positions of its interactions with
-    known items, user by user in time order; what each of its IDs means)."""
     known = items.of_log(log.item_ids)
     _, first, same = np.unique(known.numbers, return_index=True, return_inverse=True)
     log = dataclasses.replace(log, item=first[same][log.item].astype(np.int32))
     order = time_order(log)
-    return log, order[known.numbers[log.item[order]] != NO_ITEM], known
+    order = order[known.numbers[log.item[order]] != NO_ITEM]
+    return log, order, known, report.lines(samples=True)
 
 
 def _by_user(log: Interactions, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

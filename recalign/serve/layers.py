@@ -6,16 +6,16 @@ which takes as long as all else that is done for it outside of the model.
 
 import asyncio
 import hmac
-import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recalign.serve.monitoring import Monitoring
 
-CLOSE = (b"connection", b"close")  # whose body may not have been read
+CLOSE = {"connection": "close"}  # whose body may not have been read
 
 
 class BoundedBodies:
@@ -28,7 +28,6 @@ class BoundedBodies:
         self._app, self._most_bytes, self._longest_s = app, most_bytes, longest_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -38,10 +37,12 @@ class BoundedBodies:
         except ClientDisconnect:
             return
         except TimeoutError:
-            await refuse(send, 408, f"the body took longer than {self._longest_s:g} s", CLOSE)
+            late = failure(408, f"the body took longer than {self._longest_s:g} s", CLOSE)
+            await late(scope, receive, send)
             return
         if body is None:
-            await refuse(send, 413, f"a body of more than {self._most_bytes:,} bytes", CLOSE)
+            large = failure(413, f"a body of more than {self._most_bytes:,} bytes", CLOSE)
+            await large(scope, receive, send)
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -75,12 +76,11 @@ class TokenNeeded:
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         if scope["type"] == "http" and scope["path"] not in self._open_paths:
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, self._expected):
-                needed = (b"www-authenticate", b"Bearer")
-                await refuse(send, 401, "a token is needed", needed, CLOSE)
+                refusal = failure(401, "a token is needed", {"www-authenticate": "Bearer", **CLOSE})
+                await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -92,7 +92,6 @@ class Watched:
         self._app, self._monitoring, self._paths = app, monitoring, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -116,15 +115,8 @@ class Watched:
                 self._monitoring.responded(path, status, seconds)
 
 
-async def refuse(send: Send, status: int, error: str, *headers: tuple[bytes, bytes]) -> None:
-    """Answers with an error."""
-    every, body = failure(error, *headers)
-    await send({"type": "http.response.start", "status": status, "headers": every})
-    await send({"type": "http.response.body", "body": body})
-
-
-def failure(error: str, *headers: tuple[bytes, bytes]) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body that say an error."""
-    body = json.dumps({"error": error}).encode()
-    length = (b"content-length", str(len(body)).encode())
-    return [(b"content-type", b"application/json"), length, *headers], body
+def failure(status: int, error: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response that says an error in one line."""
+    # Half a surrogate pair, which a request may hand in, is no text but can be escaped.
+    text = error.encode(errors="backslashreplace").decode()
+    return JSONResponse({"error": text}, status, headers)

@@ -35,15 +35,14 @@ def _can_be_handed_back(user: Any) -> Any:
 ID = Annotated[StrictStr | StrictInt, Field(description="the catalogue's, or the log's own")]
 
 
-class Asked(BaseModel):
-    """A history, and what may follow it."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    history: Annotated[
-        list[ID],
-        Field(min_length=1, description="IDs, the oldest first"),
-    ]
+
+class Asked(_Strict):
+    """A history, and what may follow it."""
+
+    history: Annotated[list[ID], Field(min_length=1, description="IDs, the oldest first")]
     k: Annotated[
         StrictInt | None,
         Field(ge=1, description="how many items; the server's own number where it is left out"),
@@ -67,18 +66,14 @@ class Asked(BaseModel):
     ] = None
 
 
-class AskedMany(BaseModel):
+class AskedMany(_Strict):
     """Several histories at once."""
-
-    model_config = ConfigDict(extra="forbid")
 
     requests: Annotated[list[Asked], Field(min_length=1, max_length=MOST_REQUESTS)]
 
 
-class Named(BaseModel):
+class Named(_Strict):
     """Sets of items by name; null removes one."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subsets: Annotated[
         dict[

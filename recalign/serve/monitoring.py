@@ -35,15 +35,12 @@ class Monitoring:
         )
 
     def responded(self, path: str, status: int, seconds: float) -> None:
-        """A response was sent."""
         self._responses.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def batch_answered(self, size: int, seconds: float) -> None:
-        """A batch was decoded."""
         self._batch_size.observe(size)
         self._batch_seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """The figures now."""
         return generate_latest(self._registry)

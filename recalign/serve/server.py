@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recalign.errors import UserError
-from recalign.serve.layers import CLOSE, failure, refuse
+from recalign.serve.layers import CLOSE, failure
 
 _MOST_CONNECTIONS = 4_096
 # After SIGTERM: as long as Kubernetes gives a pod, less what leaving takes.
@@ -23,9 +23,7 @@ _LONGEST_END_S = 25
 def reserve(host: str, port: int) -> socket.socket:
     """A socket with an address, which refuses connections until the server listens.
 
-    Args:
-      host: the address.
-      port: 0 for any that is free.
+    A port of 0 is any that is free.
 
     Raises:
       UserError: the address is in use, or not this machine's.
@@ -62,7 +60,6 @@ class _Protocol(H11Protocol):
         self._limit_wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Overrides uvicorn's."""
         if self._closing is not None:
             self._closing.cancel()
         super().connection_lost(exc)
@@ -79,9 +76,9 @@ class _Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Overrides uvicorn's, whose answer is plain text."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            headers, body = failure(msg, CLOSE)
-            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            refusal = failure(400, msg, CLOSE)
+            head = h11.Response(status_code=400, headers=refusal.raw_headers, reason=b"Bad Request")
+            for event in (head, h11.Data(data=refusal.body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event))
         self.transport.close()
 
@@ -91,15 +88,13 @@ def make_server(
 ) -> uvicorn.Server:
     """uvicorn with an application, by HTTP/1.1 alone.
 
-    Args:
-      app: the application.
-      most_connections: that are open; a request on one more gets 503.
-      log_level: uvicorn's own, on standard error.
+    A request on one more than the most open connections gets 503; the log goes to standard error.
     """
 
     async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and len(server.server_state.connections) > most_connections:
-            await refuse(send, 503, "too many connections are open", (b"retry-after", b"1"), CLOSE)
+            refusal = failure(503, "too many connections are open", {"retry-after": "1", **CLOSE})
+            await refusal(scope, receive, send)
         else:
             await app(scope, receive, send)
 
@@ -119,10 +114,7 @@ def make_server(
 def run(app: FastAPI, listening: socket.socket, say: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C; requests that came before are answered first.
 
-    Args:
-      app: the application.
-      listening: where; it is closed at the end.
-      say: gets a line with the address.
+    The socket is closed at the end; `say` gets a line with the address.
     """
     with listening:
         host, port = listening.getsockname()[:2]

@@ -70,14 +70,9 @@ class Subsets:
 
 
 def read_subsets(text: str, where: str) -> dict[str, list[str]]:
-    """Named sets of IDs: {"in_stock": ["I3", "I17"], …}.
+    """Named sets of IDs of a JSON text: {"in_stock": ["I3", "I17"], …}; else a UserError.
 
-    Args:
-      text: JSON.
-      where: it stands, for messages.
-
-    Raises:
-      UserError: it is something else.
+    `where` it stands is for messages.
     """
     try:
         found = json.loads(text)

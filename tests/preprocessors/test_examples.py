@@ -141,26 +141,14 @@ def long_titles(tmp_path_factory):
     )  # fmt: skip
 
 
-def least_of(make):
-    """The lengths that the error messages ask for."""
-    lengths = {"inputs": 1, "targets": 1}
-    while True:
-        try:
-            make(**lengths)
-            return lengths
-        except UserError as error:
-            feature, need = re.search(r"LENGTHS\['(\w+)'\] to at least (\d+)", str(error)).groups()
-            lengths[feature] = int(need)
-
-
 @pytest.mark.parametrize("kind", ["retrieval", "ranking", "rating", "mim", "bpr", "ie"])
 def test_no_prompt_loses_its_question_or_a_candidate_at_any_length(
-    kind, request_of, long_titles, vocabulary
+    kind, request_of, long_titles, vocabulary, least_lengths
 ):
     def request(**lengths):
         return request_of(kind, dataset=long_titles, candidate_pool=5, **lengths)
 
-    least = least_of(lambda **lengths: request(**lengths).samples())
+    least = least_lengths(lambda **lengths: request(**lengths).samples())
     whole = max(len(e["inputs"]) for e in examples_of(request()))
     for inputs in [
         *range(least["inputs"], least["inputs"] + 10),

@@ -183,26 +183,14 @@ def long_reviews(tmp_path_factory):
     return reviewed_corpus(tmp_path_factory.mktemp("data"), sequences, long_reviews=True)
 
 
-def least_of(make):
-    """The lengths that the error messages ask for."""
-    lengths = {"inputs": 1, "targets": 1}
-    while True:
-        try:
-            make(**lengths)
-            return lengths
-        except UserError as error:
-            feature, need = re.search(r"LENGTHS\['(\w+)'\] to at least (\d+)", str(error)).groups()
-            lengths[feature] = int(need)
-
-
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_no_prompt_loses_its_words_or_a_candidate_at_any_length(
-    kind, request_of, long_reviews, vocabulary
+    kind, request_of, long_reviews, vocabulary, least_lengths
 ):
     def request(**lengths):
         return request_of(kind, dataset=long_reviews, **lengths)
 
-    least = least_of(lambda **lengths: request(**lengths).samples())
+    least = least_lengths(lambda **lengths: request(**lengths).samples())
     whole = examples_of(request(), count=60)
     longest = max(len(e["inputs"]) for e in whole)
     templates = all_templates(None)

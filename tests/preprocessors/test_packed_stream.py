@@ -4,9 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import seqio
 
-import tasks
 from recalign.errors import UserError
 from recalign.preprocessors import packed_stream
 from recalign.preprocessors.packed_stream import PackedStream, spread
@@ -17,16 +15,12 @@ BATCH = 8
 ALL = slice(0, BATCH)
 
 
-# A stream's construction takes seconds: windows are small, and batches are read once.
+# Windows are small, and batches are read once.
 @pytest.fixture(scope="module")
-def packed(corpus):
+def packed(two_tasks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed_stream, "WINDOW", 128)
-        seqio.set_tfds_data_dir_override(str(corpus.directory.parent.parent))
-        tasks.ensure_registered("ut_at_small")
-        chosen = [seqio.get_mixture_or_task(name) for name in ("retrieval_small", "mlm_small")]
-        yield PackedStream.of(Stream(tuple(chosen), (1.0, 1.0), seed=3), LENGTHS)
-        seqio.set_tfds_data_dir_override(None)
+        yield PackedStream.of(Stream(two_tasks, (1.0, 1.0), seed=3), LENGTHS)
 
 
 def read(packed, first_row, count, rows=ALL):

@@ -5,7 +5,6 @@ import pytest
 import seqio
 import tensorflow as tf
 
-import tasks
 from recalign.preprocessors.stream import Stream
 
 LENGTHS = {"inputs": 96, "targets": 24}
@@ -13,14 +12,9 @@ BATCH = 8
 ALL = slice(0, BATCH)
 
 
-# A stream's construction takes seconds, so two tasks stand for all and batches are read once.
 @pytest.fixture(scope="module")
-def stream(corpus):
-    seqio.set_tfds_data_dir_override(str(corpus.directory.parent.parent))
-    tasks.ensure_registered("ut_at_small")
-    chosen = [seqio.get_mixture_or_task(name) for name in ("retrieval_small", "mlm_small")]
-    yield Stream(tuple(chosen), (1.0, 1.0), seed=3)
-    seqio.set_tfds_data_dir_override(None)
+def stream(two_tasks):
+    return Stream(two_tasks, (1.0, 1.0), seed=3)
 
 
 @pytest.fixture(scope="module")

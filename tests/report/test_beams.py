@@ -14,7 +14,7 @@ def test_how_many_beams_of_each_place_are_an_item(corpus):
     found = validity(corpus, corpus.of_kind("retrieval")[0])
     assert found.allowed == "an item"
     # The first beam always is; else where the answer stands: ranks 0, 0, 4, 9 and 2 of 8 users.
-    assert found.by_place.tolist() == [1, 0, 1 / 8, 0, 1 / 8, 0, 0, 0, 0, 1 / 8]
+    assert list(found.by_place) == [1, 0, 1 / 8, 0, 1 / 8, 0, 0, 0, 0, 1 / 8]
     assert found.overall == pytest.approx((8 + 3) / 80)
 
 
