@@ -10,15 +10,13 @@ from recalign import flags, verbs
 def demo(parser: argparse.ArgumentParser) -> None:
     """Which corpus, and where."""
     flags.seed(parser)
-    parser.add_argument(
-        "--out", metavar="DIR", help="folder of the run (default: runs/demo, or runs/demo-seedN)"
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="check the installation: every step, with 400 users and 20 training steps, in"
-        " runs/demo-quick; its figures mean nothing",
-    )
+    flags.add(
+        parser,
+        ("--out", "DIR", str, "folder of the run (default: runs/demo, or runs/demo-seedN)"),
+        ("--quick",
+         "check the installation: every step, with 400 users and 20 training steps, in"
+         " runs/demo-quick; its figures mean nothing"),
+    )  # fmt: skip
 
 
 def experiments(parser: argparse.ArgumentParser) -> None:
@@ -34,106 +32,57 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """A raw log and how to read and number it."""
     parser.add_argument("name", metavar="NAME", help="the dataset's name; `demo` makes its own log")
     log = parser.add_argument_group("the log")
-    log.add_argument("--format", help="layout of the files (default: by the file's name)")
-    log.add_argument(
-        "--interactions",
-        metavar="PATH",
-        help="the interactions: a file, a folder of files or a quoted pattern",
-    )
-    log.add_argument(
-        "--items", metavar="PATH", help="the items' titles and other fields: the same kinds of path"
-    )
-    for column in verbs.COLUMN_ROLES:
-        log.add_argument(
-            f"--{column}_column", metavar="COLUMN", help=f"the column with the {column}"
-        )
-    log.add_argument(
-        "--max_bad_fraction",
-        type=flags.fraction,
-        metavar="F",
-        help="stop when more than this share of the lines cannot be read (default: 0.001)",
-    )
-    log.add_argument(
-        "--review_texts",
-        action="store_true",
-        default=None,
-        help="keep the users' reviews and summaries, which P5's explanation and review tasks need",
-    )
-    log.add_argument(
-        "--events",
-        type=flags.ids,
-        metavar="KIND,…",
-        help="keep these kinds of events, as in --event_column event --events transaction",
-    )
-    log.add_argument("--encoding", metavar="NAME", help="encoding of text files (default: UTF-8)")
-    log.add_argument(
-        "--time_format",
-        metavar="FORM",
-        help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: by the first times)",
-    )
-    log.add_argument(
-        "--join_ids",
-        metavar="HOW",
-        help="rule that makes the log's and the items' IDs match: zeros, case, integer, letters,"
-        " number or path (if no ID matches, the error names the rule that fits)",
-    )
-    log.add_argument(
-        "--no_rating",
-        type=lambda text: text.split(","),
-        metavar="VALUE,…",
-        help="values that mean no rating, such as 0; lines with one of them or without a rating"
-        " are left out",
-    )
-    log.add_argument(
-        "--like_threshold",
-        type=flags.number,
-        metavar="T",
-        help="a rating above T is a like (default: 3; 0.5 if all ratings are 0 or 1)",
-    )
-    log.add_argument(
-        "--keep_repeats",
-        action="store_true",
-        default=None,
-        help="keep every interaction of a user with the same item (default: the first only)",
-    )
-    parser.add_argument(
-        "--item_ids",
-        choices=("random", "sequential", "semantic"),
-        help="random numbers; sequential numbers, which leak the answer; or semantic codes of the"
-        " items' texts (default: random)",
-    )
-    parser.add_argument(
-        "--item_tokens",
-        action="store_true",
-        default=None,
-        help="add the IDs to the vocabulary, one token per item or per semantic code, and print the"
-        " VOCAB_SIZE that experiments then need",
-    )
-    parser.add_argument("--seed", type=flags.count, help="seed of every random choice (default: 0)")
-    parser.add_argument(
-        "--split",
-        choices=("leave_one_out", "temporal"),
-        help="hold out each user's last two items, or (temporal) the next item after each of two"
-        " moments, so that training sees nothing later (default: leave_one_out)",
-    )
-    parser.add_argument(
-        "--cuts",
-        type=flags.ids,
-        metavar="T,T",
-        help="the two moments of --split temporal, as in 2014-01-01,2014-04-01 (default: 80 %% and"
-        " 90 %% of the interactions lie before them)",
-    )
-    parser.add_argument(
-        "--k_core",
-        type=flags.count,
-        help="keep users and items with at least this many interactions (default: 5)",
-    )
-    parser.add_argument(
-        "--sentencepiece_model", metavar="FILE", help="the vocabulary's file, kept with the dataset"
-    )
-    parser.add_argument(
-        "--noun", help="what users buy, in the prompts' words, such as films (default: products)"
-    )
+    flags.add(
+        log,
+        ("--format", None, str, "layout of the files (default: by the file's name)"),
+        ("--interactions", "PATH", str,
+         "the interactions: a file, a folder of files or a quoted pattern"),
+        ("--items", "PATH", str, "the items' titles and other fields: the same kinds of path"),
+    )  # fmt: skip
+    flags.columns(log, verbs.COLUMN_ROLES, "the column")
+    flags.add(
+        log,
+        ("--max_bad_fraction", "F", flags.fraction,
+         "stop when more than this share of the lines cannot be read (default: 0.001)"),
+        ("--review_texts",
+         "keep the users' reviews and summaries, which P5's explanation and review tasks need"),
+        ("--events", "KIND,…", flags.ids,
+         "keep these kinds of events, as in --event_column event --events transaction"),
+        ("--encoding", "NAME", str, "encoding of text files (default: UTF-8)"),
+        ("--time_format", "FORM", str,
+         "how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: by the first times)"),
+        ("--join_ids", "HOW", str,
+         "rule that makes the log's and the items' IDs match: zeros, case, integer, letters,"
+         " number or path (if no ID matches, the error names the rule that fits)"),
+        ("--no_rating", "VALUE,…", lambda text: text.split(","),
+         "values that mean no rating, such as 0; lines with one of them or without a rating"
+         " are left out"),
+        ("--like_threshold", "T", flags.number,
+         "a rating above T is a like (default: 3; 0.5 if all ratings are 0 or 1)"),
+        ("--keep_repeats",
+         "keep every interaction of a user with the same item (default: the first only)"),
+    )  # fmt: skip
+    flags.add(
+        parser,
+        ("--item_ids", None, ("random", "sequential", "semantic"),
+         "random numbers; sequential numbers, which leak the answer; or semantic codes of the"
+         " items' texts (default: random)"),
+        ("--item_tokens",
+         "add the IDs to the vocabulary, one token per item or per semantic code, and print the"
+         " VOCAB_SIZE that experiments then need"),
+        ("--seed", None, flags.count, "seed of every random choice (default: 0)"),
+        ("--split", None, ("leave_one_out", "temporal"),
+         "hold out each user's last two items, or (temporal) the next item after each of two"
+         " moments, so that training sees nothing later (default: leave_one_out)"),
+        ("--cuts", "T,T", flags.ids,
+         "the two moments of --split temporal, as in 2014-01-01,2014-04-01 (default: 80 %% and"
+         " 90 %% of the interactions lie before them)"),
+        ("--k_core", None, flags.count,
+         "keep users and items with at least this many interactions (default: 5)"),
+        ("--sentencepiece_model", "FILE", str, "the vocabulary's file, kept with the dataset"),
+        ("--noun", None, str,
+         "what users buy, in the prompts' words, such as films (default: products)"),
+    )  # fmt: skip
     parser.add_argument(
         "--verb",
         dest="deed",  # `verb` is the command's own
@@ -159,16 +108,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         synthetic.add_argument(f"--{size}", type=flags.positive, metavar="N", help=what)
     flags.gin(parser, required=False, what="a file of settings, such as those of semantic_ids")
     large = parser.add_argument_group("a log that outgrows a machine")
-    large.add_argument(
-        "--beam_runner",
-        choices=("direct", "dataflow", "flink", "spark"),
-        help="prepare with Apache Beam; the result is the same (default: in memory)",
-    )
-    large.add_argument(
-        "--beam_options",
-        metavar="'FLAGS'",
-        help="Beam's own flags, as in --beam_options='--project=P --temp_location=gs://B/T'",
-    )
+    flags.add(
+        large,
+        ("--beam_runner", None, ("direct", "dataflow", "flink", "spark"),
+         "prepare with Apache Beam; the result is the same (default: in memory)"),
+        ("--beam_options", "'FLAGS'", str,
+         "Beam's own flags, as in --beam_options='--project=P --temp_location=gs://B/T'"),
+    )  # fmt: skip
 
 
 def stats(parser: argparse.ArgumentParser) -> None:
@@ -182,12 +128,11 @@ def stats(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="number of history items per prompt (default: 20)",
     )
-    parser.add_argument(
-        "--leaks",
-        action="store_true",
-        help="check whether IDs or titles give the next item away",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    flags.add(
+        parser,
+        ("--leaks", "check whether IDs or titles give the next item away"),
+        ("--json", "print JSON instead of tables"),
+    )  # fmt: skip
 
 
 def show(parser: argparse.ArgumentParser) -> None:
@@ -225,7 +170,10 @@ def eval(parser: argparse.ArgumentParser) -> None:
         type=flags.checkpoint,
         help="which checkpoint (default: best)",
     )
-    flags.max_examples(parser)
+    flags.add(
+        parser,
+        ("--max_examples", "N", flags.positive, "evaluate only the first N examples of each task"),
+    )  # fmt: skip
 
 
 def baselines(parser: argparse.ArgumentParser) -> None:
@@ -243,19 +191,14 @@ def baselines(parser: argparse.ArgumentParser) -> None:
         "--epochs", type=flags.positive, help="the largest number of epochs that a model trains for"
     )
     flags.seed(parser)
-    parser.add_argument(
-        "--leave_out_seen",
-        action="store_true",
-        help="leave a user's earlier items out of retrieval lists; a language model's keep them",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="measure again what the output holds already"
-    )
-    parser.add_argument(
-        "--environments",
-        metavar="DIR",
-        help="folder in which the libraries' own environments are made (default: the user's cache)",
-    )
+    flags.add(
+        parser,
+        ("--leave_out_seen",
+         "leave a user's earlier items out of retrieval lists; a language model's keep them"),
+        ("--force", "measure again what the output holds already"),
+        ("--environments", "DIR", str,
+         "folder in which the libraries' own environments are made (default: the user's cache)"),
+    )  # fmt: skip
     flags.gin(parser, required=False)
     parser.add_argument(
         "--out", metavar="FILE", help="output (default: runs/baselines_NAME/results.json)"
@@ -292,21 +235,15 @@ def convert(parser: argparse.ArgumentParser) -> None:
             choices=("own", "t5x", "t5x_orbax", "hugging_face"),
             help=f"the {side}'s format (default: by its {told})",
         )
-    parser.add_argument(
-        "--weights_only", action="store_true", help="leave the optimizer's state behind"
-    )
-    parser.add_argument(
-        "--first_step",
-        type=flags.count,
-        metavar="STEP",
-        help="step at which fine-tuning began (step_offset), which T5X's checkpoints lack",
-    )
-    parser.add_argument(
-        "--item_tokens",
-        metavar="DATASET",
-        help="add a row for each item token of this prepared dataset: the mean of the rows of the"
-        " item's title",
-    )
+    flags.add(
+        parser,
+        ("--weights_only", "leave the optimizer's state behind"),
+        ("--first_step", "STEP", flags.count,
+         "step at which fine-tuning began (step_offset), which T5X's checkpoints lack"),
+        ("--item_tokens", "DATASET", str,
+         "add a row for each item token of this prepared dataset: the mean of the rows of the"
+         " item's title"),
+    )  # fmt: skip
     flags.data_dir(parser)
 
 

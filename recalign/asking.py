@@ -28,27 +28,16 @@ def recommend_arguments(parser: argparse.ArgumentParser) -> None:
     """A run and a history, or many."""
     _run(parser)
     asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument(
-        "--history",
-        type=flags.ids,
-        metavar="ID,ID,…",
-        help="item IDs, the catalogue's or the log's, oldest first",
-    )
-    asked.add_argument(
-        "--jsonl",
-        action="store_true",
-        help="keep the model in memory and answer each line of standard input, such as"
-        ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything} (only the history is'
-        ' required), by a line {"items": […], "latency_ms": …}',
-    )
-    asked.add_argument(
-        "--all",
-        action="store_true",
-        help="every user of the dataset, after the whole history, the test item included",
-    )
-    asked.add_argument(
-        "--histories", metavar="PATH", help="every user of a log that `prepare` can read"
-    )
+    flags.add(
+        asked,
+        ("--history", "ID,ID,…", flags.ids, "item IDs, the catalogue's or the log's, oldest first"),
+        ("--jsonl",
+         "keep the model in memory and answer each line of standard input, such as"
+         ' {"history": [ID, …], "k": 5, "only": [ID, …], "user": anything} (only the history is'
+         ' required), by a line {"items": […], "latency_ms": …}'),
+        ("--all", "every user of the dataset, after the whole history, the test item included"),
+        ("--histories", "PATH", str, "every user of a log that `prepare` can read"),
+    )  # fmt: skip
     parser.add_argument(
         "--k", type=flags.positive, default=10, help="number of items (default: 10)"
     )
@@ -59,28 +48,18 @@ def recommend_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     many = parser.add_argument_group("with --all or --histories")
-    many.add_argument(
-        "--out",
-        metavar="FILE",
-        help="a Parquet file, one row per recommended item; after an interruption the same command"
-        " resumes",
-    )
-    many.add_argument(
-        "--exclude",
-        metavar="PATH",
-        help="pairs of user and item that must not be recommended: a log like --histories",
-    )
-    many.add_argument(
-        "--shard",
-        type=flags.shard,
-        metavar="I/N",
-        help="this host's number I, from 0, of N hosts; the last host to finish writes FILE",
-    )
-    many.add_argument("--format", help="layout of the files (default: by their names)")
-    for role in _COLUMNS:
-        many.add_argument(
-            f"--{role}_column", metavar="COLUMN", help=f"the files' column with the {role}"
-        )
+    flags.add(
+        many,
+        ("--out", "FILE", str,
+         "a Parquet file, one row per recommended item; after an interruption the same command"
+         " resumes"),
+        ("--exclude", "PATH", str,
+         "pairs of user and item that must not be recommended: a log like --histories"),
+        ("--shard", "I/N", flags.shard,
+         "this host's number I, from 0, of N hosts; the last host to finish writes FILE"),
+        ("--format", None, str, "layout of the files (default: by their names)"),
+    )  # fmt: skip
+    flags.columns(many, _COLUMNS, "the files' column")
     many.add_argument(
         "--events", type=flags.ids, metavar="KIND,…", help="keep these kinds of events"
     )
@@ -89,24 +68,15 @@ def recommend_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(parser: argparse.ArgumentParser) -> None:
     """Which run, and how it may be asked."""
     parser.add_argument("--model_dir", required=True, metavar="DIR", help="a run's MODEL_DIR")
-    parser.add_argument(
-        "--most_items",
-        type=flags.positive,
-        metavar="N",
-        help="largest number of items that one request may ask for (default: 200); memory and time"
-        " grow with its square",
-    )
-    parser.add_argument(
-        "--repeats",
-        action="store_true",
-        help="recommend items of the history too (default: leave them out)",
-    )
-    parser.add_argument(
-        "--largest_batch",
-        type=flags.positive,
-        metavar="N",
-        help="largest number of histories that are decoded together (default: 64; 16 for `serve`)",
-    )
+    flags.add(
+        parser,
+        ("--most_items", "N", flags.positive,
+         "largest number of items that one request may ask for (default: 200); memory and time"
+         " grow with its square"),
+        ("--repeats", "recommend items of the history too (default: leave them out)"),
+        ("--largest_batch", "N", flags.positive,
+         "largest number of histories that are decoded together (default: 64; 16 for `serve`)"),
+    )  # fmt: skip
     parser.add_argument(
         "--module",
         action="append",
@@ -129,11 +99,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         " semantic IDs from their texts; the model was not trained on them, and answers mark them"
         ' "untrained": true. The dataset must have --item_ids semantic',
     )
-    for role in _ITEM_COLUMNS:
-        if role not in _COLUMNS:
-            new.add_argument(
-                f"--{role}_column", metavar="COLUMN", help=f"the file's column with the {role}"
-            )
+    flags.columns(new, [it for it in _ITEM_COLUMNS if it not in _COLUMNS], "the file's column")
     flags.data_dir(parser)
 
 
@@ -259,47 +225,29 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         default=10,
         help="number of items if a request does not say (default: 10)",
     )
-    parser.add_argument(
-        "--subsets",
-        metavar="FILE",
-        help='named sets of IDs, which a request\'s "only" may name: {"in_stock": [ID, …], …}',
-    )
-    parser.add_argument(
-        "--posted_subsets",
-        type=flags.positive,
-        metavar="N",
-        help="let POST /subsets add up to N sets, and replace or remove any (default: not allowed);"
-        " needs --token_file unless --host is this machine alone",
-    )
-    parser.add_argument(
-        "--token_file",
-        metavar="FILE",
-        help="file with the token that every request must send as `Authorization: Bearer …`, except"
-        " to /health, /ready and /metrics (default: no token)",
-    )
-    parser.add_argument("--format", help="layout of --new_items (default: by the file's name)")
-    parser.add_argument(
-        "--item_column", metavar="COLUMN", help="the column of --new_items with the IDs"
-    )
+    flags.add(
+        parser,
+        ("--subsets", "FILE", str,
+         'named sets of IDs, which a request\'s "only" may name: {"in_stock": [ID, …], …}'),
+        ("--posted_subsets", "N", flags.positive,
+         "let POST /subsets add up to N sets, and replace or remove any (default: not allowed);"
+         " needs --token_file unless --host is this machine alone"),
+        ("--token_file", "FILE", str,
+         "file with the token that every request must send as `Authorization: Bearer …`, except"
+         " to /health, /ready and /metrics (default: no token)"),
+        ("--format", None, str, "layout of --new_items (default: by the file's name)"),
+        ("--item_column", "COLUMN", str, "the column of --new_items with the IDs"),
+    )  # fmt: skip
     limits = parser.add_argument_group("limits")
-    limits.add_argument(
-        "--longest_wait_ms",
-        type=flags.number,
-        metavar="MS",
-        help="longest time that a history waits to be decoded with others (default: 5)",
-    )
-    limits.add_argument(
-        "--most_waiting",
-        type=flags.positive,
-        metavar="N",
-        help="largest number of waiting histories; further requests get 503 (default: 1,024)",
-    )
-    limits.add_argument(
-        "--most_bytes",
-        type=flags.positive,
-        metavar="N",
-        help="largest size of a request's body, in bytes (default: 1 MiB)",
-    )
+    flags.add(
+        limits,
+        ("--longest_wait_ms", "MS", flags.number,
+         "longest time that a history waits to be decoded with others (default: 5)"),
+        ("--most_waiting", "N", flags.positive,
+         "largest number of waiting histories; further requests get 503 (default: 1,024)"),
+        ("--most_bytes", "N", flags.positive,
+         "largest size of a request's body, in bytes (default: 1 MiB)"),
+    )  # fmt: skip
 
 
 def serve(options: argparse.Namespace) -> None:

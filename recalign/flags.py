@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import NoReturn, TypeVar
+
+N = TypeVar("N", int, float)
 
 
 def data_dir(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +27,20 @@ def seed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def max_examples(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max_examples",
-        type=positive,
-        metavar="N",
-        help="evaluate only the first N examples of each task",
-    )
+def add(group: argparse._ActionsContainer, *rows: tuple) -> None:
+    """Flags: (name, stands for the value, its type or choices, help); a switch is (name, help)."""
+    for flag, *value, told in rows:
+        if not value:
+            group.add_argument(flag, action="store_true", help=told)
+        elif isinstance(value[1], tuple):
+            group.add_argument(flag, choices=value[1], help=told)
+        else:
+            group.add_argument(flag, metavar=value[0], type=value[1], help=told)
+
+
+def columns(group: argparse._ActionsContainer, roles: Iterable[str], which: str) -> None:
+    for role in roles:
+        group.add_argument(f"--{role}_column", metavar="COLUMN", help=f"{which} with the {role}")
 
 
 def gin(
@@ -76,36 +87,24 @@ class _GinWithoutValue(argparse.Action):
         parser.error("a binding is written --gin.NAME=VALUE, with a name, in one argument")
 
 
-def count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
+def _parser(read: Callable[[str], N], holds: Callable[[N], bool], what: str) -> Callable[[str], N]:
+    def parsed(text: str) -> N:
+        with contextlib.suppress(ValueError):
+            if holds(number := read(text)):
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+
+    return parsed
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
+def _whole(text: str) -> int:
+    return int(text) if text.isdecimal() else -1
 
 
-def fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
-    return number
-
-
-def number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return number
+count = _parser(_whole, lambda number: number >= 0, "a whole number from 0 up")
+positive = _parser(_whole, lambda number: number >= 1, "a whole number from 1 up")
+fraction = _parser(float, lambda number: 0 <= number <= 1, "a number between 0 and 1")
+number = _parser(float, math.isfinite, "a number")
 
 
 def checkpoint(text: str) -> str:
