@@ -58,7 +58,7 @@ def compile_program(program: Program, chips: int) -> Compiled:
         # Without the list of allocations that may follow.
         said = " ".join(str(error).strip().splitlines()[0].split())
         seconds = time.perf_counter() - started
-        return Compiled(flops, once, *[None] * 6, said, seconds)
+        return Compiled(flops, once, None, None, None, None, None, None, said, seconds)
     memory = compiled.memory_analysis()
     moved = traffic(compiled.as_text(), while_turns=turns)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes

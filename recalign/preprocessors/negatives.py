@@ -143,9 +143,12 @@ class NegativeSampler:
 
         @tf.autograph.experimental.do_not_convert
         def completed() -> tf.Tensor:
-            begun = (record_B, negatives_BxN, number_BxT[:, -1])
-            rows = (tf.gather(column, lacking) for column in begun)
-            rest = self._complete(*rows, draws.of_rows(lacking))
+            rest = self._complete(
+                tf.gather(record_B, lacking),
+                tf.gather(negatives_BxN, lacking),
+                tf.gather(number_BxT[:, -1], lacking),
+                draws.of_rows(lacking),
+            )
             return tf.tensor_scatter_nd_update(negatives_BxN, lacking[:, tf.newaxis], rest)
 
         return tf.cond(tf.size(lacking) > 0, completed, lambda: negatives_BxN)

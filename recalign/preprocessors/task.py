@@ -27,9 +27,6 @@ _ROUNDS = 12
 correlation of 0.4 between neighbours and of 0.7 between two epochs; from 8 on there is none."""
 
 
-_NOT_REPEATED = ("self", "name", "__class__")
-
-
 class PreparedSource(seqio.DataSource):
     """The prepared dataset behind a task; nothing is read before it is needed."""
 
@@ -98,8 +95,6 @@ class RecommendationTask(seqio.Task):
         Raises:
             UserError: what `checks.check` finds wrong, in one line.
         """
-        given = {it: value for it, value in locals().items() if it not in _NOT_REPEATED}
-        self._again = functools.partial(RecommendationTask, **given)
         ours = [step for step in preprocessors if isinstance(step, Preprocessor)]
         if not ours or list(preprocessors[: len(ours)]) != ours:
             raise UserError(f"{name}: recalign's preprocessors come first, SeqIO's after them")
@@ -114,6 +109,18 @@ class RecommendationTask(seqio.Task):
             preprocessors=list(preprocessors),
             metric_objs=list(metric_objs),
             shuffle_buffer_size=None,
+        )
+        self._again = functools.partial(
+            RecommendationTask,
+            dataset=dataset,
+            kind=kind,
+            prompt=prompt,
+            products=products,
+            preprocessors=preprocessors,
+            vocabulary=vocabulary,
+            metric_objs=metric_objs,
+            evaluated_as=evaluated_as,
+            splits=splits,
         )
         self.dataset_name = dataset
         self.kind = kind

@@ -137,12 +137,16 @@ def parse_results(raw: object, source: str = "results") -> Results:
     step = raw.get("checkpoint_step")
     if not isinstance(step, int | None):
         raise UserError(f'{source}: "checkpoint_step" is no whole number but {step!r}')
-    names = {it: str(raw.get(it, "unknown")) for it in ("dataset", "mixture", "split", "engine")}
-    parts = ("versions", "device", "made_from", "model")
     return Results(
-        **names,
-        **{name: object_of(raw, name, source) for name in parts},
+        dataset=str(raw.get("dataset", "unknown")),
+        mixture=str(raw.get("mixture", "unknown")),
         checkpoint_step=step,
+        split=str(raw.get("split", "unknown")),
+        engine=str(raw.get("engine", "unknown")),
+        versions=object_of(raw, "versions", source),
+        device=object_of(raw, "device", source),
+        made_from=object_of(raw, "made_from", source),
+        model=object_of(raw, "model", source),
         tasks=metrics_of_tasks(raw["tasks"], source),
         references=metrics_of_systems(raw.get("references") or {}, source),
         evaluated=evaluated_of(raw, source),
