@@ -3,9 +3,11 @@
 import pathlib
 import re
 import runpy
+import shlex
 
 import pytest
 
+from recalign import cli
 from recalign.preprocessors.families import p5_templates
 from recalign.report.paper import TABLES
 from recalign.trainer.experiment import load_experiment
@@ -62,6 +64,18 @@ def test_an_experiment_resolves_and_says_what_it_is_for(path):
     assert f"python -m t5x.{program} --gin_file={name_of(path)} " in head
     # Orbax refuses T5X's checkpoints a relative path.
     assert not re.search(r"t5x\.\w+ .*DIR=\"'runs", head)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
+def test_the_commands_in_its_head_are_taken(path):
+    head = path.read_text().partition("\ninclude")[0].replace("\\\n#", "")
+    written = re.findall(r"^#   recalign (.+)$", head, re.MULTILINE)
+    assert len(written) >= 2  # its dataset's, and its own
+    for line in written:
+        words, bindings = cli._split_gin_bindings(shlex.split(line))
+        options = cli.build_parser().parse_args(words)
+        if options.verb in ("train", "eval"):
+            assert options.gin_files == [name_of(path)] and bindings
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
