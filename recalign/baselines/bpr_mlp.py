@@ -5,9 +5,6 @@ side, as the deep part of Wide&Deep does (Cheng et al., 2016); the loss is -log 
 difference of an item's score and a negative's (Rendle et al., 2009).
 """
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -25,26 +22,6 @@ from recalign.baselines.drivers.exchange import (
     validation_ndcg,
 )
 
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Sizes and rates; `systems.py` gives them.
-
-    Attributes:
-      vector: length of a user's or an item's vector.
-      hidden: widths of the perceptron's two layers.
-      learning_rate: Adam's.
-      l2: weight of the squared length of the vectors of a batch.
-      batch: interactions a step.
-    """
-
-    vector: int
-    hidden: tuple[int, int]
-    learning_rate: float
-    l2: float
-    batch: int
-
-
 _ROUND = 5
 """Epochs between two looks at the validation users."""
 
@@ -54,9 +31,11 @@ _PATIENCE = 3
 Params = dict[str, Array]
 
 
-def initial(settings: Settings, rng: Array, num_users: int, num_items: int) -> Params:
-    """Small random vectors, He's scale in the perceptron."""
-    vector, (first, second) = settings.vector, settings.hidden
+def initial(
+    vector: int, hidden: tuple[int, int], rng: Array, num_users: int, num_items: int
+) -> Params:
+    """Small random vectors of users and items, He's scale in the perceptron's two layers."""
+    first, second = hidden
     shapes = {
         "users": (num_users, vector),
         "items": (num_items, vector),
@@ -118,21 +97,20 @@ def negatives(
 
 def answer(question: Question, say: Callable[[str], None]) -> Answer:
     """Trains until the validation users' NDCG@10 gets no better, and answers with the best."""
-    settings = Settings(**question.settings)
+    settings = question.settings
     rng = np.random.default_rng(question.seed)
     users, items = question.train.users(), question.train.items
-    params = initial(
-        settings, jax.random.key(question.seed), question.num_users, question.num_items
-    )
-    optimizer = optax.adam(settings.learning_rate)
+    sizes = question.num_users, question.num_items
+    params = initial(settings["vector"], settings["hidden"], jax.random.key(question.seed), *sizes)
+    optimizer = optax.adam(settings["learning_rate"])
     state = optimizer.init(params)
 
     @jax.jit
     def step(params: Params, state: Any, *batch: np.ndarray) -> tuple[Params, Any]:
-        updates, state = optimizer.update(jax.grad(loss)(params, *batch, settings.l2), state)
+        updates, state = optimizer.update(jax.grad(loss)(params, *batch, settings["l2"]), state)
         return optax.apply_updates(params, updates), state
 
-    size = min(settings.batch, len(users))
+    size = min(settings["batch"], len(users))
     best, best_epoch, kept = -1.0, 0, params
     for epoch in range(1, question.epochs + 1):
         others = negatives(rng, question.train, users, question.num_items)

@@ -4,8 +4,6 @@
 first use and made anew when its lock has changed or an earlier attempt did not finish.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import pathlib
@@ -39,7 +37,7 @@ def python_of(
       library: "RecBole" or "Cornac".
       directory: of the environments; each gets a folder in it.
       say: told what takes time.
-      lock: pinned packages; the library's own by default.
+      lock: pinned packages; None for the library's own.
 
     Raises:
       UserError: it cannot be made.

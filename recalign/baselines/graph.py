@@ -7,8 +7,6 @@ items neither speak nor are named too often. Our own rule; its family is the Mar
 sequential recommendation (Rendle et al., 2010, factorise one).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import scipy.sparse as sp
 
@@ -19,11 +17,8 @@ from recalign.baselines.item_to_item import ItemToItem, Rule, Settings
 def fit(train: Parts, num_items: int, settings: Settings) -> ItemToItem:
     """The links between items of the training parts.
 
-    Args:
-      train: of each user the items in time order.
-      num_items: N.
-      settings: `span`, `backward`, `decay` (`ItemToItem`), `from_power` and `to_power`: the powers
-        of the degrees of the history's item and of the candidate.
+    `settings`: `span`, `backward`, `decay` (`ItemToItem`), `from_power` and `to_power`: the powers
+    of the degrees of the history's item and of the candidate.
     """
     users, items = train.users(), train.items
     edges = sp.csr_array((num_items, num_items), dtype=np.float64)

@@ -4,8 +4,6 @@ A rule makes the links from the training parts by a few settings; `tuned` finds 
 validation users, one setting at a time. Nothing is trained, so a new history needs no new fit.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,24 +35,14 @@ class ItemToItem:
     links: sp.csr_array
     decay: float
 
-    @property
-    def num_items(self) -> int:
-        """N."""
-        return self.links.shape[0]
-
     def scores(self, histories: Sequence[Int[np.ndarray, "*"]]) -> sp.csr_array:
-        """The scores of all items: float [B, N], the items without a link left out.
-
-        Args:
-          histories: B of catalogue indices, the oldest first.
-        """
+        """The scores of all items, float [B, N], for B histories; no link, no entry."""
         lengths = np.array([len(history) for history in histories])
         splits = np.concatenate([[0], np.cumsum(lengths)])
         ages = np.repeat(splits[1:], lengths) - 1 - np.arange(splits[-1])
         items = np.concatenate([np.zeros(0, np.int64), *histories])
-        weights = sp.csr_array(
-            (self.decay ** ages.astype(float), items, splits), (len(histories), self.num_items)
-        )
+        shape = len(histories), self.links.shape[0]
+        weights = sp.csr_array((self.decay ** ages.astype(float), items, splits), shape)
         found = sp.csr_array(weights @ self.links)
         found.eliminate_zeros()
         return found
@@ -67,18 +55,14 @@ class ItemToItem:
     ) -> Int[np.ndarray, "U"]:
         """0-based rank of each user's target among all items; ties: the lower index first.
 
-        Args:
-          histories: U, the oldest item first.
-          targets: catalogue indices.
-          leave_out_seen: whether the items of a history are taken out of its list. A target is not.
+        `leave_out_seen` takes the items of a history out of its list, but never a target.
         """
         ranks = [np.zeros(0, np.int64)]
         for start in range(0, len(targets), _BATCH):
             span = slice(start, start + _BATCH)
             scores = self.scores(histories[span])
-            ranks.append(
-                _sparse_ranks(scores, targets[span], histories[span] if leave_out_seen else None)
-            )
+            seen = histories[span] if leave_out_seen else None
+            ranks.append(_sparse_ranks(scores, targets[span], seen))
         return np.concatenate(ranks)
 
     def pool_scores(
@@ -128,14 +112,7 @@ def tuned(
     """The settings with the best NDCG@10 of the validation users, a setting at a time.
 
     Items of a user's training part are left out of the list, as for the trained baselines.
-
-    Args:
-      rule: how items are linked.
-      train: the training parts, all that links are made of.
-      valid_users: rows of `train`.
-      valid_items: the item after each one's training part.
-      num_items: N.
-      say: told each setting's best value.
+    `valid_items` are the items after the training parts of the rows `valid_users` of `train`.
     """
     histories = [train.of(user) for user in valid_users]
 
@@ -161,14 +138,8 @@ def tuned(
 
 def answer(question: Question, rule: Rule, say: Callable[[str], None]) -> Answer:
     """Tunes a rule on the validation users and answers with it; histories are whole."""
-    found = tuned(
-        rule,
-        question.train,
-        question.valid_users,
-        question.valid_items,
-        question.num_items,
-        say,
-    )
+    valid = question.valid_users, question.valid_items
+    found = tuned(rule, question.train, *valid, question.num_items, say)
     ranks = found.model.ranks(
         [question.seen.of(user) for user in question.test_users],
         question.test_items,

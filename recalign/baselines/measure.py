@@ -7,8 +7,6 @@
 A system that is there already is not measured again, so that systems can be added one at a time.
 """
 
-from __future__ import annotations
-
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import seqio
 from etils import epath
+from jaxtyping import Float
 
 from recalign import __version__
 from recalign.baselines import (
     bpr_mlp,
     environments,
-    history,
     item_to_item,
     priors,
     process,
@@ -54,7 +52,7 @@ def measure(
     environments_directory: pathlib.Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measures `models` on the test split.
+    """Measures systems on the test split; returns what the results' file holds at the end.
 
     Args:
       dataset: the prepared dataset.
@@ -65,11 +63,8 @@ def measure(
       seed: of all that is drawn.
       leave_out_seen: whether a user's earlier items are taken out of a retrieval.
       force: measure again what is there.
-      environments_directory: where the libraries' environments lie.
+      environments_directory: of the libraries' environments.
       say: told what goes on.
-
-    Returns:
-      What the file holds at the end.
 
     Raises:
       UserError: the file is of another dataset, preparation or convention, a library cannot be
@@ -85,7 +80,9 @@ def measure(
     for model in models:
         system = SYSTEMS[model]
         kinds = [kind for kind in system.kinds if kind in tasks]
-        files = {kind: _ranks_file(out, model, tasks[kind].name) for kind in kinds}
+        files = {
+            kind: out.parent / "ranks" / f"{model}-{tasks[kind].name}.parquet" for kind in kinds
+        }
         digests = results.get("ranks", {})
         there = model in results["systems"] and all(
             path.exists() and digests.get(path.name) in (None, _digest(path))
@@ -97,7 +94,10 @@ def measure(
         for kind in set(kinds) - set(examples):
             examples[kind] = references.examples_of(tasks[kind], "test")
         of_kinds = {kind: examples[kind] for kind in kinds}
-        driver = _driver_of(system.library, environments_directory, say)
+        driver: list[pathlib.Path] = []
+        if system.library != "recalign":
+            python = environments.python_of(system.library, environments_directory, say)
+            driver = [python, process.driver_of(system.library)]
         say(f"{model}: on {', '.join(tasks[kind].name for kind in kinds)}")
         started = time.monotonic()
         if model in REFERENCES:
@@ -138,16 +138,6 @@ def measure(
     return results
 
 
-def _driver_of(
-    library: str, environments_directory: pathlib.Path, say: Callable[[str], None]
-) -> list[pathlib.Path]:
-    """The command that asks a library; none for what is our own."""
-    if library == "recalign":
-        return []
-    python = environments.python_of(library, environments_directory, say)
-    return [python, process.driver_of(library)]
-
-
 def _answer(
     model: str,
     question: Question,
@@ -160,15 +150,21 @@ def _answer(
         return bpr_mlp.answer(question, say)
     if model in priors.RULES:
         return item_to_item.answer(question, priors.RULES[model], say)
-    scores = history.scores(question.train.users(), question.train_likes, question.test_users)
-    return Answer(np.zeros(0), np.zeros(0), scores, {})
+    return Answer(np.zeros(0), np.zeros(0), history_scores(question), {})
+
+
+def history_scores(question: Question) -> Float[np.ndarray, "T"]:
+    """History (the paper, section 4.1): the share of likes among a user's training items.
+
+    Each user of a test pair has at least one, which `prepare` sees to.
+    """
+    users = question.train.users()
+    counts = np.bincount(users, minlength=question.num_users)
+    likes = np.bincount(users, weights=question.train_likes, minlength=question.num_users)
+    return likes[question.test_users] / counts[question.test_users]
 
 
 # Files --------------------------------------------------------------------------------------------
-
-
-def _ranks_file(out: pathlib.Path, model: str, task: str) -> pathlib.Path:
-    return out.parent / "ranks" / f"{model}-{task}.parquet"
 
 
 def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> dict[str, Any]:
@@ -187,10 +183,8 @@ def _read(out: pathlib.Path, dataset: PreparedDataset, leave_out_seen: bool) -> 
     try:
         results = integrity.read_json(epath.Path(out))
         results["references"]
-        of_dataset, settings = (
-            results["dataset"],
-            [s["settings"] for s in results["systems"].values()],
-        )
+        of_dataset = results["dataset"]
+        settings = [system["settings"] for system in results["systems"].values()]
         conventions = {of_system["seen_items"] for of_system in settings}
         preparations = {of_system.get("dataset_fingerprint") for of_system in settings}
     except (KeyError, TypeError, AttributeError) as error:

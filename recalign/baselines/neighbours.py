@@ -5,8 +5,6 @@ nearest neighbours alone. Unlike RecBole's, both numbers are tuned on the valida
 history holds the validation item.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import scipy.sparse as sp
 
@@ -20,11 +18,8 @@ _BLOCK = 1024
 def fit(train: Parts, num_items: int, settings: Settings) -> ItemToItem:
     """The links from an item's neighbours to it.
 
-    Args:
-      train: of each user the items.
-      num_items: N.
-      settings: `neighbours`, how many an item is scored by, and `shrinkage`, how far similarities
-        of items with few users are drawn towards 0.
+    `settings`: `neighbours`, how many an item is scored by, and `shrinkage`, how far similarities
+    of items with few users are drawn towards 0.
     """
     users = np.ones(len(train.items)), (train.users(), train.items)
     bought = sp.csc_array(users, (len(train.splits) - 1, num_items))
@@ -55,8 +50,5 @@ def _nearest(
 RULE = Rule(
     fit,
     start={"neighbours": 100, "shrinkage": 0.0},
-    choices={
-        "shrinkage": (0.0, 3.0, 10.0, 30.0),
-        "neighbours": (5, 10, 30, 100, 300),
-    },
+    choices={"shrinkage": (0.0, 3.0, 10.0, 30.0), "neighbours": (5, 10, 30, 100, 300)},
 )

@@ -5,8 +5,6 @@ window holds the longest history. Rating sees, in addition, the order in which l
 items alternate, which a prompt does not show: there the optimum is an upper bound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +14,6 @@ from recalign.data.law import Law
 
 # Gauss-Laguerre quadrature: the integral over t >= 0 of exp(-t) times a smooth function.
 _NODES, _NODE_WEIGHTS = np.polynomial.laguerre.laggauss(64)
-
-
-def retrieval_scores(law: Law, history: Sequence[int]) -> Float[np.ndarray, "N"]:
-    """P(next item | history) of every item."""
-    return law.next_item(history)
 
 
 def ranking_scores(
@@ -49,10 +42,3 @@ def ranking_scores(
     log_scale = log_others_CxQ.max()
     drawn = (np.exp(log_others_CxQ - log_scale) * _NODE_WEIGHTS).sum(axis=1)
     return law.next_item(history)[candidates] * drawn
-
-
-def rating_score(
-    law: Law, history: Sequence[int], likes: Sequence[bool], item: int, threshold: float
-) -> float:
-    """P(a rating above the threshold | the history with what is rated above it, the item)."""
-    return law.like_given_history(history, likes, item, threshold)

@@ -1,7 +1,5 @@
 """What a system made of each user of a task, and the figures and the file that come of it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -50,13 +48,10 @@ class Outcome:
 
 
 def outcome_of(kind: str, examples: Sequence[Example], values: np.ndarray) -> Outcome:
-    """What a system says of a task's examples.
+    """What a system says of n examples of a kind of task.
 
-    Args:
-      kind: "retrieval", "ranking" or "rating".
-      examples: n of the task.
-      values: of a retrieval the target's 0-based rank [n], of a ranking the scores of the
-        candidates in prompt order [n, C], of a rating a score [n].
+    `values`: of a retrieval the target's 0-based rank [n], of a ranking the scores of the
+    candidates in prompt order [n, C], of a rating a score [n].
     """
     labels = np.zeros(0, np.int8)
     if kind == "rating":
@@ -72,20 +67,10 @@ def column(examples: Sequence[Example], name: str) -> np.ndarray:
 
 
 def pool_ranks(scores: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
-    """The target's 0-based rank in each pool; ties go by the position in the prompt, which is
-    random.
-
-    Args:
-      scores: float [P, C], of the candidates in prompt order.
-      examples: P of a ranking.
-
-    Returns:
-      int64 [P].
-    """
-    return np.array(
-        [
-            metrics.rank_among(of_pool, example["candidates"], int(example["target"]))
-            for of_pool, example in zip(scores, examples, strict=True)
-        ],
-        np.int64,
-    )
+    """The target's 0-based rank in each of P pools, int64 [P]; ties: the earlier in the prompt,
+    whose order is random. `scores`: float [P, C], of the candidates in prompt order."""
+    ranks = [
+        metrics.rank_among(of_pool, example["candidates"], int(example["target"]))
+        for of_pool, example in zip(scores, examples, strict=True)
+    ]
+    return np.array(ranks, np.int64)

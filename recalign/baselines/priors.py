@@ -3,8 +3,6 @@
 `PRIORS` has them by name. One's own: `priors.register("mine", make)` in MIXTURE_OR_TASK_MODULE.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -42,11 +40,7 @@ with those that it returned once, the same prior comes of the same dataset."""
 
 @dataclasses.dataclass(frozen=True)
 class Popularity:
-    """The same scores for everybody.
-
-    Attributes:
-      counts: [N], how often each item was bought in the training parts.
-    """
+    """The same scores for everybody: how often each item was bought in the training parts."""
 
     counts: Float[np.ndarray, "N"]
 
@@ -90,12 +84,7 @@ def register(name: str, make: Make) -> None:
 def prior_of(
     name: str, dataset: PreparedDataset, settings: Mapping[str, Any] | None = None
 ) -> tuple[Prior, Mapping[str, Any]]:
-    """A prior of a dataset, and its settings.
-
-    Args:
-      name: in `PRIORS`.
-      dataset: whose training parts it is made of.
-      settings: those that an earlier call returned; None to find them on the validation users.
+    """A prior of a dataset, and its settings: those of an earlier call, or found on validation.
 
     Raises:
       UserError: an unknown name, or settings that no call returned.

@@ -1,7 +1,5 @@
 """Asks a question of a library's process and reads its answer."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 import re
@@ -29,12 +27,7 @@ def driver_of(library: str) -> pathlib.Path:
 def ask(
     question: Question, command: Sequence[str | os.PathLike], say: Callable[[str], None]
 ) -> Answer:
-    """Runs a driver on a question; each line that it prints is passed on.
-
-    Args:
-      question: what is asked.
-      command: the driver's; the folder of the question is appended.
-      say: told each line.
+    """Runs a driver's command on a question; each line that it prints is passed on to `say`.
 
     Raises:
       UserError: the process failed, or its answer has not the form that was asked for.

@@ -1,7 +1,5 @@
 """A prepared dataset's split as a question to a system."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 from collections.abc import Mapping, Sequence
@@ -28,30 +26,24 @@ def question_of(
     epochs: int | None,
     leave_out_seen: bool,
 ) -> Question:
-    """What a system learns from and is asked.
+    """What a system learns from and is asked; for the other arguments see `measure.measure`.
 
-    Args:
-      dataset: the prepared dataset.
-      system: which.
-      examples: of the test split by kind of task; a system of items is asked those of "retrieval"
-        and "ranking", one of ratings those of "rating".
-      seed: of all that the system draws.
-      epochs: the most it trains; the system's own where None.
-      leave_out_seen: whether a user's earlier items are taken out of a retrieval.
+    `examples`: of the test split by kind of task; a system of items is asked those of "retrieval"
+    and "ranking", one of ratings those of "rating".
     """
     train, test = dataset.sequences("train"), dataset.sequences("test")
     validation = dataset.sequences("validation")
     valid_last = validation.row_splits[1:] - 1
     settings = task_settings().of(dataset)
     rates = "rating" in system.kinds
-    nothing = np.zeros(0, np.int8)
-    train_likes = valid_likes = nothing
+    train_likes = valid_likes = np.zeros(0, np.int8)
     if rates:
         assert train.ratings is not None and validation.ratings is not None
         train_likes = (train.ratings > settings.like_threshold).astype(np.int8)
         valid_likes = (validation.ratings[valid_last] > settings.like_threshold).astype(np.int8)
     asked = examples["rating" if rates else "retrieval"]
     pools = [] if rates else examples["ranking"]
+    no_pools = np.zeros((0, settings.candidate_pool), np.int32)
     return Question(
         model=system.model,
         settings=dict(system.settings),
@@ -67,9 +59,7 @@ def question_of(
         test_users=column(asked, "row"),
         test_items=column(asked, "target"),
         pool_users=column(pools, "row"),
-        pools=np.stack([pool["candidates"] for pool in pools])
-        if pools
-        else np.zeros((0, settings.candidate_pool), np.int32),
+        pools=np.stack([pool["candidates"] for pool in pools]) if pools else no_pools,
         features=item_features(dataset.catalogue),
         train_likes=train_likes,
         valid_likes=valid_likes,

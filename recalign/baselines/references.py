@@ -1,19 +1,18 @@
 """Systems without training, measured on the same examples: what a result stands beside."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import seqio
+from jaxtyping import Int
 
-from recalign.baselines import optimum, popularity, priors
+from recalign.baselines import optimum, priors
 from recalign.baselines.drivers.exchange import target_ranks
 from recalign.baselines.item_to_item import ItemToItem
 from recalign.baselines.outcomes import Example, Outcome, column, outcome_of
 from recalign.data.law import Law
-from recalign.data.prepared import PreparedDataset
+from recalign.data.prepared import PreparedDataset, UserSequences
 from recalign.data.synthetic import read_law
 from recalign.preprocessors.settings import TaskSettings
 
@@ -29,8 +28,7 @@ def references(
 
     Args:
       dataset: the prepared dataset of the tasks.
-      examples: of each task by name: what it is evaluated as, and its examples, which need no
-        prompts.
+      examples: task name -> (what it is evaluated as, its examples, which need no prompts).
       split: "validation" or "test".
 
     Returns:
@@ -60,15 +58,11 @@ def scorers_of(
 ) -> dict[str, dict[str, Scorer]]:
     """Popularity and, on a synthetic corpus, the optimum: of each a scorer a kind of task.
 
-    Args:
-      dataset: the prepared dataset.
-      split: "validation" or "test".
-      leave_out_seen: whether popularity takes a user's earlier items out of a retrieval; the
-        optimum knows that they do not come again.
+    `leave_out_seen`: whether popularity takes a user's earlier items out of a retrieval; the
+    optimum knows that they do not come again.
     """
     systems = {"popularity": _popularity_of(dataset, split, leave_out_seen)}
-    law = read_law(dataset)
-    if law is not None:
+    if (law := read_law(dataset)) is not None:
         systems["optimum"] = _optimum_of(dataset, law, split)
     return systems
 
@@ -82,23 +76,27 @@ def _one_by_one(score: Callable[[Example], Any]) -> Scorer:
     return lambda examples: np.array([score(example) for example in examples])
 
 
+def popularity_ranks(train_counts: Int[np.ndarray, "N"]) -> Int[np.ndarray, "N"]:
+    """0-based rank of each item by how often the training parts have it; ties: the lower index."""
+    return np.argsort(np.argsort(-train_counts, kind="stable"))
+
+
 def _popularity_of(dataset: PreparedDataset, split: str, leave_out_seen: bool) -> dict[str, Scorer]:
+    """A user's earlier items stay in the list by default: the paper ranks the entire dataset."""
     counts = dataset.catalogue.train_counts
-    rank_of_item = popularity.retrieval_ranks(counts, np.arange(len(counts)))
-    sequences = dataset.sequences(split)
-    position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
+    rank_of_item = popularity_ranks(counts)
+    sequences, span = _histories(dataset, split)
 
     def retrieval(example: Example) -> int:
         rank = rank_of_item[example["target"]]
         if leave_out_seen:
-            start, end = sequences.row_splits[position_of_row[int(example["row"])] :][:2]
-            rank = rank - (rank_of_item[np.unique(sequences.items[start : end - 1])] < rank).sum()
+            rank = rank - (rank_of_item[np.unique(sequences.items[span(example)])] < rank).sum()
         return int(rank)
 
     return {
         "retrieval": _one_by_one(retrieval),
-        "ranking": _one_by_one(lambda it: popularity.scores(counts, it["candidates"])),
-        "rating": _one_by_one(lambda it: popularity.scores(counts, it["target"])),
+        "ranking": _one_by_one(lambda it: counts[it["candidates"]].astype(np.float64)),
+        "rating": _one_by_one(lambda it: float(counts[it["target"]])),
     }
 
 
@@ -119,32 +117,34 @@ def histories_of(
     dataset: PreparedDataset, split: str
 ) -> Callable[[Sequence[Example]], list[np.ndarray]]:
     """Gives the whole history of each example of a held-out split: all before the target."""
+    sequences, span = _histories(dataset, split)
+    return lambda examples: [sequences.items[span(example)] for example in examples]
+
+
+def _histories(
+    dataset: PreparedDataset, split: str
+) -> tuple[UserSequences, Callable[[Example], slice]]:
+    """A held-out split's sequences, and where in them the history of an example is."""
     sequences = dataset.sequences(split)
-    position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
-
-    def histories(examples: Sequence[Example]) -> list[np.ndarray]:
-        positions = [position_of_row[int(example["row"])] for example in examples]
-        splits = sequences.row_splits
-        return [sequences.items[splits[at] : splits[at + 1] - 1] for at in positions]
-
-    return histories
-
-
-def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:
-    sequences = dataset.sequences(split)
-    counts = dataset.catalogue.train_counts
-    threshold = TaskSettings().threshold(dataset)
     position_of_row = {int(row): position for position, row in enumerate(sequences.rows)}
 
     def span(example: Example) -> slice:
         position = position_of_row[int(example["row"])]
         return slice(sequences.row_splits[position], sequences.row_splits[position + 1] - 1)
 
+    return sequences, span
+
+
+def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:
+    sequences, span = _histories(dataset, split)
+    counts = dataset.catalogue.train_counts
+    threshold = TaskSettings().threshold(dataset)
+
     def history(example: Example) -> list[int]:
         return sequences.items[span(example)].tolist()
 
     def retrieval(example: Example) -> int:
-        scores = optimum.retrieval_scores(law, history(example))
+        scores = law.next_item(history(example))
         return int(target_ranks(scores[np.newaxis], np.array([example["target"]]), None)[0])
 
     def ranking(example: Example) -> np.ndarray:
@@ -154,7 +154,7 @@ def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Sco
         assert sequences.ratings is not None  # a rating task has them
         likes = (sequences.ratings[span(example)] > threshold).tolist()
         item = int(example["target"])
-        return optimum.rating_score(law, history(example), likes, item, threshold)
+        return law.like_given_history(history(example), likes, item, threshold)
 
     scorers = {"retrieval": retrieval, "ranking": ranking, "rating": rating}
     return {kind: _one_by_one(score) for kind, score in scorers.items()}

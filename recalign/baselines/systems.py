@@ -3,8 +3,6 @@
 docs/baselines.md says of each where it comes from and how it differs from its paper.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,11 +75,8 @@ SYSTEMS: Mapping[str, System] = {
 def resolve(names: Sequence[str], kinds: Sequence[str], has_law: bool, dataset: str) -> list[str]:
     """The systems that are meant, `all` spelled out as all that the dataset can have.
 
-    Args:
-      names: as given; none for the defaults, those that the dataset has something for.
-      kinds: of the dataset's tasks.
-      has_law: whether the dataset's optimum is known.
-      dataset: its name, for messages.
+    Without names they are the defaults that the dataset has something for; `kinds` are its tasks',
+    and `has_law` says whether its optimum is known.
 
     Raises:
       UserError: an unknown name, or one that the dataset has nothing for.

@@ -1,7 +1,5 @@
 """What was measured, as a person reads it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -29,10 +29,12 @@ class Contest:
     Attributes:
       log_prior_BxC: log(w P_prior / (1 - w)) of each candidate; -1e7 where that is 0.
       wanted_B: k, from 1 to the number of beams: how many items are answered.
+      beams: what the search found for the same inputs in the same trie.
     """
 
     log_prior_BxC: Float[Array, "B C"]
     wanted_B: Int[Array, " B"]
+    beams: Beams
 
     def can_enter(
         self,
@@ -40,31 +42,20 @@ class Contest:
         log_prior_BxC: Float[Array, "B C"],
         least_B: Float[Array, " B"],
     ) -> Bool[Array, "B C"]:
-        """Which candidates may be among the k likeliest, where the model gives them no more.
-
-        Args:
-          log_probs_BxC: of the tokens that were read.
-          log_prior_BxC, least_B: see `meet`.
-        """
+        """Which candidates may be among the k likeliest, where the model gives them no more than
+        `log_probs_BxC`, that of the tokens that were read; for the others see `meet`."""
         return jnp.logaddexp(log_probs_BxC, log_prior_BxC) > least_B[:, None] - _SLACK
 
     def meet(
-        self,
-        tokens_BxCxT: Int[Array, "B C T"],
-        log_prior_BxC: Float[Array, "B C"],
-        beams: Beams,
+        self, tokens_BxCxT: Int[Array, "B C T"], log_prior_BxC: Float[Array, "B C"]
     ) -> tuple[Float[Array, "B C"], Float[Array, " B"]]:
-        """The beams and the candidates as one list of items.
-
-        Args:
-          tokens_BxCxT: of the candidates, all 0 for a filler.
-          log_prior_BxC: of the same candidates.
-          beams: what the search found.
+        """The beams and the candidates, all 0 for a filler, as one list of items.
 
         Returns:
           The log-probability of each candidate that is a beam, -1e7 of all others; and least_B, a
           lower bound on the logarithm of the k-th likeliest item's joined probability.
         """
+        beams = self.beams
         is_beam_BxKxC = jnp.all(beams.tokens_BxKxT[:, :, None] == tokens_BxCxT[:, None], axis=-1)
         known_BxC = jnp.max(
             jnp.where(is_beam_BxKxC, beams.log_probs_BxK[..., None], NO_BEAM), axis=1

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from recalign.model.contest import Contest
-from recalign.model.decode import NO_BEAM, Beams
+from recalign.model.decode import NO_BEAM
 from recalign.model.network import Network, shift_right
 from recalign.model.trie import Trie
 
@@ -26,7 +26,6 @@ def score_candidates(
     trie: Trie,
     candidates_BxC: Int[Array, "#B C"],
     contest: Contest | None = None,
-    beams: Beams | None = None,
 ) -> Float[Array, "B C"]:
     """The log-probability of each candidate, in the order of the candidates, by teacher forcing.
 
@@ -36,14 +35,13 @@ def score_candidates(
     in parts, the longest candidates together, so that few parts read the positions of few.
 
     Args:
-      params: parameters of the network.
-      network: that scores.
+      params, network: the model.
       encoder_input_tokens_BxL: inputs, padded on the right with 0.
       trie: of a catalogue's IDs, or of any other answers: `Trie.from_sequences([yes, no])`.
       candidates_BxC: indices into the sequences that the trie was made of, filled up with -1. One
         row serves all examples ([[0, 1]] for yes and no).
-      contest: leaves out candidates that cannot be among the likeliest items; None scores all.
-      beams: given with a contest, of the same inputs and trie: their items are not scored again.
+      contest: leaves out candidates that cannot be among the likeliest items, and does not score
+        its beams' items again; None scores all.
 
     Returns:
       The natural logarithm of the probability of all tokens, EOS included, normalised over the
@@ -58,9 +56,9 @@ def score_candidates(
     memory, cache = network.start(params, encoder_input_tokens_BxL, P, trie.depth)
     known_BxC = prior_BxC = jnp.full((B, parts * P), NO_BEAM)
     least_B = known_BxC[:, 0]
-    if contest is not None and beams is not None:
+    if contest is not None:
         prior_BxC = jnp.pad(contest.log_prior_BxC, fillers, constant_values=NO_BEAM)
-        known_BxC, least_B = contest.meet(tokens_BxCxT, prior_BxC, beams)
+        known_BxC, least_B = contest.meet(tokens_BxCxT, prior_BxC)
         tokens_BxCxT = jnp.where(known_BxC[..., None] > NO_BEAM, 0, tokens_BxCxT)
 
     def is_wanted(tokens_BxCxT: Array, log_probs_BxC: Array, prior_BxC: Array) -> Array:
@@ -83,14 +81,9 @@ def score_candidates(
         if wanted_BxC is not None:
             is_added_BxC &= wanted_BxC
             wanted = (is_added_BxC,)
+        next_BxKxM = target_BxC.reshape(*read_BxK.shape, -1)
         at_target, cache = network.step_log_probs(
-            params,
-            memory,
-            cache,
-            read_BxK,
-            position,
-            target_BxC.reshape(*read_BxK.shape, -1),
-            *wanted,
+            params, memory, cache, read_BxK, position, next_BxKxM, *wanted
         )
         at_target = at_target.reshape(target_BxC.shape)
         return cache, log_probs_BxC + jnp.where(is_added_BxC, at_target, 0.0)

@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -26,20 +26,7 @@ EXACT = "exact"  # no search: the log-probability of each sequence of that pool
 # Compiled input lengths for requests, which come without notice: shares of the longest allowed.
 _LENGTH_SHARES = (0.25, 0.5, 0.75, 1.0)
 
-
-class HostBeams(NamedTuple):
-    """Beams in host memory, in ascending order: the best is the last."""
-
-    tokens_BxKxT: Int[np.ndarray, "B K T"]
-    scores_BxK: Float[np.ndarray, "B K"]
-    log_probs_BxK: Float[np.ndarray, "B K"]
-
-
-class Decoded(NamedTuple):
-    """What was decoded of a batch, by way of decoding."""
-
-    beams: Mapping[str, HostBeams]
-    exact_BxC: Float[np.ndarray, "B C"] | None
+Started = TypeVar("Started")
 
 
 class Batch(NamedTuple):
@@ -51,20 +38,15 @@ class Batch(NamedTuple):
 
 @functools.partial(
     jax.jit,
-    static_argnames=(
-        "network",
-        "batch_sharding",
-        "ways",
-        "beam_size",
-        "max_decode_len",
-        "alpha",
-    ),
+    static_argnames=("network", "batch_sharding", "ways", "beam_size", "max_decode_len", "alpha"),
 )
 def _decode(
     params: Any,
     inputs_BxL: Int[Array, "B L"],
     trie: Trie | None,
     pool_BxC: Int[Array, "B C"] | None,
+    allowed_BxN: Bool[Array, "B N"] | None,
+    prior: tuple[Float[Array, "B C"], Int[Array, " B"]] | None,
     *,
     network: Network,
     batch_sharding: jax.sharding.Sharding,
@@ -72,9 +54,6 @@ def _decode(
     beam_size: int,
     max_decode_len: int,
     alpha: float,
-    scored_BxC: Int[Array, "B C"] | None = None,
-    allowed_BxN: Bool[Array, "B N"] | None = None,
-    contest: Contest | None = None,
 ) -> dict[str, Beams | Float[Array, "B C"]]:
     """All ways in one program: XLA sees that they encode the same inputs, and does so once."""
     search = functools.partial(
@@ -87,7 +66,7 @@ def _decode(
         alpha=alpha,
         batch_sharding=batch_sharding,
     )
-    found: dict[str, Beams | Float[Array, "B C"]] = {}
+    found: dict[str, Any] = {}
     if FREE in ways:
         found[FREE] = search()
     if ITEMS in ways:
@@ -99,10 +78,9 @@ def _decode(
             allowed_BxN = trie.node_mask(pool_BxC)
         found[POOL] = search(trie=trie, allowed_BxN=allowed_BxN)
     if EXACT in ways:
-        scored_BxC = pool_BxC if scored_BxC is None else scored_BxC
-        assert trie is not None and scored_BxC is not None
-        met: Any = None if contest is None else found[POOL]
-        found[EXACT] = score_candidates(params, network, inputs_BxL, trie, scored_BxC, contest, met)
+        assert trie is not None and pool_BxC is not None
+        contest = None if prior is None else Contest(*prior, found[POOL])
+        found[EXACT] = score_candidates(params, network, inputs_BxL, trie, pool_BxC, contest)
     return found
 
 
@@ -116,14 +94,7 @@ class BeamDecoder:
         beam_size: int,
         alpha: float = LENGTH_PENALTY,
     ):
-        """Searches with `beam_size` beams.
-
-        Args:
-          network: whose beams are searched.
-          mesh: where it lies.
-          beam_size: beams an example.
-          alpha: T5X's length penalty, 0 for none.
-        """
+        """Searches with `beam_size` beams an example; `alpha`: T5X's length penalty, 0 for none."""
         self._shard = functools.partial(partitioning.shard_whole, mesh)
         self._decode = functools.partial(
             _decode,
@@ -142,12 +113,10 @@ class BeamDecoder:
         max_decode_len: int,
         trie: Trie | None = None,
         pool_BxC: Int[np.ndarray, "B C"] | None = None,
-        scored_BxC: Int[np.ndarray, "B C"] | None = None,
         allowed_BxN: Bool[np.ndarray, "B N"] | None = None,
-        log_prior_BxC: Float[np.ndarray, "B C"] | None = None,
-        wanted_B: Int[np.ndarray, " B"] | None = None,
+        prior: tuple[Float[np.ndarray, "B C"], Int[np.ndarray, " B"]] | None = None,
     ) -> dict[str, Any]:
-        """Sets the device to work and does not wait for it: `fetch` does.
+        """Sets the device to work and does not wait for it: `partitioning.to_host` does.
 
         Args:
           params: of the model.
@@ -156,34 +125,27 @@ class BeamDecoder:
           max_decode_len: tokens of the longest output, EOS included.
           trie: the sequences of all ways but FREE.
           pool_BxC: for POOL and EXACT, indices into the trie's sequences, filled up with -1.
-          scored_BxC: for EXACT instead of the pool.
           allowed_BxN: for POOL instead of the pool, the trie's nodes that are searched.
-          log_prior_BxC, wanted_B: of a `Contest`: with POOL, EXACT leaves out what cannot win it.
+          prior: (log_prior_BxC, wanted_B) of a `Contest`: with POOL, EXACT leaves out what cannot
+            win it.
+
+        Returns:
+          {way: `Beams`}, and float [B, C] for EXACT.
         """
-        contest = None
-        if log_prior_BxC is not None and wanted_B is not None:
-            contest = Contest(self._shard(log_prior_BxC), self._shard(wanted_B))
+        asked = (inputs_BxL, pool_BxC, allowed_BxN, prior)
+        inputs_BxL, *of_trie = jax.tree.map(self._shard, asked)
         return self._decode(
-            params,
-            self._shard(inputs_BxL),
-            trie,
-            None if pool_BxC is None else self._shard(pool_BxC),
-            ways=ways,
-            max_decode_len=max_decode_len,
-            scored_BxC=None if scored_BxC is None else self._shard(scored_BxC),
-            allowed_BxN=None if allowed_BxN is None else self._shard(allowed_BxN),
-            contest=contest,
+            params, inputs_BxL, trie, *of_trie, ways=ways, max_decode_len=max_decode_len
         )
 
 
-def fetch(started: Mapping[str, Any]) -> Decoded:
-    """What `BeamDecoder.start` set going, when it is there, in host memory."""
-    beams = {
-        way: HostBeams(*partitioning.to_host((it.tokens_BxKxT, it.scores_BxK, it.log_probs_BxK)))
-        for way, it in started.items()
-        if way != EXACT
-    }
-    return Decoded(beams, partitioning.to_host(started[EXACT]) if EXACT in started else None)
+def one_ahead(started: Iterable[Started]) -> Iterator[Started]:
+    """Each one after the next has been started: the device is at work while it is read."""
+    before: list[Started] = []
+    for it in started:
+        yield from before
+        before = [it]
+    yield from before
 
 
 def bucket_lengths(longest: int) -> list[int]:
@@ -211,15 +173,20 @@ def batches_by_length(
         numbers = np.flatnonzero(chosen_N == place)
         for start in range(0, len(numbers), batch_size):
             together = numbers[start : start + batch_size]
-            inputs_BxL = np.zeros((batch_size, lengths[place]), np.int32)
-            for row, number in enumerate(together):
-                tokens = inputs[number][:longest]
-                inputs_BxL[row, : len(tokens)] = tokens
-            yield Batch(together, inputs_BxL)
+            rows = [inputs[number] for number in together]
+            yield Batch(together, padded(rows, batch_size, lengths[place]))
 
 
 def input_lengths(inputs: Sequence[np.ndarray], longest: int) -> Int[np.ndarray, " N"]:
     return np.array([min(len(tokens), longest) for tokens in inputs])
+
+
+def padded(rows: Sequence[np.ndarray], batch_size: int, length: int) -> Int[np.ndarray, "B L"]:
+    """Tokens, cut to the length and filled up with 0, as rows do."""
+    tokens_BxL = np.zeros((batch_size, length), np.int32)
+    for row, tokens in enumerate(rows):
+        tokens_BxL[row, : len(tokens)] = tokens[:length]
+    return tokens_BxL
 
 
 def filled_up(rows: Sequence[np.ndarray], batch_size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import seqio
 
 from recalign import metrics
 from recalign.errors import UserError
+from recalign.model.decode import Beams
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer import fusion, partitioning, provenance, results, setup
@@ -21,12 +22,10 @@ from recalign.trainer.decoding import (
     POOL,
     Batch,
     BeamDecoder,
-    Decoded,
-    HostBeams,
     batches_by_length,
-    fetch,
     filled_up,
     input_lengths,
+    one_ahead,
 )
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.lengths import describe_padding
@@ -137,7 +136,7 @@ def _evaluate(
     finally:
         checkpoints.close()
     say(f"evaluating the checkpoint of step {step:,} on {split}")
-    decoder = decoder_of(experiment, mesh)
+    decoder = BeamDecoder(experiment.network, mesh, experiment.beam_size)
     made_from = provenance.of_results(origin, fingerprints.of_arrays(params))
     settings = {
         "checkpoint_step": step,
@@ -186,11 +185,6 @@ def _evaluate(
     return results.write(
         experiment, evaluated_tasks, split, step, parameters, measured, asked, made_from, joined
     )
-
-
-def decoder_of(experiment: Experiment, mesh: jax.sharding.Mesh) -> BeamDecoder:
-    """As validation and the evaluation of a split decode."""
-    return BeamDecoder(experiment.network, mesh, experiment.beam_size)
 
 
 def tasks_with_metrics(mixture_or_task_name: str, split: str) -> list[seqio.Task]:
@@ -259,9 +253,8 @@ def predict(
     total, begun_with = len(evaluated.examples), len(file.records)
     inputs = [example["inputs"] for example in evaluated.examples]
     longest = experiment.task_feature_lengths["inputs"]
-    padding = describe_padding(
-        input_lengths(inputs, longest), longest, experiment.decode_batch_size
-    )
+    lengths = input_lengths(inputs, longest)
+    padding = describe_padding(lengths, longest, experiment.decode_batch_size)
     say(f"{evaluated.task.name}: {padding}")
     if begun_with:
         say(f"{evaluated.task.name}: {begun_with:,} of {total:,} examples were predicted before")
@@ -294,41 +287,35 @@ def _predictions(
         experiment.task_feature_lengths["inputs"],
         experiment.decode_batch_size,
     )
-    missing = (batch for batch in batches if any(int(n) not in done for n in batch.numbers))
-    for batch, decoded in _decoded(evaluated, params, decoder, missing):
-        texts = {way: texts_of(beams.tokens_BxKxT) for way, beams in decoded.beams.items()}
+    started = (
+        (
+            batch.numbers,
+            decoder.start(
+                params,
+                batch.inputs_BxL,
+                evaluated.ways,
+                max_decode_len=evaluated.max_decode_len,
+                trie=evaluated.trie,
+                pool_BxC=evaluated.pool_BxC(batch),
+            ),
+        )
+        for batch in batches
+        if any(int(n) not in done for n in batch.numbers)
+    )
+    for numbers, device in one_ahead(started):
+        decoded = partitioning.to_host(device)
+        texts = {way: texts_of(decoded[way].tokens_BxKxT) for way in decoded if way != EXACT}
         yield [
             _record(evaluated, int(number), place, decoded, texts)
-            for place, number in enumerate(batch.numbers)
+            for place, number in enumerate(numbers)
         ]
-
-
-def _decoded(
-    evaluated: Evaluated, params: Any, decoder: BeamDecoder, batches: Iterator[Batch]
-) -> Iterator[tuple[Batch, Decoded]]:
-    """Each batch and what was decoded of it, while the device is at work on the next one."""
-    ahead: tuple[Batch, Mapping[str, Any]] | None = None
-    for batch in batches:
-        started = decoder.start(
-            params,
-            batch.inputs_BxL,
-            evaluated.ways,
-            max_decode_len=evaluated.max_decode_len,
-            trie=evaluated.trie,
-            pool_BxC=evaluated.pool_BxC(batch),
-        )
-        if ahead is not None:
-            yield ahead[0], fetch(ahead[1])
-        ahead = batch, started
-    if ahead is not None:
-        yield ahead[0], fetch(ahead[1])
 
 
 def _record(
     evaluated: Evaluated,
     number: int,
     place: int,
-    decoded: Decoded,
+    decoded: Mapping[str, Any],
     texts: Mapping[str, np.ndarray],
 ) -> Record:
     example = evaluated.examples[number]
@@ -339,10 +326,10 @@ def _record(
         "prompt": features["inputs"].vocabulary.decode(example["inputs"].tolist()),
         "target": features["targets"].vocabulary.decode(example["targets"].tolist()),
     }
-    for way, beams in decoded.beams.items():
-        record |= beam_record(beams, texts[way], place, _PREFIX[way])
-    if decoded.exact_BxC is not None:
-        record["exact_log_probs"] = decoded.exact_BxC[place].tolist()
+    for way in texts:
+        record |= beam_record(decoded[way], texts[way], place, _PREFIX[way])
+    if EXACT in decoded:
+        record["exact_log_probs"] = decoded[EXACT][place].tolist()
     if "label" in example:
         record["label"] = int(example["label"])
     if evaluated.kind == "ranking":
@@ -355,12 +342,11 @@ def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[
     examples = [evaluated.examples[record["index"]] for record in records]
     measured: dict[str, float] = {}
     for way in evaluated.ways:
-        if way == EXACT and evaluated.scored_NxC is not None:
-            continue  # of a prior's items: `fusion.measure` has what comes of them
         if way == EXACT:
-            found = results.exact_metrics(
-                examples, np.array([it["exact_log_probs"] for it in records])
-            )
+            if evaluated.scored_NxC is not None:
+                continue  # of a prior's items: `fusion.measure` has what comes of them
+            exact_NxC = np.array([it["exact_log_probs"] for it in records])
+            found = results.exact_metrics(examples, exact_NxC)
         else:
             found = _metrics(evaluated.task, examples, stacked_beams(records, _PREFIX[way]))
         ending = _ENDING[way]
@@ -372,14 +358,12 @@ def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[
     return measured
 
 
-def _metrics(task: seqio.Task, examples: Sequence[Example], beams: HostBeams) -> dict[str, float]:
+def _metrics(task: seqio.Task, examples: Sequence[Example], beams: Beams) -> dict[str, float]:
     auxiliary = {"scores": beams.scores_BxK, "log_probs": beams.log_probs_BxK}
     measured: dict[str, float] = {}
     for metric in task.metric_objs:
         computed = metric.from_model_output(
             examples, (beams.tokens_BxKxT, auxiliary), task.output_features
         ).compute()
-        measured |= {
-            name: float(getattr(value, "value", value)) for name, value in computed.items()
-        }
+        measured |= {name: float(getattr(it, "value", it)) for name, it in computed.items()}
     return measured

@@ -117,8 +117,7 @@ def choices_of(
     Args:
       beams: {item: log-probability} of the beams that are items, best first.
       scored: the same of the prior's best items.
-      prior: the items that it scores above 0, ascending, and their scores.
-      log_total: of the prior (`log_totals`).
+      prior, log_total: what it scores (`rows_of`, `log_totals`).
     """
     known = {**beams, **scored}
     items = np.array(list(known), np.int64)
@@ -152,13 +151,28 @@ class Candidates(NamedTuple):
     ) -> dict[int, float]:
         """{item: natural logarithm of its joined probability}, the likeliest first.
 
-        Args:
-          beams: {item: log-probability} of the model's beams, best first.
-          scored: the same of the candidates that may be among the likeliest.
-          weights: of the task.
+        Of `item_search.Found`: the beams, and the candidates that may be among the likeliest.
         """
         choices = choices_of(beams, scored, self.prior, self.log_total)
         return choices.best_first(weights.weight, weights.temperature)
+
+
+def _best_allowed(
+    scores: Row, allowed_N: Bool[np.ndarray, " N"], count: int, weights: Weights
+) -> Candidates:
+    allowed = allowed_N[scores[0]]
+    items, of_items = best_of((scores[0][allowed], scores[1][allowed]), count)
+    log_total = log_totals(scores, [weights.temperature])
+    odds = math.log(weights.weight / (1 - weights.weight)) - log_total[weights.temperature]
+    fillers = (0, count - len(items))
+    return Candidates(
+        np.pad(items, fillers, constant_values=-1).astype(np.int32),
+        np.pad(
+            np.log(of_items) / weights.temperature + odds, fillers, constant_values=NO_BEAM
+        ).astype(np.float32),
+        scores,
+        log_total,
+    )
 
 
 class Joining:
@@ -171,13 +185,7 @@ class Joining:
         candidates: int,
         settings: Mapping[str, Any] | None = None,
     ):
-        """Makes the prior.
-
-        Args:
-          name: of the prior.
-          dataset: the task's.
-          candidates: how many of the prior's best items the model is asked for.
-          settings: of the prior; None to find them on the validation users.
+        """Makes the prior; its settings are found on the validation users where none are given.
 
         Raises:
           UserError: an unknown prior, settings that it cannot have, or too many candidates.
@@ -224,17 +232,11 @@ class Joining:
             yield choices_of(beams, scored, row, log_totals(row, temperatures))
 
     def fit(
-        self,
-        examples: Sequence[Example],
-        records: Sequence[Record],
-        made_with: Mapping[str, Any],
+        self, examples: Sequence[Example], records: Sequence[Record], made_with: Mapping[str, Any]
     ) -> Weights:
         """The weight and the temperature with the best NDCG@10, of equals the least weight.
 
-        Args:
-          examples: of the validation users.
-          records: what was predicted of them, in the same order.
-          made_with: goes into the weights.
+        `records` are what was predicted of `examples`, the validation users, in their order.
         """
         ranks: dict[float, list[np.ndarray]] = {temperature: [] for temperature in _TEMPERATURES}
         found = self.choices(examples, "validation", records, _TEMPERATURES)
@@ -247,11 +249,12 @@ class Joining:
             for temperature, of_weights in ranks.items()
             for weight, ranks_N in zip(_WEIGHTS.tolist(), np.array(of_weights).T, strict=True)
         }
-        alone = measured[0.0, 1.0]
         weight, temperature = max(measured, key=lambda at: (measured[at]["ndcg@10"], -at[0]))
-        joined = measured[weight, temperature]
-        validation = {name: joined[name] for name in ("hr@10", "ndcg@10")}
-        validation |= {f"{name}_alone": alone[name] for name in ("hr@10", "ndcg@10")}
+        validation = {
+            f"{name}{ending}": measured[at][name]
+            for ending, at in (("", (weight, temperature)), ("_alone", (0.0, 1.0)))
+            for name in ("hr@10", "ndcg@10")
+        }
         return Weights(self.name, self.settings, self.candidates, weight, temperature,
                        dict(made_with), validation)  # fmt: skip
 
@@ -269,35 +272,23 @@ class Joining:
             for it in self.choices(examples, split, records, [weights.temperature])
         ]
 
-    def scores(self, histories: Sequence[Sequence[int]]) -> list[Row]:
-        """What the prior makes of each history."""
-        return rows_of(self.prior.scores([np.asarray(items, np.int64) for items in histories]))
+    def candidates_of(
+        self,
+        histories: Sequence[Sequence[int]],
+        allowed_BxN: Sequence[Bool[np.ndarray, " N"]],
+        count: int,
+        weights: Weights,
+    ) -> list[Candidates]:
+        """For each history the prior's best items among those that are allowed.
 
-    def best_allowed(
-        self, scores: Row, allowed_N: Bool[np.ndarray, " N"], count: int, weights: Weights
-    ) -> Candidates:
-        """The prior's best items among those that are allowed.
-
-        Args:
-          scores: of the prior.
-          allowed_N: bool [N], the items that may be answered.
-          count: C at least; more where the weights were found with more.
-          weights: of the task.
+        At least `count` of them, and more where the weights were found with more.
         """
+        rows = rows_of(self.prior.scores([np.asarray(items, np.int64) for items in histories]))
         count = max(count, self.candidates)
-        allowed = allowed_N[scores[0]]
-        items, of_items = best_of((scores[0][allowed], scores[1][allowed]), count)
-        log_total = log_totals(scores, [weights.temperature])
-        odds = math.log(weights.weight / (1 - weights.weight)) - log_total[weights.temperature]
-        fillers = (0, count - len(items))
-        return Candidates(
-            np.pad(items, fillers, constant_values=-1).astype(np.int32),
-            np.pad(
-                np.log(of_items) / weights.temperature + odds, fillers, constant_values=NO_BEAM
-            ).astype(np.float32),
-            scores,
-            log_total,
-        )
+        return [
+            _best_allowed(row, allowed_N, count, weights)
+            for row, allowed_N in zip(rows, allowed_BxN, strict=True)
+        ]
 
     def _rows(self, examples: Sequence[Example], split: str) -> Iterator[Row]:
         histories = histories_of(self._dataset, split)

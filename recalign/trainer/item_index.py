@@ -27,7 +27,7 @@ class Query(NamedTuple):
 
     Attributes:
       history: all items, the oldest first.
-      left_out: items that are not to be answered, the history's among them.
+      left_out: items that are not to be answered, each once; the history's among them.
       allowed: bool [N], the items to choose from; None for the whole catalogue.
       wanted: how many items there will be.
       row: the user's number in the dataset, or NOBODY.
@@ -38,6 +38,12 @@ class Query(NamedTuple):
     allowed: Bool[np.ndarray, " N"] | None
     wanted: int
     row: int = NOBODY
+
+    def mask(self, items: int) -> Bool[np.ndarray, " N"]:
+        """bool [N]: the items that may be answered."""
+        mask = np.ones(items, bool) if self.allowed is None else self.allowed.copy()
+        mask[self.left_out] = False
+        return mask
 
 
 class LogItems(NamedTuple):
@@ -55,11 +61,7 @@ class LogItems(NamedTuple):
 
 
 class ItemIndex:
-    """The items of a catalogue by their IDs.
-
-    Attributes:
-      of_raw_id: the number of each item, by the raw log's ID.
-    """
+    """The items of a catalogue by their IDs; `of_raw_id`: their numbers by the raw log's."""
 
     def __init__(self, catalogue: Catalogue):
         self._catalogue = catalogue
@@ -98,10 +100,6 @@ class ItemIndex:
 
     def index(self, item: str, where: str) -> int:
         """The item that an ID can only mean: the catalogue's (`id:I3`) or the log's (`raw:I3`).
-
-        Args:
-          item: an ID.
-          where: it stands, for messages.
 
         Raises:
           UserError: no item has it, or two, or the log's item of this ID may have been left out.

@@ -14,7 +14,8 @@ from recalign.model.decode import NO_BEAM
 from recalign.model.network import Network
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
-from recalign.trainer.decoding import EXACT, POOL, BeamDecoder, fetch, filled_up
+from recalign.trainer.decoding import EXACT, POOL, BeamDecoder, filled_up, padded
+from recalign.trainer.item_index import Query
 
 if TYPE_CHECKING:
     from recalign.trainer.fusion import Candidates
@@ -39,26 +40,6 @@ class Found(NamedTuple):
     scored: dict[int, float]
 
 
-class Choice(NamedTuple):
-    """The items that may be answered to one request.
-
-    Attributes:
-      allowed: bool [N]; None for the whole catalogue.
-      left_out: those of them that may not, each once.
-      wanted: how many will be answered: the likeliest.
-    """
-
-    allowed: Bool[np.ndarray, " N"] | None
-    left_out: Int[np.ndarray, " m"]
-    wanted: int
-
-    def mask(self, items: int) -> Bool[np.ndarray, " N"]:
-        """bool [N]: the items."""
-        mask = np.ones(items, bool) if self.allowed is None else self.allowed.copy()
-        mask[self.left_out] = False
-        return mask
-
-
 class Nodes:
     """The nodes of a trie that lead to some of its sequences.
 
@@ -71,15 +52,15 @@ class Nodes:
         self._leaf_S = np.asarray(trie.leaf_S)
         self._all_N = self._counts(self._leaf_S)
 
-    def of(self, choices: Sequence[Choice]) -> Bool[np.ndarray, "B N"]:
+    def of(self, queries: Sequence[Query]) -> Bool[np.ndarray, "B N"]:
         """bool [B, N]: the nodes with an allowed sequence below them."""
         # Requests of one subset have the same array.
-        counts = {id(it.allowed): it.allowed for it in choices}
+        counts = {id(it.allowed): it.allowed for it in queries}
         counts_N = {
             key: self._all_N if allowed is None else self._counts(self._leaf_S[allowed])
             for key, allowed in counts.items()
         }
-        return np.stack([self._without(counts_N[id(it.allowed)], it) for it in choices])
+        return np.stack([self._without(counts_N[id(it.allowed)], it) for it in queries])
 
     def _counts(self, leaf: Int[np.ndarray, " m"]) -> Int[np.ndarray, " N"]:
         """How many of some leaves are below each node, itself included; 0 for the root."""
@@ -90,10 +71,10 @@ class Nodes:
             leaf = leaf[leaf > 0]
         return counts_N
 
-    def _without(self, counts_N: Int[np.ndarray, " N"], choice: Choice) -> Bool[np.ndarray, " N"]:
-        left_out, touched = choice.left_out, []
-        if choice.allowed is not None:
-            left_out = left_out[choice.allowed[left_out]]
+    def _without(self, counts_N: Int[np.ndarray, " N"], query: Query) -> Bool[np.ndarray, " N"]:
+        left_out, touched = query.left_out, []
+        if query.allowed is not None:
+            left_out = left_out[query.allowed[left_out]]
         node = self._leaf_S[left_out]
         while len(node):
             touched.append(node)
@@ -131,14 +112,8 @@ class ItemSearch:
         trie: Trie,
         largest_batch: int,
     ):
-        """
-        Args:
-          params: of the model.
-          network: of the model.
-          mesh: where it lies.
-          trie: of the IDs, in the catalogue's order.
-          largest_batch: prompts that a device searches for together, at most.
-        """
+        """`trie` is of the IDs, in the catalogue's order; a device searches for at most
+        `largest_batch` prompts together."""
         self.params, self.mesh, self._network, self._trie = params, mesh, network, trie
         self._nodes = Nodes(trie)
         self.batch_sizes = [1]
@@ -153,7 +128,7 @@ class ItemSearch:
     def start(
         self,
         prompts: Sequence[Int[np.ndarray, " n"]],
-        choices: Sequence[Choice],
+        queries: Sequence[Query],
         candidates: Sequence[Candidates] | None,
         length: int,
         beam_size: int,
@@ -162,7 +137,7 @@ class ItemSearch:
 
         Args:
           prompts: tokens, of at most the last of `batch_sizes`.
-          choices: of each prompt the items that may be answered.
+          queries: those that they are of: which items may be answered.
           candidates: of a prior: the probabilities of those are wanted beside that can be among
             the likeliest items.
           length: that prompts are padded to.
@@ -171,30 +146,29 @@ class ItemSearch:
         size = next(size for size in self.batch_sizes if size >= len(prompts))
         # Each device decodes as many.
         size *= self.mesh.shape[partitioning.DATA]
-        padded = [np.pad(tokens, (0, length - len(tokens))).astype(np.int32) for tokens in prompts]
         of_prior: dict[str, Any] = {}
         if candidates is not None:
-            of_prior["scored_BxC"] = filled_up([it.items for it in candidates], size)
-            of_prior["log_prior_BxC"] = filled_up([it.log_prior for it in candidates], size)
-            wanted = np.array([it.wanted for it in choices], np.int32)
-            of_prior["wanted_B"] = filled_up(list(wanted), size)
+            of_prior["pool_BxC"] = filled_up([it.items for it in candidates], size)
+            log_prior_BxC = filled_up([it.log_prior for it in candidates], size)
+            wanted = np.array([it.wanted for it in queries], np.int32)
+            of_prior["prior"] = log_prior_BxC, filled_up(list(wanted), size)
         # Without the length penalty, which would favour items whose IDs have more tokens.
         decoder = BeamDecoder(self._network, self.mesh, beam_size, alpha=0.0)
         device = decoder.start(
             self.params,
-            filled_up(padded, size),
+            filled_up(list(padded(prompts, len(prompts), length)), size),
             (POOL,) if candidates is None else (POOL, EXACT),
             max_decode_len=self._trie.depth,
             trie=self._trie,
-            allowed_BxN=filled_up(list(self._nodes.of(choices)), size),
+            allowed_BxN=filled_up(list(self._nodes.of(queries)), size),
             **of_prior,
         )
         return Started(device, len(prompts), candidates)
 
     def wait(self, started: Started) -> Iterator[Found]:
         """What was found for each prompt."""
-        decoded = fetch(started.device)
-        beams = decoded.beams[POOL]
+        decoded = partitioning.to_host(started.device)
+        beams = decoded[POOL]
         tokens = np.ascontiguousarray(beams.tokens_BxKxT[:, ::-1])
         tokens_BxK = tokens.view(f"V{tokens.strides[1]}")[..., 0].tolist()
         log_probs_BxK = beams.log_probs_BxK[:, ::-1].tolist()
@@ -207,8 +181,8 @@ class ItemSearch:
                 if log_prob > NO_BEAM
             }
             scored: dict[int, float] = {}
-            if started.candidates is not None and decoded.exact_BxC is not None:
-                exact_C = decoded.exact_BxC[number].tolist()
+            if started.candidates is not None:
+                exact_C = decoded[EXACT][number].tolist()
                 items_C = started.candidates[number].items.tolist()
                 scored = {
                     item: log_prob

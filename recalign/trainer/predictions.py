@@ -20,7 +20,7 @@ from etils import epath
 from recalign.data import integrity
 from recalign.data.atomic import write_whole
 from recalign.errors import UserError
-from recalign.trainer.decoding import HostBeams
+from recalign.model.decode import NO_BEAM, Beams
 from recalign.trainer.writers import say
 
 FOLDER = "predictions"
@@ -109,47 +109,36 @@ def fingerprint_of_examples(examples: Sequence[Mapping[str, np.ndarray]]) -> str
 
 
 def beam_record(
-    beams: HostBeams, texts_BxK: np.ndarray, place: int, prefix: str = ""
+    beams: Beams, texts_BxK: np.ndarray, place: int, prefix: str = ""
 ) -> dict[str, Any]:
-    """One example's beams, best first, fillers left out, as values of JSON.
-
-    Args:
-      beams: of a batch.
-      texts_BxK: their texts.
-      place: the example's, in the batch.
-      prefix: of the names.
-    """
-    tokens_KxT = beams.tokens_BxKxT[place]
+    """The beams of the example at a place of a batch, best first, fillers left out, for JSON."""
+    tokens_KxT = np.asarray(beams.tokens_BxKxT[place])
     length_K = np.count_nonzero(tokens_KxT, axis=1)
-    exists_K = length_K > 0
+    best_first = np.flatnonzero(length_K)[::-1]
     return {
-        f"{prefix}beams": texts_BxK[place][exists_K][::-1].tolist(),
-        f"{prefix}log_probs": beams.log_probs_BxK[place][exists_K][::-1].tolist(),
-        f"{prefix}scores": beams.scores_BxK[place][exists_K][::-1].tolist(),
-        f"{prefix}tokens": [
-            tokens[:length]
-            for tokens, length in zip(tokens_KxT.tolist(), length_K.tolist(), strict=True)
-            if length
-        ][::-1],
+        f"{prefix}beams": texts_BxK[place][best_first].tolist(),
+        f"{prefix}log_probs": beams.log_probs_BxK[place][best_first].tolist(),
+        f"{prefix}scores": beams.scores_BxK[place][best_first].tolist(),
+        f"{prefix}tokens": [tokens_KxT[k, : length_K[k]].tolist() for k in best_first],
     }
 
 
-def stacked_beams(records: Sequence[Mapping[str, Any]], prefix: str = "") -> HostBeams:
+def stacked_beams(records: Sequence[Mapping[str, Any]], prefix: str = "") -> Beams:
     """The records' beams as arrays again, ascending; fillers where an example has fewer."""
     beams = max((len(record[f"{prefix}tokens"]) for record in records), default=0)
     length = max(
         (len(tokens) for record in records for tokens in record[f"{prefix}tokens"]), default=0
     )
-    tokens_NxKxT = np.zeros((len(records), beams, length), np.int32)
-    scores_NxK = np.full((len(records), beams), -1e7, np.float32)
-    log_probs_NxK = np.full((len(records), beams), -1e7, np.float32)
+    tokens_NxKxT: Any = np.zeros((len(records), beams, length), np.int32)
+    scores_NxK: Any = np.full((len(records), beams), NO_BEAM, np.float32)
+    log_probs_NxK: Any = np.full((len(records), beams), NO_BEAM, np.float32)
     for number, record in enumerate(records):
         for rank, tokens in enumerate(record[f"{prefix}tokens"]):
             place = beams - 1 - rank
             tokens_NxKxT[number, place, : len(tokens)] = tokens
             scores_NxK[number, place] = record[f"{prefix}scores"][rank]
             log_probs_NxK[number, place] = record[f"{prefix}log_probs"][rank]
-    return HostBeams(tokens_NxKxT, scores_NxK, log_probs_NxK)
+    return Beams(tokens_NxKxT, scores_NxK, log_probs_NxK)
 
 
 def _write(path: epath.Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -4,7 +4,7 @@ import collections
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,12 +18,12 @@ from recalign.errors import UserError
 from recalign.preprocessors.windows import ABSENT
 from recalign.trainer import fusion, partitioning, provenance, setup
 from recalign.trainer.checkpoints import Checkpoints
-from recalign.trainer.decoding import bucket_lengths
+from recalign.trainer.decoding import bucket_lengths, one_ahead
 from recalign.trainer.evaluation import answer_trie
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.history_prompts import history_task, names_users, prompts_of
 from recalign.trainer.item_index import NOBODY, ItemIndex, Query
-from recalign.trainer.item_search import Choice, ItemSearch, beams_for
+from recalign.trainer.item_search import ItemSearch, beams_for
 from recalign.trainer.run_config import load_run
 from recalign.trainer.state import sharded_params_shape
 
@@ -91,7 +91,7 @@ class Recommender:
           repeats: whether items of the history may be recommended again.
           most_items: the most that one request may ask for.
           largest_batch: the most requests that a device decodes together.
-          data_dir: where its prepared dataset lies; None for where the run had it.
+          data_dir: of its prepared dataset; None for where the run had it.
           modules: the user's own, whose code the run needs and may run.
           model_alone: whether the prior that the run was evaluated with (`trainer/fusion.py`) is
             left out.
@@ -118,8 +118,7 @@ class Recommender:
         setup.prepare(experiment)
         directory = experiment.directory
         # A run on a slice may be asked on one device.
-        partitions = math.gcd(experiment.num_partitions, len(jax.devices()))
-        mesh = partitioning.make_mesh(partitions)
+        mesh = partitioning.make_mesh(math.gcd(experiment.num_partitions, len(jax.devices())))
         checkpoints = Checkpoints(directory, read_only=True)
         try:
             self.step, params = checkpoints.restore_params(
@@ -133,8 +132,8 @@ class Recommender:
         trained_on: PreparedDataset = task.source.open()
         self.trained_items = len(trained_on.catalogue)
         self.dataset = trained_on
-        self.notices: list[str] = []
         self.new_items: str | None = None
+        self.notices: list[str] = []
         if new_items is not None:
             self.dataset, self.notices = with_new_items(trained_on, new_items)
             new = self.dataset.catalogue.table.slice(self.trained_items)
@@ -147,13 +146,8 @@ class Recommender:
         samples = task.samples("test", experiment.task_feature_lengths, dataset=self.dataset)
         self._history_length = samples.settings.history_length
         self._prompt = prompts_of(samples)
-        self._searching = ItemSearch(
-            params,
-            experiment.network,
-            mesh,
-            answer_trie(task, self._catalogue.ids),
-            self.largest_batch,
-        )
+        trie = answer_trie(task, self._catalogue.ids)
+        self._searching = ItemSearch(params, experiment.network, mesh, trie, self.largest_batch)
         self.weights = None if model_alone else fusion.weights_at(directory, task.name, self.step)
         if (joined := self.weights) is not None:
             self._joining = fusion.Joining(
@@ -269,35 +263,27 @@ class Recommender:
           lengths: that prompts are padded to, ascending; None for those that `warm_up` compiles.
         """
         answers: list[list[Recommendation]] = [[] for _ in queries]
-        waiting: collections.deque[tuple[list[int], _Wait]] = collections.deque()
-
-        def read(together: Sequence[int], wait: _Wait) -> None:
-            for number, items in zip(together, wait(), strict=True):
-                answers[number] = items
-
         with self._experiment.surroundings.entered():
             asked = [number for number, query in enumerate(queries) if query.wanted]
             prompts = dict(zip(asked, self._prompts([queries[n] for n in asked]), strict=True))
             by_beams: dict[int, list[int]] = collections.defaultdict(list)
             for number in sorted(asked, key=lambda number: -len(prompts[number])):
                 by_beams[beams_for(queries[number].wanted)].append(number)
-            for beam_size, numbers in sorted(by_beams.items()):
-                for start in range(0, len(numbers), self.largest_batch):
-                    # The longest first: the last batch, which is filled up, is of the shortest.
-                    together = numbers[start : start + self.largest_batch]
-                    length = self._padded_length(len(prompts[together[0]]), lengths)
-                    wait = self._start(
-                        [queries[n] for n in together],
-                        [prompts[n] for n in together],
-                        length,
-                        beam_size,
-                    )
-                    # The device has the next batch while the last one's beams are read.
-                    waiting.append((together, wait))
-                    if len(waiting) == 2:
-                        read(*waiting.popleft())
-        while waiting:
-            read(*waiting.popleft())
+            # The longest first: the last batch, which is filled up, is of the shortest.
+            batches = [
+                (beam_size, numbers[start : start + self.largest_batch])
+                for beam_size, numbers in sorted(by_beams.items())
+                for start in range(0, len(numbers), self.largest_batch)
+            ]
+
+            def start(beam_size: int, together: Sequence[int]) -> _Wait:
+                its_prompts = [prompts[n] for n in together]
+                length = self._padded_length(len(its_prompts[0]), lengths)
+                return self._start([queries[n] for n in together], its_prompts, length, beam_size)
+
+            for together, wait in one_ahead((batch[1], start(*batch)) for batch in batches):
+                for number, items in zip(together, wait(), strict=True):
+                    answers[number] = items
         return answers
 
     def prompt_lengths(self, queries: Sequence[Query]) -> Int[np.ndarray, " Q"]:
@@ -341,31 +327,27 @@ class Recommender:
     ) -> _Wait:
         """Sets the device to work. What comes back waits for it, and says what may be answered to
         each query, the most likely first."""
-        choices = [Choice(query.allowed, query.left_out, query.wanted) for query in queries]
-        if (weights := self.weights) is None:
-            started = self._searching.start(prompts, choices, None, length, beam_size)
-            return lambda: [
-                self._listed(found.beams, choice.wanted)
-                for found, choice in zip(self._searching.wait(started), choices, strict=True)
-            ]
-        # The prior knows the items that it was made of.
-        scores = self._joining.scores(
-            [[n for n in query.history if n < self.trained_items] for query in queries]
-        )
-        candidates = [
-            self._joining.best_allowed(row, choice.mask(len(self._catalogue)), beam_size, weights)
-            for row, choice in zip(scores, choices, strict=True)
-        ]
-        joining = self._searching.start(prompts, choices, candidates, length, beam_size)
-        return lambda: [
-            self._listed(of_prior.joined(beams, scored, weights), choice.wanted)
-            for (beams, scored), of_prior, choice in zip(
-                self._searching.wait(joining), candidates, choices, strict=True
-            )
-        ]
+        weights, candidates = self.weights, None
+        if weights is not None:
+            # The prior knows the items that it was made of.
+            histories = [[n for n in it.history if n < self.trained_items] for it in queries]
+            masks = [query.mask(len(self._catalogue)) for query in queries]
+            candidates = self._joining.candidates_of(histories, masks, beam_size, weights)
+        started = self._searching.start(prompts, queries, candidates, length, beam_size)
 
-    def _listed(self, log_probs: Mapping[int, float], count: int) -> list[Recommendation]:
-        return [self._recommendation(*it) for it in itertools.islice(log_probs.items(), count)]
+        def wait() -> list[list[Recommendation]]:
+            found = self._searching.wait(started)
+            if candidates is None or weights is None:
+                log_probs = [beams for beams, _ in found]
+            else:
+                pairs = zip(candidates, found, strict=True)
+                log_probs = [of_prior.joined(*its_found, weights) for of_prior, its_found in pairs]
+            return [
+                [self._recommendation(*it) for it in itertools.islice(its.items(), query.wanted)]
+                for its, query in zip(log_probs, queries, strict=True)
+            ]
+
+        return wait
 
     def _recommendation(self, index: int, log_prob: float) -> Recommendation:
         catalogue = self._catalogue

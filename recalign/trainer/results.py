@@ -9,7 +9,7 @@ import seqio
 from jaxtyping import Float
 
 from recalign import metrics
-from recalign.baselines.outcomes import Example
+from recalign.baselines.outcomes import Example, column, pool_ranks
 from recalign.baselines.references import references
 from recalign.data import integrity
 from recalign.data.atomic import write_whole
@@ -36,9 +36,8 @@ def write(
     """Measures the references, writes MODEL_DIR/results.json whole, and returns what it holds.
 
     Args:
-      experiment: what was evaluated.
-      tasks: what it was evaluated on.
-      split: of the tasks.
+      experiment: what was evaluated, on a split of these tasks.
+      tasks, split: see there.
       step: of the checkpoint.
       parameters: how many numbers the model has.
       measured: each task's metrics.
@@ -103,17 +102,8 @@ def _facts(task: seqio.Task, measured: Mapping[str, float]) -> dict[str, Any]:
 def exact_metrics(
     examples: Sequence[Mapping[str, Any]], log_probs_NxC: Float[np.ndarray, "N C"]
 ) -> metrics.Results:
-    """Of a rating or a ranking by exact log-probability.
-
-    Args:
-      examples: with `label`, or with `candidates` and `target`.
-      log_probs_NxC: of no and yes, or of the candidates in their order.
-    """
+    """Of a rating or a ranking by exact log-probability: of no and yes, or of the candidates."""
     if "label" in examples[0]:
-        labels = np.array([int(example["label"]) for example in examples])
-        return metrics.rating_results(log_probs_NxC[:, 1] - log_probs_NxC[:, 0], labels)
-    ranks = [
-        metrics.rank_among(log_probs_C, example["candidates"], int(example["target"]))
-        for example, log_probs_C in zip(examples, log_probs_NxC, strict=True)
-    ]
-    return metrics.ranking_results(np.array(ranks))
+        scores_N = log_probs_NxC[:, 1] - log_probs_NxC[:, 0]
+        return metrics.rating_results(scores_N, column(examples, "label"))
+    return metrics.ranking_results(pool_ranks(log_probs_NxC, examples))

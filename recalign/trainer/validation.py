@@ -1,5 +1,6 @@
 """Validation while training: the loss, the metrics of some examples, and the one that selects."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,16 +10,9 @@ import seqio
 
 from recalign.errors import UserError
 from recalign.trainer import partitioning
-from recalign.trainer.evaluation import (
-    Evaluated,
-    beams_of_all,
-    decoder_of,
-    load,
-    measure,
-    tasks_with_metrics,
-)
+from recalign.trainer.decoding import BeamDecoder, padded
+from recalign.trainer.evaluation import Evaluated, beams_of_all, load, measure, tasks_with_metrics
 from recalign.trainer.experiment import Experiment
-from recalign.trainer.loss import LossParts
 from recalign.trainer.state import make_loss_sums
 from recalign.trainer.writers import describe
 
@@ -36,7 +30,7 @@ class Validation:
         self._experiment = experiment
         self._mesh = mesh
         self._tasks = [task for task in tasks if _SPLIT in task.splits]
-        self._decoder = decoder_of(experiment, mesh)
+        self._decoder = BeamDecoder(experiment.network, mesh, experiment.beam_size)
         self._loss_sums = jax.jit(
             lambda params, batch: make_loss_sums(experiment.network)(params, batch, None)
         )
@@ -87,12 +81,8 @@ class Validation:
             self._loss_batches = [batch for task in self._tasks for batch in self._batches(task)]
         if not self._loss_batches:
             return None
-        parts: list[LossParts] = []
-        for batch in self._loss_batches:
-            whole = {
-                name: partitioning.shard_whole(self._mesh, rows) for name, rows in batch.items()
-            }
-            parts.append(self._loss_sums(params, whole))
+        shard = functools.partial(partitioning.shard_whole, self._mesh)
+        parts = [self._loss_sums(params, jax.tree.map(shard, it)) for it in self._loss_batches]
         sums = jax.tree.map(lambda *values: float(np.sum(values)), *jax.device_get(parts))
         return sums.loss / sums.tokens
 
@@ -102,16 +92,12 @@ class Validation:
         dataset = task.get_dataset(
             sequence_length=dict(lengths), split=_SPLIT, shuffle=False, num_epochs=1
         ).take(self._experiment.eval_steps * size)
-        batches = []
         examples = list(dataset.as_numpy_iterator())
-        for start in range(0, len(examples), size):
-            batch = {name: np.zeros((size, lengths[name]), np.int32) for name in lengths}
-            for place, example in enumerate(examples[start : start + size]):
-                for name in lengths:
-                    tokens = example[name][: lengths[name]]
-                    batch[name][place, : len(tokens)] = tokens
-            batches.append(batch)
-        return batches
+        together = [examples[start : start + size] for start in range(0, len(examples), size)]
+        return [
+            {name: padded([it[name] for it in batch], size, lengths[name]) for name in lengths}
+            for batch in together
+        ]
 
     def _selection(
         self, measured: Mapping[str, Mapping[str, float]], loss: float | None

@@ -13,7 +13,7 @@ import seqio
 import tasks
 from recalign import cli, metrics
 from recalign.baselines import environments, graph, measure, process
-from recalign.baselines.drivers.exchange import Answer
+from recalign.baselines.drivers.exchange import Answer, Parts
 from recalign.baselines.outcomes import Outcome
 from recalign.baselines.question import item_features, question_of
 from recalign.baselines.references import examples_of, references
@@ -24,6 +24,7 @@ from recalign.data.catalogue import SCHEMA, Catalogue
 from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import UserError
 from recalign.report.baselines import read_baselines
+from tests.baselines.test_exchange import question_of as question_of_three
 from tests.tracing import traced_once
 
 NAME = "measured_corpus"
@@ -143,6 +144,15 @@ def test_history_counts_likes_of_the_training_part(corpus, tmp_path):
     for row in (0, 7, USERS - 1):
         ratings = train.ratings[train.row_splits[row] : train.row_splits[row + 1]]
         assert scores[row].as_py() == pytest.approx(np.mean(ratings > 3))
+
+
+def test_history_is_a_users_share_of_likes():
+    question = question_of_three(
+        train=Parts(np.array([0, 1, 2, 3, 0, 1], np.int32), np.array([0, 4, 5, 6])),
+        train_likes=np.array([1, 1, 0, 1, 0, 1], np.int8),
+        test_users=np.array([2, 0, 1, 0]),
+    )
+    assert measure.history_scores(question).tolist() == [1.0, 0.75, 0.0, 0.75]
 
 
 def test_seen_items_left_out(corpus, tmp_path):

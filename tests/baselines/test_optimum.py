@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from recalign.baselines import optimum, popularity
+from recalign.baselines import optimum
+from recalign.baselines.references import popularity_ranks
 from recalign.data.synthetic import CorpusConfig, draw_law
 
 
@@ -37,8 +38,7 @@ def test_ranking_scores_equal_enumeration():
 
 
 def test_popularity_ranks_by_count_then_index():
-    ranks = popularity.retrieval_ranks(np.array([3, 9, 3, 0]), np.array([0, 1, 2, 3]))
-    assert ranks.tolist() == [1, 0, 2, 3]
+    assert popularity_ranks(np.array([3, 9, 3, 0])).tolist() == [1, 0, 2, 3]
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -6,7 +6,6 @@ import pytest
 import seqio
 
 import tasks
-from recalign.baselines import optimum
 from recalign.baselines.references import examples_of, references
 from recalign.data.synthetic import CorpusConfig, prepare_demo, read_law
 
@@ -113,7 +112,7 @@ def test_the_optimum_predicts_what_the_threshold_asks(measured):
     for item, liked in zip(past, likes, strict=True):
         posterior = posterior * (law.like(item) / 2 if liked else 1 - law.like(item) / 2)
     expected = posterior @ law.like(sequences.items[end - 1]) / 2 / posterior.sum()
-    score = optimum.rating_score(law, past, likes, sequences.items[end - 1], 4.0)
+    score = law.like_given_history(past, likes, sequences.items[end - 1], 4.0)
     assert score == pytest.approx(expected)
     labels = [int(example["label"]) for example in examples[1]]
     fives_of_all = sequences.ratings[sequences.row_splits[1:] - 1] > 4

@@ -58,8 +58,8 @@ def test_the_likeliest_items_are_those_of_all_candidates(config, asked, data):
     log_prior_BxC = np.where(pools_BxC < 0, NO_BEAM, log_prior_BxC).astype(np.float32)
     wanted_B = data.draw(st.lists(st.integers(1, BEAMS), min_size=PROMPTS, max_size=PROMPTS))
 
-    contest = Contest(log_prior_BxC, np.array(wanted_B, np.int32))
-    found_BxC = score(params, config, prompts, trie, pools_BxC, contest, beams)
+    contest = Contest(log_prior_BxC, np.array(wanted_B, np.int32), beams)
+    found_BxC = score(params, config, prompts, trie, pools_BxC, contest)
     for row, wanted in enumerate(wanted_B):
         of_prior = dict(zip(pools_BxC[row].tolist(), log_prior_BxC[row].tolist(), strict=True))
         of_beams = [item_of(tokens) for tokens in beams.tokens_BxKxT[row]]
@@ -93,8 +93,8 @@ def test_what_the_beams_hold_already_is_not_scored_again_and_the_hopeless_not_at
     pools_BxC = best_BxS[:, [0, 40, 30, 50]]
     log_prior_BxC = np.full(pools_BxC.shape, NO_BEAM, np.float32)
     log_prior_BxC[:, 2] = 0.0
-    contest = Contest(log_prior_BxC, np.ones(PROMPTS, np.int32))
-    found = score(params, config, prompts, trie, pools_BxC, contest, beams)
+    contest = Contest(log_prior_BxC, np.ones(PROMPTS, np.int32), beams)
+    found = score(params, config, prompts, trie, pools_BxC, contest)
     assert (np.asarray(found)[:, [1, 3]] == NO_BEAM).all()
     expected = np.take_along_axis(every_BxS, pools_BxC, axis=1)
     np.testing.assert_array_equal(found[:, 0], beams.log_probs_BxK[:, -1])
@@ -121,8 +121,8 @@ def test_the_bound_by_hand():
     candidates = np.array([[tokens["b"], tokens["c"], tokens["d"], [0, 0]]])
     log_prior = np.array([[np.log(0.4), np.log(0.3), np.log(0.1), NO_BEAM]])
     for wanted, least in ((1, 0.6), (2, 0.5)):
-        contest = Contest(log_prior, np.array([wanted]))
-        known, bound = contest.meet(candidates, log_prior, beams)
+        contest = Contest(log_prior, np.array([wanted]), beams)
+        known, bound = contest.meet(candidates, log_prior)
         np.testing.assert_allclose(np.exp(bound), [least], rtol=1e-6)
         np.testing.assert_allclose(known, [[np.log(0.2), NO_BEAM, NO_BEAM, NO_BEAM]])
     log_probs = np.log([[0.1, 0.21, 0.39, 0.9]])

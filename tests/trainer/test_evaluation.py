@@ -15,11 +15,11 @@ from etils import epath
 from sklearn.metrics import roc_auc_score
 
 from recalign.errors import UserError
+from recalign.model.decode import Beams
 from recalign.model.t5.transformer import Transformer
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.decoding import (
     BeamDecoder,
-    HostBeams,
     batches_by_length,
     bucket_lengths,
     filled_up,
@@ -249,7 +249,7 @@ def test_beams_survive_the_file(tmp_path):
     file = PredictionFile(epath.Path(tmp_path), "x", {"a": 1})
     file.append([record])
     beams = stacked_beams(PredictionFile(epath.Path(tmp_path), "x", {"a": 1}).finish())
-    expected = HostBeams(
+    expected = Beams(
         np.array([[[7, 0], [5, 1]]]),
         np.array([[-2.0, -0.1]], np.float32),
         np.array([[-4.0, -0.3]], np.float32),

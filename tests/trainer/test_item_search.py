@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.model.trie import Trie
-from recalign.trainer.item_search import Choice, Nodes
+from recalign.trainer.item_index import Query
+from recalign.trainer.item_search import Nodes
 
 EOS = 1
 SEQUENCES = st.lists(
@@ -31,9 +32,7 @@ def test_the_nodes_lead_to_what_is_left(sequences, data):
     everything = np.arange(count)
     subset = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     choices = [
-        Choice(
-            allowed, np.array(sorted(data.draw(st.sets(st.integers(0, count - 1)))), np.int64), 1
-        )
+        Query((), np.array(sorted(data.draw(st.sets(st.integers(0, count - 1)))), int), allowed, 1)
         for allowed in (None, subset, None, subset)
     ]
     left = [

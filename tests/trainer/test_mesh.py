@@ -76,8 +76,8 @@ def contested(mesh, params):
         every = score_candidates(params, config, inputs, trie, pools)
         best, places = jax.lax.top_k(every, 4)
         tokens = trie.tokens(jnp.take_along_axis(pools, places, axis=1))
-        contest, beams = Contest(prior, wanted), Beams(tokens, best, best)
-        return every, score_candidates(params, config, inputs, trie, pools, contest, beams)
+        contest = Contest(prior, wanted, Beams(tokens, best, best))
+        return every, score_candidates(params, config, inputs, trie, pools, contest)
 
     given = (batch["inputs"], pools, prior, np.full(8, 3, np.int32))
     every, some = map(np.asarray, jax.jit(score)(

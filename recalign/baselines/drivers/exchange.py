@@ -94,17 +94,13 @@ class Question:
         """Writes the question."""
         plain: dict[str, Any] = {}
         arrays: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
-                arrays[field.name] = value
+                arrays[name] = value
             elif isinstance(value, Parts):
-                arrays[f"{field.name}/items"], arrays[f"{field.name}/splits"] = (
-                    value.items,
-                    value.splits,
-                )
+                arrays |= {f"{name}/{half}": array for half, array in vars(value).items()}
             else:
-                plain[field.name] = value
+                plain[name] = value
         (folder / "question.json").write_text(json.dumps(plain))
         np.savez(folder / "question.npz", **arrays)
 
@@ -143,13 +139,9 @@ class Answer:
 
     def write(self, folder: pathlib.Path) -> None:
         """Writes the answer."""
-        np.savez(
-            folder / "answer.npz",
-            ranks=self.ranks,
-            pool_scores=self.pool_scores,
-            scores=self.scores,
-        )
-        (folder / "answer.json").write_text(json.dumps(self.about))
+        values = dict(vars(self))
+        (folder / "answer.json").write_text(json.dumps(values.pop("about")))
+        np.savez(folder / "answer.npz", **values)
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Answer:
@@ -161,16 +153,12 @@ class Answer:
 def target_ranks(
     scores: np.ndarray, targets: np.ndarray, seen: list[np.ndarray] | None
 ) -> np.ndarray:
-    """0-based rank of each target among all items; ties go to the lower catalogue index.
+    """0-based rank of each target among all items, int64 [B]; ties: the lower catalogue index.
 
     Args:
       scores: float [B, N].
       targets: int [B].
-      seen: the items of each of the B users that are taken out of the list; None leaves all in.
-        A target is never taken out.
-
-    Returns:
-      int64 [B].
+      seen: the items of each of the B users that are taken out of the list, except a target.
 
     Raises:
       ValueError: a target has no finite score.
@@ -192,10 +180,7 @@ def validation_ndcg(
 ) -> float:
     """NDCG@10 of the validation users, the items of their training part left out.
 
-    Args:
-      question: which users and items.
-      score_users: int [B] -> float [B, num_items].
-      batch_size: B at most.
+    `score_users`: int [B] -> float [B, num_items], B at most `batch_size`.
     """
     gains = 0.0
     for start in range(0, len(question.valid_users), batch_size):
@@ -213,14 +198,7 @@ def answer_items(
     about: dict[str, Any],
     batch_size: int = 512,
 ) -> Answer:
-    """Asks a model for the scores of all items, a batch of users at a time.
-
-    Args:
-      question: which users, and what of their scores is wanted.
-      score_users: int [B] -> float [B, num_items].
-      about: goes into the answer.
-      batch_size: B at most.
-    """
+    """Asks a model for the scores of all items: int [B] -> float [B, num_items]."""
     ranks = np.zeros(len(question.test_users), np.int64)
     pool_scores = np.zeros(question.pools.shape)
     place_of_test = dict(zip(question.test_users.tolist(), range(len(ranks)), strict=True))
@@ -232,11 +210,8 @@ def answer_items(
         tested = [row for row, user in enumerate(batch.tolist()) if user in place_of_test]
         places = [place_of_test[user] for user in batch[tested].tolist()]
         seen = [question.seen.of(user) for user in batch[tested]]
-        ranks[places] = target_ranks(
-            scores[tested],
-            question.test_items[places],
-            seen if question.leave_out_seen else None,
-        )
+        left_out = seen if question.leave_out_seen else None
+        ranks[places] = target_ranks(scores[tested], question.test_items[places], left_out)
         for row, user in enumerate(batch.tolist()):
             if user in place_of_pool:
                 place = place_of_pool[user]

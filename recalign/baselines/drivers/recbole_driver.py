@@ -48,11 +48,7 @@ def main(folder: pathlib.Path) -> None:
     if question.settings.get("pretrain_epochs"):
         settings["pre_model_path"] = _pretrain(question, settings)
         settings["train_stage"] = "finetune"
-    config, dataset, loaders = _load(question.model, settings)
-    model = get_model(question.model)(config, loaders[0].dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], question.model)(config, model)
-    # One of RecBole's modules turns this on for all models: a third of the time of a step.
-    torch.autograd.set_detect_anomaly(False)
+    dataset, loaders, model, trainer = _trainer(question.model, settings)
     trainer.fit(loaders[0], loaders[1], show_progress=False)
     own = trainer.evaluate(loaders[2], load_best_model=True, show_progress=False)
     about: dict[str, Any] = {
@@ -163,21 +159,24 @@ def _write_table(path: pathlib.Path, columns: list[str], rows: Iterable[tuple[An
         file.writelines("\t".join(map(str, row)) + "\n" for row in rows)
 
 
-def _load(model: str, settings: dict[str, Any]) -> tuple[Config, Any, tuple[Any, Any, Any]]:
-    config = Config(model, _NAME, config_dict=settings)
+def _trainer(name: str, settings: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """(dataset, loaders, model, trainer)."""
+    config = Config(name, _NAME, config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
-    return config, dataset, data_preparation(config, dataset)
+    loaders = data_preparation(config, dataset)
+    model = get_model(name)(config, loaders[0].dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], name)(config, model)
+    # One of RecBole's modules turns this on for all models: a third of the time of a step.
+    torch.autograd.set_detect_anomaly(False)
+    return dataset, loaders, model, trainer
 
 
 def _pretrain(question: Question, settings: dict[str, Any]) -> str:
     """S3-Rec's first stage; returns the file that the second starts from."""
     epochs = min(question.settings["pretrain_epochs"], question.epochs)
     stage = {"train_stage": "pretrain", "pretrain_epochs": epochs, "save_step": epochs}
-    config, _, loaders = _load(question.model, settings | stage)
-    model = get_model(question.model)(config, loaders[0].dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], question.model)(config, model)
-    torch.autograd.set_detect_anomaly(False)
+    _, loaders, _, trainer = _trainer(question.model, settings | stage)
     trainer.fit(loaders[0], show_progress=False)
     return trainer.saved_model_file
 
@@ -213,18 +212,13 @@ def _rank(
 
 
 def _rate(question: Question, model: Any, dataset: Any, about: dict[str, Any]) -> Answer:
-    users = _numbers(dataset, "user_id", question.num_users)
-    items = _numbers(dataset, "item_id", question.num_items)
+    users = _numbers(dataset, "user_id", question.num_users)[question.test_users]
+    items = _numbers(dataset, "item_id", question.num_items)[question.test_items]
     scores = []
-    for start in range(0, len(question.test_users), 4096):
+    for start in range(0, len(users), 4096):
         span = slice(start, start + 4096)
-        interaction = Interaction(
-            {
-                "user_id": torch.from_numpy(users[question.test_users[span]]),
-                "item_id": torch.from_numpy(items[question.test_items[span]]),
-            }
-        )
-        interaction = dataset.join(interaction).to(model.device)
+        pairs = {"user_id": torch.from_numpy(users[span]), "item_id": torch.from_numpy(items[span])}
+        interaction = dataset.join(Interaction(pairs)).to(model.device)
         scores.append(model.predict(interaction).cpu().numpy())
     none = np.zeros(0)
     return Answer(none, none, np.concatenate(scores).astype(np.float64), about)
