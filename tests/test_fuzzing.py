@@ -15,7 +15,7 @@ from etils import epath
 from hypothesis import strategies as st
 
 from recalign import asking
-from recalign.data import integrity, prepared
+from recalign.data import integrity, origins, prepared
 from recalign.data.catalogue import read_catalogue
 from recalign.data.leaks import leak_report
 from recalign.data.statistics import dataset_statistics, format_statistics
@@ -40,11 +40,12 @@ from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile
 from recalign.trainer.run_config import settings_of, text_of
 from recalign.trainer.serving import parse
-from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
+from recalign.trainer.state import new_state, random_params, state_shape
 from recalign.weights import own
 from recalign.weights.fingerprints import of_arrays
 from recalign.wording import Prompt
 from tests.corpus import vocabulary_file
+from tests.optimizers import make_optimizer
 from tests.trainer.conftest import FILES, bindings
 
 pytestmark = pytest.mark.slow
@@ -298,7 +299,7 @@ def test_a_run(run, data, seal):
             pass
     (folder / name).write_bytes(content)
     holds_or_says(lambda: read_run(epath.Path(folder)))
-    holds_or_says(lambda: provenance.read(epath.Path(folder)))
+    holds_or_says(lambda: origins.read(epath.Path(folder)))
     settings = {"a": 1}
     records = PredictionFile(epath.Path(folder), "retrieval_tiny-test", settings).records
     assert set(records) <= {0, 1}

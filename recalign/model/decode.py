@@ -93,8 +93,7 @@ def beam_decode(
     """The best target sequences of each example. A pure function, to be jitted by the caller.
 
     Args:
-      params: parameters of the network.
-      network: whose beams are searched.
+      params, network: the model.
       encoder_input_tokens_BxL: inputs, padded on the right with 0.
       beam_size: K, beams kept and returned.
       max_decode_len: T, the longest output, EOS included.
@@ -167,26 +166,22 @@ def beam_decode(
 
 
 def _start(cache: Any, batch: int, beam_size: int, max_decode_len: int) -> _Search:
+    nothing_BxK = jnp.full((batch, beam_size), NO_BEAM, jnp.float32)
+    tokens_BxKxT = jnp.zeros((batch, beam_size, max_decode_len), jnp.int32)
     return _Search(
         position=jnp.zeros((), jnp.int32),
         live_log_probs_BxK=jnp.zeros((batch, 1), jnp.float32),
-        live_tokens_BxKxT=jnp.zeros((batch, 1, max_decode_len), jnp.int32),
+        live_tokens_BxKxT=tokens_BxKxT[:, :1],
         live_nodes_BxK=jnp.zeros((batch, 1), jnp.int32),
         cache=cache,
-        finished=Beams(
-            tokens_BxKxT=jnp.zeros((batch, beam_size, max_decode_len), jnp.int32),
-            scores_BxK=jnp.full((batch, beam_size), NO_BEAM, jnp.float32),
-            log_probs_BxK=jnp.full((batch, beam_size), NO_BEAM, jnp.float32),
-        ),
+        finished=Beams(tokens_BxKxT, nothing_BxK, nothing_BxK),
     )
 
 
 def _last_tokens(search: _Search) -> Int[Array, "B K"]:
     """What the decoder reads next: the last token of each beam, at first the start token, 0."""
-    last_BxK = jax.lax.dynamic_index_in_dim(
-        search.live_tokens_BxKxT, jnp.maximum(search.position - 1, 0), axis=2, keepdims=False
-    )
-    return last_BxK
+    place = jnp.maximum(search.position - 1, 0)
+    return jax.lax.dynamic_index_in_dim(search.live_tokens_BxKxT, place, axis=2, keepdims=False)
 
 
 def _any_token(
@@ -258,11 +253,9 @@ def _select(
     """The best candidates that go on become the live beams; the best that end join the finished."""
     exists = candidates.log_probs > _EXISTS
     ended = exists & (candidates.tokens == eos_id)
+    prefixes = _pick(search.live_tokens_BxKxT, candidates.beams)
     sequences = jax.lax.dynamic_update_index_in_dim(
-        _pick(search.live_tokens_BxKxT, candidates.beams),
-        candidates.tokens,
-        search.position,
-        axis=2,
+        prefixes, candidates.tokens, search.position, axis=2
     )
 
     going_on = jnp.where(exists & ~ended, candidates.log_probs, NO_BEAM)
@@ -306,13 +299,11 @@ def _length_penalty(length: int | Array, alpha: float) -> Array:
 def _result(search: _Search) -> Beams:
     none_ended_B = search.finished.scores_BxK[:, -1] < _EXISTS
     live = Beams(search.live_tokens_BxKxT, search.live_log_probs_BxK, search.live_log_probs_BxK)
-    beams = jax.tree.map(
-        lambda live, ended: jnp.where(
-            none_ended_B.reshape(-1, *[1] * (ended.ndim - 1)), live, ended
-        ),
-        live,
-        search.finished,
-    )
+
+    def chosen(live: Array, ended: Array) -> Array:
+        return jnp.where(none_ended_B.reshape(-1, *[1] * (ended.ndim - 1)), live, ended)
+
+    beams = jax.tree.map(chosen, live, search.finished)
     exists_BxK = beams.scores_BxK > _EXISTS
     return Beams(
         tokens_BxKxT=jnp.where(exists_BxK[..., None], beams.tokens_BxKxT, 0),

@@ -96,7 +96,6 @@ class Trie:
           nodes_BxK: nodes of the levels from `first_level` to `last_level` (None: to the last); the
             root's level is 0. M is the widest of these levels.
           allowed_BxN: the nodes that are searched; None for all.
-          first_level, last_level: see `nodes_BxK`.
         """
         end = None if last_level is None else last_level + 1
         width = max(self.widths[first_level:end], default=1)
@@ -108,9 +107,7 @@ class Trie:
         if allowed_BxN is not None:
             batch = nodes_BxK.shape[0]
             allowed_BxN = jnp.broadcast_to(allowed_BxN, (batch, self.num_nodes))
-            valid_BxKxM &= jax.vmap(lambda allowed_N, child: allowed_N[child])(
-                allowed_BxN, child_BxKxM
-            )
+            valid_BxKxM &= jax.vmap(lambda allowed, child: allowed[child])(allowed_BxN, child_BxKxM)
         return child_BxKxM, valid_BxKxM
 
     def tokens(self, sequence_indices_BxC: Int[Array, "B C"]) -> Int[Array, "B C T"]:
@@ -129,13 +126,9 @@ class Trie:
     def node_mask(self, sequence_indices_BxC: Int[Array, "B C"]) -> Bool[Array, "B N"]:
         """The nodes on the paths of the given sequences, to restrict a search to them.
 
-        Args:
-          sequence_indices_BxC: indices into the sequences the trie was made of, a row an example,
-            filled up with -1. One row serves all examples of a batch.
-
-        Returns:
-          `allowed_BxN` for `beam_decode`. Its shape depends on the trie only, so another subset
-          needs no compilation of the search.
+        The indices are filled up with -1, a row an example; one row serves all examples of a batch.
+        The mask is `allowed_BxN` of `beam_decode`. Its shape depends on the trie only, so another
+        subset needs no compilation of the search.
         """
         given_BxC = sequence_indices_BxC >= 0
         node_BxC = jnp.where(given_BxC, self.leaf_S[sequence_indices_BxC], 0)

@@ -7,7 +7,7 @@ once, on the first windows. Should a later one need more, its shortest examples 
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -32,15 +32,22 @@ class PackedStream:
     stream: Stream  # of the examples
     lengths: Mapping[str, int]  # of "inputs" and "targets", of a row and the most of an example
     rows: int  # that a window is packed into
+    tell: Callable[[str], None] | None = None  # told, once, the share that is left out
+    _told: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
-    def of(cls, stream: Stream, lengths: Mapping[str, int]) -> "PackedStream":
+    def of(
+        cls,
+        stream: Stream,
+        lengths: Mapping[str, int],
+        tell: Callable[[str], None] | None = None,
+    ) -> "PackedStream":
         """With as many rows a window as the first windows need, and their spread to spare."""
         batches = stream.batches(0, lengths, WINDOW, slice(0, WINDOW)).take(_MEASURED)
         needed = [
             packing.rows_needed(_sizes(batch), lengths) for batch in batches.as_numpy_iterator()
         ]
-        return cls(stream, dict(lengths), cls.rows_of(needed))
+        return cls(stream, dict(lengths), cls.rows_of(needed), tell)
 
     @staticmethod
     def rows_of(needed: Sequence[int]) -> int:
@@ -116,6 +123,11 @@ class PackedStream:
         batch = dict(zip((*TOKENS, "task"), columns, strict=True))
         row_N = packing.rows_of_examples(_sizes(batch), self.lengths, self.rows)
         row_N = packing.without_empty_rows(row_N, self.rows)
+        left_out = np.count_nonzero(row_N == LEFT_OUT)
+        if left_out and self.tell is not None and not self._told:
+            share = f"{left_out / len(row_N):.2%} of a window's examples"
+            self._told.append(f"packed: {share} have no room in its {self.rows:,} rows: left out")
+            self.tell(self._told[0])
         # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
         row_N = np.where(row_N == LEFT_OUT, row_N, spread(self.rows)[row_N])
         # 0 is padding, as with tokens.

@@ -1,6 +1,5 @@
 """AdamW, Optax's own, for small models from random weights: Adafactor stays for fine-tuning."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -20,35 +19,27 @@ class AdamState(NamedTuple):
     nu: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Adam:
-    """AdamW's settings (Loshchilov and Hutter, arXiv 1711.05101).
+def adamw(
+    learning_rate: Schedule,
+    first_step: int = 0,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """Optax's AdamW (Loshchilov and Hutter, arXiv 1711.05101); its step counts as the run does.
 
-    Attributes:
+    Args:
+      learning_rate: step -> rate.
+      first_step: the step at which training began, when the moments were zero.
       beta1, beta2: how much of the first and second moments stays at each step.
       epsilon: added to the root of the second moment.
       weight_decay: share of each parameter that is taken off a step, times the learning rate;
         scales of norms keep theirs.
     """
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-
-
-def adamw(
-    learning_rate: Schedule, settings: Adam, first_step: int = 0
-) -> optax.GradientTransformation:
-    """Optax's AdamW with a step that counts as the run does.
-
-    Args:
-      learning_rate: step -> rate.
-      settings: of Adam.
-      first_step: the step at which training began, when the moments were zero.
-    """
-    moments = optax.scale_by_adam(settings.beta1, settings.beta2, settings.epsilon)
-    decay = optax.add_decayed_weights(settings.weight_decay, mask=decays)
+    moments = optax.scale_by_adam(beta1, beta2, epsilon)
+    decay = optax.add_decayed_weights(weight_decay, mask=decays)
 
     def init(params: optax.Params) -> AdamState:
         zeros = moments.init(params)

@@ -131,13 +131,8 @@ class Checkpoints:
     ) -> None:
         """Copies the state to host memory and goes on writing in the background.
 
-        Args:
-          state: after a step that was found to be finite.
-          first_step: where fine-tuning began.
-          metric: what the best checkpoint is chosen by; None where nothing was validated.
-          lines: of metrics.jsonl until this step.
-          run: by what run.json knows the run.
-          examples: of each task that it was trained on, where rows are packed.
+        `metric`: what the best checkpoint is chosen by; `run`: by what run.json knows the run;
+        `first_step`, `lines`, `examples`: as in `Saved`.
         """
         step = int(state.step)
         if step in self.steps():
@@ -145,48 +140,38 @@ class Checkpoints:
         if jax.process_index() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
         items = {"params": state.params, "rest": state._replace(params={})}
-        info: dict[str, Any] = {
+        told = {SELECTION: metric, "lines": lines, origins.RUN: run, "examples": examples}
+        info = {
             "first_step": first_step,
             "fingerprints": {name: fingerprints.of_arrays(item) for name, item in items.items()},
+            **{name: value for name, value in told.items() if value is not None},
         }
-        if metric is not None:
-            info[SELECTION] = metric
-        if lines is not None:
-            info["lines"] = lines
-        if run is not None:
-            info[origins.RUN] = run
-        if examples is not None:
-            info["examples"] = dict(examples)
+        arrays = {
+            name: ocp.args.StandardSave(item, _in_chunks(item)) for name, item in items.items()
+        }
         with self._of_the_place():
             self._manager.save(
                 step,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(items["params"], _in_chunks(items["params"])),
-                    rest=ocp.args.StandardSave(items["rest"], _in_chunks(items["rest"])),
-                    info=ocp.args.JsonSave(integrity.sealed(info)),
-                ),
+                args=ocp.args.Composite(info=ocp.args.JsonSave(integrity.sealed(info)), **arrays),
                 metrics=None if metric is None else {SELECTION: metric},
             )
 
     def restore_latest(self, shape: TrainState) -> Saved | None:
         """The newest whole checkpoint; damaged ones are told of and moved out of the way."""
-
-        def read(step: int) -> Saved:
-            shapes = {"params": shape.params, "rest": shape._replace(params={})}
-            params, rest, info = self._read(step, shapes)
-            first_step = _or_damaged(lambda: int(info["first_step"]))
-            lines = info.get("lines")
-            lines = lines if isinstance(lines, int) else None
-            examples = info.get("examples")
-            if not isinstance(examples, dict) or set(map(type, examples.values())) != {int}:
-                examples = None
-            return Saved(rest._replace(params=params), first_step, lines, examples)
-
+        shapes = {"params": shape.params, "rest": shape._replace(params={})}
         while steps := self.steps():
             try:
-                return read(steps[-1])
+                params, rest, info = self._read(steps[-1], shapes)
+                if not isinstance(first_step := info.get("first_step"), int):
+                    raise Damaged("its info does not say first_step")
             except Damaged as error:
                 self._set_aside(steps[-1], str(error))
+                continue
+            lines, examples = info.get("lines"), info.get("examples")
+            if not isinstance(examples, dict) or set(map(type, examples.values())) != {int}:
+                examples = None
+            lines = lines if isinstance(lines, int) else None
+            return Saved(rest._replace(params=params), first_step, lines, examples)
         return None
 
     def restore_params(self, which: str | int, shape: Any) -> tuple[int, Any]:
@@ -250,16 +235,8 @@ class Checkpoints:
 
     def _metric(self, step: int) -> float | None:
         try:
-            info = own.read_info(self._folder / str(step))
+            return own.score(self._folder / str(step))
         except UserError as error:
-            say(f"checkpoint {step} does not say how good it is ({error})")
-            return None
-        if SELECTION in info:
-            return info[SELECTION]
-        try:
-            metrics = _or_damaged(lambda: self._manager.metrics(step))
-            return _or_damaged(lambda: float(metrics[SELECTION])) if metrics else None
-        except Damaged as error:
             say(f"checkpoint {step} does not say how good it is ({error})")
             return None
 
@@ -270,9 +247,8 @@ class Checkpoints:
           Damaged: anything is amiss.
           UserError: it is of another model, or of another run.
         """
-        self._refuse_another("model", step, "params", shapes["params"])
-        if "rest" in shapes:
-            self._refuse_another("optimizer", step, "rest", shapes["rest"])
+        for name, shape in shapes.items():
+            self._refuse_another(step, name, shape)
         arguments = {name: ocp.args.StandardRestore(shape) for name, shape in shapes.items()}
         restored = _or_damaged(
             lambda: self._manager.restore(
@@ -289,8 +265,9 @@ class Checkpoints:
                 raise Damaged(f"its {name} are not what was written")
         return (*(restored[name] for name in shapes), restored["info"])
 
-    def _refuse_another(self, what: str, step: int, item: str, shape: Any) -> None:
+    def _refuse_another(self, step: int, item: str, shape: Any) -> None:
         """Before a checkpoint of other sizes is taken for a damaged one."""
+        what = {"params": "model", "rest": "optimizer"}[item]
         stored = _or_damaged(lambda: self._manager.item_metadata(step)[item])
         found, expected = _sizes(stored), _sizes(shape)
         if not found:

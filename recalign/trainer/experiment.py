@@ -5,7 +5,7 @@ import re
 import threading
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import gin
@@ -31,45 +31,73 @@ _ONE_AT_A_TIME = threading.RLock()
 # Modules and configurables of T5X that shared files bind, and macros of T5X's own run files that
 # change nothing here. Anything else that is unknown is a mistake.
 T5X_ONLY = (
-    "t5x",
-    "recalign.t5x.constrained",
-    "recalign.t5x.dataset",
-    "recalign.t5x.fast",
-    "recalign.t5x.optimizer",
-    "adafactor.Adafactor",
-    "constrained.ConstrainedDecodingModel",
-    "dataset.resumed_dataset",
-    "eval/utils.DatasetConfig",
-    "fast.FastDecodingModel",
-    "models.DecoderParams",
-    "models.EncoderDecoderModel",
-    "network.T5Config",
-    "network.Transformer",
-    "optimizer.named",
-    "partitioning.PjitPartitioner",
-    "seqio.Evaluator",
-    "seqio.SentencePieceVocabulary",
-    "train_script.train",
-    "trainer.Trainer",
-    "utils.CheckpointConfig",
-    "utils.DatasetConfig",
-    "utils.RestoreCheckpointConfig",
-    "utils.SaveCheckpointConfig",
-    "utils.create_learning_rate_scheduler",
-)
+    "t5x", "recalign.t5x.constrained", "recalign.t5x.dataset", "recalign.t5x.fast",
+    "recalign.t5x.optimizer", "adafactor.Adafactor", "constrained.ConstrainedDecodingModel",
+    "dataset.resumed_dataset", "eval/utils.DatasetConfig", "fast.FastDecodingModel",
+    "models.DecoderParams", "models.EncoderDecoderModel", "network.T5Config",
+    "network.Transformer", "optimizer.named", "partitioning.PjitPartitioner", "seqio.Evaluator",
+    "seqio.SentencePieceVocabulary", "train_script.train", "trainer.Trainer",
+    "utils.CheckpointConfig", "utils.DatasetConfig", "utils.RestoreCheckpointConfig",
+    "utils.SaveCheckpointConfig", "utils.create_learning_rate_scheduler",
+)  # fmt: skip
 T5X_MACROS = (
-    "EVALUATOR_USE_MEMORY_CACHE",
-    "JSON_WRITE_N_RESULTS",
-    "MODEL",
-    "OPTIMIZER",
-    "USE_CACHED_TASKS",
-    "USE_HARDWARE_RNG",
-    "VOCABULARY",
-)
+    "EVALUATOR_USE_MEMORY_CACHE", "JSON_WRITE_N_RESULTS", "MODEL", "OPTIMIZER",
+    "USE_CACHED_TASKS", "USE_HARDWARE_RNG", "VOCABULARY",
+)  # fmt: skip
 
 
 OPTIMIZERS = ("adafactor", "adamw")
 _MOST_TOKENS = 2**20  # of an example: attention over more has no place in any memory
+
+# Fields, what holds of each alone, and how that is said.
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (
+        ("batch_size", "beam_size", "fusion_candidates", "keep_checkpoints", "log_period",
+         "num_partitions"),
+        lambda value: value > 0, "must be at least 1",
+    ),
+    (
+        ("checkpoint_period", "eval_period", "eval_steps", "warmup_steps", "initial_step",
+         "decay_factor"),
+        lambda value: value >= 0, "is not to be negative",
+    ),
+    (
+        ("eval_batch_size", "evaluator_num_examples", "steps_per_cycle"),
+        lambda value: value is None or value > 0, "must be at least 1, or None",
+    ),
+    (
+        ("dropout_rate", "adam_beta1", "adam_beta2"),
+        lambda value: 0 <= value < 1, "must be at least 0 and below 1",
+    ),
+    (("adam_epsilon", "learning_rate"), lambda value: value > 0, "must be above 0"),
+    (("optimizer_name",), OPTIMIZERS.__contains__, f"must be {' or '.join(OPTIMIZERS)}"),
+    (("model_dir",), bool, "is to name a folder"),
+    (
+        ("test_split",), (None, "validation", "test").__contains__,
+        "must be 'test', 'validation' or None",
+    ),
+    (
+        ("task_feature_lengths",),
+        lambda lengths: set(lengths) == {"inputs", "targets"}
+        and all(isinstance(it, int) and 0 < it <= _MOST_TOKENS for it in lengths.values()),
+        "is to give the tokens of 'inputs' and 'targets', such as {'inputs': 512, 'targets': 64}, "
+        f"at most {_MOST_TOKENS:,}",
+    ),
+    (
+        ("loss_normalizing_factor",),
+        lambda it: it is None or it in NORMALIZERS or (not isinstance(it, str) and it > 0),
+        f"must be None, a number above 0, {' or '.join(NORMALIZERS)}",
+    ),
+    (
+        ("item_vectors",),
+        lambda shares: not shares or (
+            set(shares) <= set(SOURCES)
+            and all(isinstance(share, int | float) and share > 0 for share in shares.values())
+            and sum(shares.values()) <= 1
+        ),
+        f"is to give parts, of 1 together at most, to {' and '.join(SOURCES)}",
+    ),
+)  # fmt: skip
 
 
 @gin.configurable
@@ -222,7 +250,7 @@ def load_experiment(
     Args:
       gin_files: such as ["gin/reat_toys.gin"]; a later file wins.
       gin_bindings: such as ["MODEL_DIR = 'runs/x'"]; they win over the files.
-      search_paths: further folders in which files and includes are looked up.
+      search_paths: further folders of files and includes.
       source: where the bindings come from, for messages.
     """
     with _ONE_AT_A_TIME:
@@ -276,49 +304,15 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
         if not holds:
             _refuse(name, getattr(experiment, name), rule, provenance)
 
-    lengths = experiment.task_feature_lengths
-    require(
-        "task_feature_lengths",
-        set(lengths) == {"inputs", "targets"}
-        and all(isinstance(it, int) and 0 < it <= _MOST_TOKENS for it in lengths.values()),
-        "is to give the tokens of 'inputs' and 'targets', such as {'inputs': 512, 'targets': 64}, "
-        f"at most {_MOST_TOKENS:,}",
-    )
-    for name in (
-        "batch_size",
-        "beam_size",
-        "fusion_candidates",
-        "keep_checkpoints",
-        "log_period",
-        "num_partitions",
-    ):
-        require(name, getattr(experiment, name) > 0, "must be at least 1")
-    for name in ("checkpoint_period", "eval_period", "eval_steps", "warmup_steps", "initial_step"):
-        require(name, getattr(experiment, name) >= 0, "is not to be negative")
-    for name in ("eval_batch_size", "evaluator_num_examples"):
-        value = getattr(experiment, name)
-        require(name, value is None or value > 0, "must be at least 1, or None")
-    require("dropout_rate", 0 <= experiment.dropout_rate < 1, "must be at least 0 and below 1")
-    optimizer = experiment.optimizer_name
-    require("optimizer_name", optimizer in OPTIMIZERS, f"must be {' or '.join(OPTIMIZERS)}")
-    for name in ("adam_beta1", "adam_beta2"):
-        require(name, 0 <= getattr(experiment, name) < 1, "must be at least 0 and below 1")
-    require("adam_epsilon", experiment.adam_epsilon > 0, "must be above 0")
+    for names, holds, rule in _RULES:
+        for name in names:
+            require(name, holds(getattr(experiment, name)), rule)
+    make_schedule(1.0, 1, factors=experiment.learning_rate_factors)  # refuses unknown names
+    decay = experiment.weight_decay
     require(
         "weight_decay",
-        experiment.weight_decay == 0 or (experiment.weight_decay > 0 and optimizer == "adamw"),
+        decay == 0 or (decay > 0 and experiment.optimizer_name == "adamw"),
         "must be 0, or above 0 with OPTIMIZER_NAME = 'adamw'",
-    )
-    require("decay_factor", experiment.decay_factor >= 0, "is not to be negative")
-    cycle = experiment.steps_per_cycle
-    require("steps_per_cycle", cycle is None or cycle > 0, "must be at least 1, or None")
-    make_schedule(1.0, 1, factors=experiment.learning_rate_factors)  # refuses unknown names
-    require("learning_rate", experiment.learning_rate > 0, "must be above 0")
-    require("model_dir", bool(experiment.model_dir), "is to name a folder")
-    require(
-        "test_split",
-        experiment.test_split in (None, "validation", "test"),
-        "must be 'test', 'validation' or None",
     )
     parts = experiment.microbatches or 1
     require(
@@ -326,24 +320,10 @@ def _check(experiment: Experiment, provenance: gin_reader.Provenance) -> None:
         parts > 0 and experiment.batch_size % parts == 0,
         f"is to divide BATCH_SIZE = {experiment.batch_size}",
     )
-    shares = experiment.item_vectors or {}
     require(
         "item_vectors",
-        set(shares) <= set(SOURCES)
-        and all(isinstance(share, int | float) and share > 0 for share in shares.values())
-        and sum(shares.values()) <= 1,
-        f"is to give parts, of 1 together at most, to {' and '.join(SOURCES)}",
-    )
-    require(
-        "item_vectors",
-        not (shares and experiment.initial_checkpoint_path),
+        not (experiment.item_vectors and experiment.initial_checkpoint_path),
         "is for random start weights, not for those of INITIAL_CHECKPOINT_PATH",
-    )
-    factor = experiment.loss_normalizing_factor
-    require(
-        "loss_normalizing_factor",
-        factor is None or factor in NORMALIZERS or (not isinstance(factor, str) and factor > 0),
-        f"must be None, a number above 0, {' or '.join(NORMALIZERS)}",
     )
 
 

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import gin
 from etils import epath
@@ -66,11 +65,12 @@ def parse(
       source: where the bindings come from.
     """
     provenance = Provenance()
+    walk = _Walk(search_paths, skip_unknown, provenance)
     with gin.unlock_config():  # modules that are imported may add to what can be configured
         for name in gin_files:
-            _walk_file(name, search_paths, skip_unknown, provenance, included_at=None)
+            walk.file(name)
         for binding in gin_bindings:
-            _walk_text(binding, source, search_paths, skip_unknown, provenance, is_file=False)
+            walk.text(binding, source, is_file=False)
     for macro, location in provenance.referenced.items():
         if macro not in provenance.macros and macro != "gin.REQUIRED":
             raise UserError(f"{location}: reads {macro}, which is set nowhere")
@@ -104,74 +104,64 @@ class _Recorder(config_parser.ParserDelegate):
     def __init__(self) -> None:
         self.macros: list[str] = []
 
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
-        return None
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> None:
+        pass
 
-    def macro(self, macro_name: str) -> Any:
+    def macro(self, macro_name: str) -> None:
         self.macros.append(macro_name)
-        return None
 
 
-def _walk_file(
-    name: str,
-    search_paths: Sequence[str],
-    skip_unknown: Collection[str],
-    provenance: Provenance,
-    included_at: str | None,
-) -> None:
-    for folder in [""] if os.path.isabs(name) or "://" in name else search_paths:
-        path = epath.Path(os.path.join(folder, name))
-        if path.is_file():
-            _walk_text(path.read_text(), name, search_paths, skip_unknown, provenance)
-            return
-    where = f"{included_at}: " if included_at else ""
-    looked = ", ".join(folder or "the working directory" for folder in search_paths)
-    raise UserError(f"{where}no gin file {name!r}; looked in {looked}")
+@dataclass(frozen=True)
+class _Walk:
+    """Reads files and bindings as gin would, and notes in `provenance` where each stands."""
 
+    search_paths: Sequence[str]
+    skip_unknown: Collection[str]
+    provenance: Provenance
 
-def _walk_text(
-    text: str,
-    name: str,
-    search_paths: Sequence[str],
-    skip_unknown: Collection[str],
-    provenance: Provenance,
-    is_file: bool = True,
-) -> None:
-    def at(line_number: int) -> str:
-        return name if not is_file else f"{name}:{line_number}"
+    def file(self, name: str, included_at: str | None = None) -> None:
+        for folder in [""] if os.path.isabs(name) or "://" in name else self.search_paths:
+            path = epath.Path(os.path.join(folder, name))
+            if path.is_file():
+                self.text(path.read_text(), name)
+                return
+        where = f"{included_at}: " if included_at else ""
+        looked = ", ".join(folder or "the working directory" for folder in self.search_paths)
+        raise UserError(f"{where}no gin file {name!r}; looked in {looked}")
 
-    try:
-        recorder = _Recorder()
-        for statement in config_parser.ConfigParser(text, recorder):
-            location = at(statement.location.line_num)
-            # A block is parsed as a whole: its macros count as read where it begins.
-            while recorder.macros:
-                provenance.referenced.setdefault(recorder.macros.pop(), location)
-            match statement:
-                case config_parser.IncludeStatement():
-                    _walk_file(statement.filename, search_paths, skip_unknown, provenance, location)
-                case config_parser.ImportStatement():
-                    _check_import(statement, location, skip_unknown)
-                case config_parser.BindingStatement():
-                    _record(statement, location, provenance)
-    except SyntaxError as error:
-        said = (error.msg or "").strip().splitlines()[0]
-        if said.startswith("malformed node"):
-            said = "a string needs quotes"
-        line = (error.text or "").strip()
-        raise UserError(f"{at(error.lineno or 1)}: {line or text.strip()}: {said}") from error
+    def text(self, text: str, name: str, is_file: bool = True) -> None:
+        def at(line_number: int) -> str:
+            return f"{name}:{line_number}" if is_file else name
 
+        try:
+            recorder = _Recorder()
+            for statement in config_parser.ConfigParser(text, recorder):
+                location = at(statement.location.line_num)
+                # A block is parsed as a whole: its macros count as read where it begins.
+                while recorder.macros:
+                    self.provenance.referenced.setdefault(recorder.macros.pop(), location)
+                match statement:
+                    case config_parser.IncludeStatement():
+                        self.file(statement.filename, location)
+                    case config_parser.ImportStatement():
+                        _check_import(statement, location, self.skip_unknown)
+                    case config_parser.BindingStatement():
+                        self._record(statement, location)
+        except SyntaxError as error:
+            said = (error.msg or "").strip().splitlines()[0]
+            if said.startswith("malformed node"):
+                said = "a string needs quotes"
+            line = (error.text or "").strip()
+            raise UserError(f"{at(error.lineno or 1)}: {line or text.strip()}: {said}") from error
 
-def _record(
-    statement: config_parser.BindingStatement, location: str, provenance: Provenance
-) -> None:
-    name = statement.selector
-    if statement.arg_name:
-        name = f"{name}.{statement.arg_name}"
-    else:
-        provenance.macros[name] = location
-    provenance.locations.pop(name, None)
-    provenance.locations[name] = location
+    def _record(self, statement: config_parser.BindingStatement, location: str) -> None:
+        name, seen = statement.selector, self.provenance
+        if statement.arg_name:
+            name = f"{name}.{statement.arg_name}"
+        else:
+            seen.macros[name] = location
+        seen.locations.pop(name, None)
+        seen.locations[name] = location
 
 
 def _check_import(
@@ -207,15 +197,13 @@ def _gin_looking_in(search_paths: Sequence[str]) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     try:
         with internals.files_of_gin(
-            search_paths, _open_text, lambda name: epath.Path(name).is_file()
+            search_paths,
+            lambda name: epath.Path(name).open("r"),
+            lambda name: epath.Path(name).is_file(),
         ):
             yield
     finally:
         logging.disable(quiet)
-
-
-def _open_text(name: str) -> Any:
-    return epath.Path(name).open("r")
 
 
 @contextlib.contextmanager

@@ -76,11 +76,7 @@ class _Quoting(config_parser.ParserDelegate):
 
 
 def statements(text: str, name: str) -> list[Binding | Import]:
-    """The statements of a file.
-
-    Args:
-      text: its content.
-      name: the file's, for messages.
+    """The statements of a file's text.
 
     Raises:
       UserError: what is wrong, with the line.
@@ -100,13 +96,8 @@ def _statements(text: str) -> Iterator[Binding | Import]:
         line = statement.location.line_num
         match statement:
             case config_parser.BindingStatement():
-                yield Binding(
-                    line,
-                    statement.scope or "",
-                    statement.selector,
-                    statement.arg_name or "",
-                    statement.value,
-                )
+                scope, argument = statement.scope or "", statement.arg_name or ""
+                yield Binding(line, scope, statement.selector, argument, statement.value)
             case config_parser.ImportStatement():
                 yield Import(line, statement.module, statement.format())
             case config_parser.IncludeStatement():

@@ -16,10 +16,7 @@ def chosen_lengths(lengths_N: Int[np.ndarray, " N"], longest: int, batch_size: i
     A batch holds `batch_size` examples, the last of a length fewer, and takes as many places
     though; a length more costs as much as some batches.
 
-    Args:
-      lengths_N: of the examples, at most `longest` each.
-      longest: of the lengths to choose from.
-      batch_size: examples of a batch.
+    The examples' lengths are at most `longest`, as is the longest of those chosen.
 
     >>> chosen_lengths(np.array([10] * 100 + [30] * 3 + [40] * 2), 64, 1)
     [16, 40]

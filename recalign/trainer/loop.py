@@ -103,7 +103,7 @@ def _train(experiment: Experiment, force: bool) -> None:
     position = (step - first_step) * batch_size
     source: Stream | PackedStream = stream
     if experiment.pack:
-        source = PackedStream.of(stream, lengths)
+        source = PackedStream.of(stream, lengths, say)
         average = batch_size * source.examples_per_row
         say(f"packed: a step's {batch_size} rows hold {average:,.1f} examples on average")
         examples_seen = _examples_seen(saved, stream, round(position * source.examples_per_row))
@@ -127,6 +127,12 @@ def _train(experiment: Experiment, force: bool) -> None:
     in_flight = StepsInFlight(
         experiment, stream, mesh, writer, first_step, step, examples_seen, pace
     )
+
+    def save(state: TrainState, selection: float | None = None) -> None:
+        in_flight.check_update(state.params)
+        examples = in_flight.packed_examples
+        checkpoints.save(state, first_step, selection, writer.lines, run, examples)
+
     with stop_requests() as stop, contextlib.closing(checkpoints):
         while step < last_step and not stop.comes_before(step):
             batch = next(batches)
@@ -145,14 +151,10 @@ def _train(experiment: Experiment, force: bool) -> None:
                 selection = None
                 if validates:
                     selection = _validate(validation, state.params, step, pace, writer)
-                in_flight.check_update(state.params)
-                examples = in_flight.packed_examples
-                checkpoints.save(state, first_step, selection, writer.lines, run, examples)
+                save(state, selection)
         if step > resumed_at or start is not None:
             in_flight.wait()
-            in_flight.check_update(state.params)
-            examples = in_flight.packed_examples
-            checkpoints.save(state, first_step, None, writer.lines, run, examples)
+            save(state)
         checkpoints.wait()
 
     if stop.by is not None:
@@ -173,6 +175,8 @@ def _new_state(
 def _examples_seen(saved: Saved | None, stream: Stream, about: int) -> np.ndarray:
     """int64 [tasks], in packed rows before the checkpoint; near to it where that does not say."""
     if saved is None or saved.examples is None:
+        if about:
+            say("the checkpoint does not say how many examples its rows held: counted on average")
         return stream.counts(0, about)
     return np.array([saved.examples.get(task.name, 0) for task in stream.tasks], np.int64)
 

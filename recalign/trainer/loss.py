@@ -22,7 +22,6 @@ class LossParts(NamedTuple):
 def cross_entropy(
     logits_BxTxV: Float[Array, "B T V"],
     targets_BxT: Int[Array, "B T"],
-    *,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> LossParts:

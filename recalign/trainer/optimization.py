@@ -3,10 +3,9 @@
 import jax
 import optax
 
-from recalign.trainer.adamw import Adam, adamw
+from recalign.trainer.adamw import adamw
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.optimizer import adafactor
-from recalign.trainer.partitioning import is_stacked
 from recalign.trainer.schedule import Schedule, make_schedule
 from recalign.trainer.state import make_train_step
 
@@ -27,14 +26,15 @@ def optimizer_of(experiment: Experiment, first_step: int) -> optax.GradientTrans
     """The optimizer, whose warm-up and moments begin at `first_step`."""
     schedule = schedule_of(experiment, first_step)
     if experiment.optimizer_name == "adafactor":
-        return adafactor(schedule, step_offset=first_step, is_stacked=is_stacked)
-    settings = Adam(
-        experiment.adam_beta1,
-        experiment.adam_beta2,
-        experiment.adam_epsilon,
-        experiment.weight_decay,
+        return adafactor(schedule, first_step)
+    return adamw(
+        schedule,
+        first_step,
+        beta1=experiment.adam_beta1,
+        beta2=experiment.adam_beta2,
+        epsilon=experiment.adam_epsilon,
+        weight_decay=experiment.weight_decay,
     )
-    return adamw(schedule, settings, first_step)
 
 
 def train_step_of(

@@ -5,19 +5,21 @@ layers as one tensor: it would factor over the layer axis, and share one scale a
 threshold among all layers. T5X's unstacked layers are updated each by itself, and so are ours.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Int
 
+from recalign.trainer.partitioning import is_stacked, path_names
 from recalign.trainer.schedule import Schedule
-from recalign.weights.inspection import SMALLEST_FACTORED, factored_axes
+from recalign.weights.inspection import factored_axes, moments_of
 
-IsStacked = Callable[[tuple[str, ...]], bool]
+# T5X's defaults. The second moments decay with 1 - (steps + 1)^-0.8; an update's root mean square
+# is brought down to 1; the epsilons are added to squared gradients, and the least root mean square
+# that a parameter is taken to have.
+_DECAY_RATE, _CLIPPING_THRESHOLD, _EPSILON1, _EPSILON2 = 0.8, 1.0, 1e-30, 1e-3
 
 
 class AdafactorState(NamedTuple):
@@ -32,48 +34,25 @@ class AdafactorState(NamedTuple):
     v: Any
 
 
-def adafactor(
-    learning_rate: Schedule,
-    *,
-    decay_rate: float = 0.8,
-    step_offset: int = 0,
-    clipping_threshold: float = 1.0,
-    min_dim_size_to_factor: int = SMALLEST_FACTORED,
-    epsilon1: float = 1e-30,
-    epsilon2: float = 1e-3,
-    is_stacked: IsStacked = lambda path: False,
-) -> optax.GradientTransformation:
+def adafactor(learning_rate: Schedule, step_offset: int = 0) -> optax.GradientTransformation:
     """Adafactor (https://arxiv.org/abs/1804.04235) with T5X's choices: no momentum, no decay.
 
     Args:
       learning_rate: step -> rate, relative to a parameter's root mean square.
-      decay_rate: the second moments decay with `1 - (step - step_offset + 1) ** -decay_rate`.
       step_offset: the step at which fine-tuning began, so that the moments start afresh there.
-      clipping_threshold: an update's root mean square is brought down to this.
-      min_dim_size_to_factor: tensors with two dimensions of at least this size are factored.
-      epsilon1: added to squared gradients.
-      epsilon2: the least root mean square that a parameter is taken to have.
-      is_stacked: path of a parameter -> whether its first axis counts layers.
     """
 
-    def layer_init(parameter: Array) -> tuple[Array, Array, Array]:
-        unused = jnp.zeros((1,), jnp.float32)
-        axes = factored_axes(parameter.shape, min_dim_size_to_factor)
-        if axes is None:
-            return unused, unused, jnp.zeros(parameter.shape, jnp.float32)
-        row_axis, column_axis = axes
-        row_shape = np.delete(parameter.shape, column_axis)
-        column_shape = np.delete(parameter.shape, row_axis)
-        return jnp.zeros(row_shape, jnp.float32), jnp.zeros(column_shape, jnp.float32), unused
+    def layer_init(parameter: Array) -> list[Array]:
+        return [jnp.zeros(shape, jnp.float32) for shape in moments_of(parameter.shape)]
 
     def layer_update(
         step: Array, gradient: Array, parameter: Array, v_row: Array, v_col: Array, v: Array
     ) -> tuple[Array, Array, Array, Array]:
         gradient = gradient.astype(jnp.float32)
         age = jnp.asarray(step - step_offset, jnp.float32) + 1.0
-        decay = 1.0 - age**-decay_rate
-        squared = gradient * gradient + epsilon1
-        axes = factored_axes(parameter.shape, min_dim_size_to_factor)
+        decay = 1.0 - age**-_DECAY_RATE
+        squared = gradient * gradient + _EPSILON1
+        axes = factored_axes(parameter.shape)
         if axes is None:
             v = decay * v + (1.0 - decay) * squared
             update = gradient * v**-0.5
@@ -86,8 +65,8 @@ def adafactor(
             row_factor = jnp.expand_dims((v_row / row_mean) ** -0.5, column_axis)
             column_factor = jnp.expand_dims(v_col**-0.5, row_axis)
             update = gradient * row_factor * column_factor
-        update /= jnp.maximum(1.0, _root_mean_square(update) / clipping_threshold)
-        scale = jnp.maximum(_root_mean_square(parameter), epsilon2)
+        update /= jnp.maximum(1.0, _root_mean_square(update) / _CLIPPING_THRESHOLD)
+        scale = jnp.maximum(_root_mean_square(parameter), _EPSILON2)
         update = -(learning_rate(step) * scale) * update
         return update.astype(parameter.dtype), v_row, v_col, v
 
@@ -130,5 +109,5 @@ def _root_mean_square(tensor: Array) -> Array:
 
 def _with_paths(params: optax.Params) -> tuple[list[tuple[str, ...]], list[Array], Any]:
     leaves_with_path, treedef = jax.tree_util.tree_flatten_with_path(params)
-    paths = [tuple(str(getattr(key, "key", key)) for key in path) for path, _ in leaves_with_path]
+    paths = [path_names(path) for path, _ in leaves_with_path]
     return paths, [leaf for _, leaf in leaves_with_path], treedef

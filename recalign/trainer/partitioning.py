@@ -15,15 +15,10 @@ DATA, MODEL = "data", "model"
 
 # The last names of a parameter's path -> how its axes are spread over the mesh, the layer axis of
 # a stack left out. Heads, hidden units and the vocabulary go over MODEL; the rest is replicated.
+_COLUMNS = ("query", "key", "value", "wi_0", "wi_1", "logits_dense")
 _RULES: tuple[tuple[tuple[str, ...], P], ...] = (
-    (("query", "kernel"), P(None, MODEL)),
-    (("key", "kernel"), P(None, MODEL)),
-    (("value", "kernel"), P(None, MODEL)),
-    (("out", "kernel"), P(MODEL, None)),
-    (("wi_0", "kernel"), P(None, MODEL)),
-    (("wi_1", "kernel"), P(None, MODEL)),
-    (("wo", "kernel"), P(MODEL, None)),
-    (("logits_dense", "kernel"), P(None, MODEL)),
+    *(((name, "kernel"), P(None, MODEL)) for name in _COLUMNS),
+    *(((name, "kernel"), P(MODEL, None)) for name in ("out", "wo")),
     (("token_embedder", "embedding"), P(MODEL, None)),
     (("rel_embedding",), P(MODEL, None)),
 )
@@ -33,11 +28,7 @@ def make_mesh(num_partitions: int = 1, devices: Sequence[Any] | None = None) -> 
     """Devices as DATA x MODEL, with `num_partitions` of them to a copy of the parameters.
 
     Those of one process stay together, so that its rows of a batch are consecutive and a copy of
-    the parameters spans as few hosts as can be.
-
-    Args:
-      num_partitions: of the experiment.
-      devices: all of the run's, or those of a slice that is planned for.
+    the parameters spans as few hosts as can be. `devices`: None for all of the run's.
     """
     among = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     if len(among) % num_partitions:

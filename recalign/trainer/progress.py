@@ -76,9 +76,7 @@ class Countdown:
         self._total = total
         self._clock = clock
         self._said = clock()
-        self._first: tuple[float, int] | None = (
-            None  # the first batch's end, and what was done then
-        )
+        self._first: tuple[float, int] | None = None  # the first batch's end, and what was done
 
     def line(self, done: int) -> str | None:
         """After each batch; None where there is nothing to say yet."""

@@ -15,22 +15,8 @@ import seqio
 from etils import epath
 
 from recalign import __version__
-from recalign.data import integrity
+from recalign.data import integrity, origins
 from recalign.data.atomic import write_whole
-from recalign.data.origins import (
-    ANEW,
-    FILE,
-    FORCED,
-    REFUSED,
-    RUN,
-    Difference,
-    differences,
-    in_words,
-    of_weights,
-    plain,
-    read,
-    read_file,
-)
 from recalign.data.records import VERSION as DATA_VERSION
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
@@ -50,12 +36,7 @@ _OF_THE_JOURNEY = {
 
 
 def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any]:
-    """What the experiment makes a run from, in values of JSON.
-
-    Args:
-      experiment: whose surroundings are entered.
-      tasks: of its mixture.
-    """
+    """What the experiment, whose surroundings are entered, makes a run from, in values of JSON."""
     own = [task for task in tasks if isinstance(task, RecommendationTask)]
     datasets = {task.dataset_name: task.source.open() for task in own}
     training = {
@@ -67,7 +48,7 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
     del model["dropout_rate"]  # the experiment's is what counts
     if not isinstance(experiment.model, T5Config):
         model["network"] = type(experiment.model).__name__
-    return plain(
+    return origins.plain(
         {
             "mixture": experiment.mixture_or_task_name,
             "datasets": {name: dataset.fingerprint for name, dataset in datasets.items()},
@@ -98,9 +79,9 @@ def mark_of(
 
     It stays as the run goes on, whatever changes then; the arguments are as `write`'s.
     """
-    before = read_file(directory) if start is None else {}
+    before = origins.read_file(directory) if start is None else {}
     began_as = {"made_from": origin, "start": before.get("start", {}) if start is None else start}
-    return before.get(RUN) or integrity.digest_of_json(began_as)
+    return before.get(origins.RUN) or integrity.digest_of_json(began_as)
 
 
 def write(
@@ -119,71 +100,67 @@ def write(
       run: see `mark_of`.
       changes: what is otherwise from now on, a sentence each.
     """
-    before = read_file(directory) if start is None else {}
-    told = [*before.get("changes", []), *changes]
+    before = origins.read_file(directory) if start is None else {}
     written = {
         "recalign": __version__,
-        RUN: run,
+        origins.RUN: run,
         "start": before.get("start", {}) if start is None else start,
         "made_from": origin,
-        "changes": told,
+        "changes": [*before.get("changes", []), *changes],
     }
-    write_whole(directory / FILE, integrity.sealed_json(written))
+    write_whole(directory / origins.FILE, integrity.sealed_json(written))
 
 
-def check_resumed(directory: epath.Path, now: Mapping[str, Any], force: bool) -> list[Difference]:
+def check_resumed(
+    directory: epath.Path, now: Mapping[str, Any], force: bool
+) -> list[origins.Difference]:
     """Before a run goes on: what is otherwise from now on.
 
     Raises:
       UserError: it was made from something else; the message names what, and the way on.
     """
-    before = read(directory)
+    before = origins.read(directory)
     if before is None:
-        say(f"{directory} holds no {FILE}: what it was made from is not known")
+        say(f"{directory} holds no {origins.FILE}: what it was made from is not known")
         return []
-    found = differences(before, now)
+    found = origins.differences(before, now)
     for rule, way in (
-        (REFUSED, "the weights do not go with it: give another MODEL_DIR"),
+        (origins.REFUSED, "the weights do not go with it: give another MODEL_DIR"),
         (
-            ANEW,
+            origins.ANEW,
             "give another MODEL_DIR; a new run starts from these weights by "
             f"INITIAL_CHECKPOINT_PATH = {os.fspath(directory)!r}",
         ),
-        (FORCED, "give another MODEL_DIR, or --force to go on all the same"),
+        (origins.FORCED, "give another MODEL_DIR, or --force to go on all the same"),
     ):
         own = [difference for difference in found if difference.rule == rule]
-        if own and not (rule == FORCED and force):
-            raise UserError(f"{directory} was made otherwise: {in_words(own)}: {way}")
+        if own and not (rule == origins.FORCED and force):
+            raise UserError(f"{directory} was made otherwise: {origins.in_words(own)}: {way}")
     if found:
-        say(f"going on otherwise than before: {in_words(found)}")
+        say(f"going on otherwise than before: {origins.in_words(found)}")
     return found
 
 
 def check_start(path: Any, now: Mapping[str, Any], force: bool) -> None:
     """Before a run starts from another's weights.
 
-    Args:
-      path: INITIAL_CHECKPOINT_PATH.
-      now: what the new run is made from.
-      force: start from them all the same.
-
     Raises:
       UserError: the other run's tokens were others, so that its embedding means nothing here.
     """
     if not path or not isinstance(path, str):
         return
-    before = of_weights(path).get("vocabulary")
+    before = origins.of_weights(path).get("vocabulary")
     if before is None:
         return
-    found = differences({"vocabulary": before}, {"vocabulary": now["vocabulary"]})
+    found = origins.differences({"vocabulary": before}, {"vocabulary": now["vocabulary"]})
     if found and not force:
         raise UserError(
-            f"INITIAL_CHECKPOINT_PATH = {path!r}: its tokens are others: {in_words(found)}: prepare"
-            " the dataset with --sentencepiece_model FILE, that run's vocabulary, or --force to"
-            " start from it all the same"
+            f"INITIAL_CHECKPOINT_PATH = {path!r}: its tokens are others: "
+            f"{origins.in_words(found)}: prepare the dataset with --sentencepiece_model FILE, that "
+            "run's vocabulary, or --force to start from it all the same"
         )
     if found:
-        say(f"starting from weights of other tokens: {in_words(found)}")
+        say(f"starting from weights of other tokens: {origins.in_words(found)}")
 
 
 def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
@@ -192,20 +169,24 @@ def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
     Raises:
       UserError: the vocabulary, or a dataset of the same name, is another.
     """
-    before = read(directory)
+    before = origins.read(directory)
     if before is None:
-        say(f"{directory} holds no {FILE}: what it was made from is not known")
+        say(f"{directory} holds no {origins.FILE}: what it was made from is not known")
         return
-    found = [it for it in differences(before, now) if not re.match("training/|versions/", it.name)]
+    found = [
+        it
+        for it in origins.differences(before, now)
+        if not re.match("training/|versions/", it.name)
+    ]
     changed = [it for it in found if it.before is not None and it.now is not None]
-    if refused := [it for it in changed if it.rule == REFUSED]:
+    if refused := [it for it in changed if it.rule == origins.REFUSED]:
         raise UserError(
-            f"{directory} was made otherwise: {in_words(refused)}: give the --data_dir that holds "
-            "what it was made from, prepare that again, or train anew"
+            f"{directory} was made otherwise: {origins.in_words(refused)}: give the --data_dir that"
+            " holds what it was made from, prepare that again, or train anew"
         )
     unseen = [it for it in found if it.before is None and it.name.startswith("datasets/")]
     if told := [*unseen, *changed]:
-        say(f"otherwise than the run was trained: {in_words(told)}")
+        say(f"otherwise than the run was trained: {origins.in_words(told)}")
 
 
 def of_results(origin: Mapping[str, Any], params: str) -> dict[str, Any]:
@@ -213,10 +194,7 @@ def of_results(origin: Mapping[str, Any], params: str) -> dict[str, Any]:
 
     Versions count: another XLA may round otherwise, and of equal beams another is first then.
     """
-    return {
-        **{name: part for name, part in origin.items() if name != "training"},
-        "params": params,
-    }
+    return {name: it for name, it in origin.items() if name != "training"} | {"params": params}
 
 
 def _vocabulary(tasks: Sequence[seqio.Task]) -> dict[str, Any]:

@@ -21,17 +21,9 @@ from recalign.data import integrity, origins
 from recalign.errors import UserError
 from recalign.model import NETWORKS
 from recalign.preprocessors.settings import TaskSettings
+from recalign.trainer import gin_text
 from recalign.trainer.experiment import Experiment, load_experiment
-from recalign.trainer.gin_text import (
-    SELECTORS,
-    Binding,
-    Import,
-    Reference,
-    concerns_us,
-    macros_of,
-    resolved,
-    statements,
-)
+from recalign.trainer.gin_text import Binding, Import, Reference
 from recalign.trainer.writers import CONFIG_FILE
 from tasks.vocabulary import T5_MODEL
 
@@ -144,22 +136,19 @@ def read(path: epath.Path) -> str:
 def settings_of(text: str, name: str, modules: Sequence[str] = ()) -> list[Binding | Import]:
     """The known settings in a config, each with a value in place of its macros.
 
-    Args:
-      text: the config's content.
-      name: the file's, for messages.
-      modules: imported already; what they register counts as known.
+    `modules` are imported already: what they register counts as known.
 
     Raises:
       UserError: anything else stands there.
     """
-    found = statements(text, name)
-    macros = macros_of(found)
+    found = gin_text.statements(text, name)
+    macros = gin_text.macros_of(found)
     settings: list[Binding | Import] = []
     for statement in found:
         place = f"{name}:{statement.line}"
-        match concerns_us(statement), statement:
+        match gin_text.concerns_us(statement), statement:
             case True, Binding():
-                setting = resolved(statement, macros, place)
+                setting = gin_text.resolved(statement, macros, place)
                 if _NO_LONGER.get((setting.name, setting.argument), ...) != setting.value:
                     settings.append(_setting(setting, modules, place))
             case False, Import(_, module, line):
@@ -173,7 +162,7 @@ def settings_of(text: str, name: str, modules: Sequence[str] = ()) -> list[Bindi
             case False, Binding():
                 if not _is_of(statement.selector, modules):
                     raise _untrusted(statement, "is no setting of recalign's", place)
-                setting = resolved(statement, macros, place)
+                setting = gin_text.resolved(statement, macros, place)
                 _refuse_references(setting, modules, place)
                 settings.append(setting)
     return settings
@@ -193,7 +182,7 @@ def _setting(binding: Binding, modules: Sequence[str], place: str) -> Binding:
                 return dataclasses.replace(binding, selector="Experiment")
         raise _untrusted(binding, f"is not @{'() or @'.join(_NETWORKS)}()", place)
     _refuse_references(binding, modules, place)
-    return dataclasses.replace(binding, selector=SELECTORS[binding.name])
+    return dataclasses.replace(binding, selector=gin_text.SELECTORS[binding.name])
 
 
 def _refuse_references(binding: Binding, modules: Sequence[str], place: str) -> None:

@@ -48,8 +48,7 @@ def serve(
       lines: the requests; everything but "history" may be left out.
       answers: where a line of JSON goes for each.
       say: gets a line when all is compiled, and one about the latencies at the end.
-      k: how many items where a line does not say so.
-      only: the IDs to choose from where a line does not say so.
+      k, only: how many items, and of which IDs, where a line does not say so.
     """
     begun = time.perf_counter()
     lengths = recommender.warm_up(k)

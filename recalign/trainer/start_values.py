@@ -25,14 +25,11 @@ def with_item_knowledge(
     rows are near its own before anything is learnt.
 
     Args:
-        params: random ones, as `Transformer.init` makes them; they are used up.
-        config: the network's.
+        params: random ones, as `T5Config.init` makes them; they are used up.
+        config: the network.
         dataset: with item tokens.
         shares: source (`item_vectors.SOURCES`) -> part of the variance; their sum is at most 1.
         seed: of the rotations.
-
-    Returns:
-        The parameters, laid out as they were.
     """
     draws = np.random.default_rng([seed, 3])
     tokens = dataset.item_tokens

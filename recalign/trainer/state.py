@@ -13,9 +13,8 @@ from jaxtyping import Array, Int
 from recalign.model.network import Network
 from recalign.trainer.adamw import AdamState
 from recalign.trainer.loss import LossParts, cross_entropy, normalizer
-from recalign.trainer.optimizer import AdafactorState, adafactor
-from recalign.trainer.partitioning import DATA, is_stacked, state_shardings
-from recalign.trainer.schedule import make_schedule
+from recalign.trainer.optimizer import AdafactorState
+from recalign.trainer.partitioning import DATA, state_shardings
 
 Batch = Mapping[str, Int[Array, "B L"]]
 
@@ -45,17 +44,6 @@ class StepOutcome(NamedTuple):
 
 def nothing_yet() -> LossParts:
     return LossParts(*(jnp.zeros((), jnp.float32) for _ in LossParts._fields))
-
-
-def make_optimizer(
-    learning_rate: float, warmup_steps: int, first_step: int
-) -> optax.GradientTransformation:
-    """Adafactor whose warm-up and second moments begin at `first_step`."""
-    return adafactor(
-        make_schedule(learning_rate, warmup_steps, first_step),
-        step_offset=first_step,
-        is_stacked=is_stacked,
-    )
 
 
 def sharded_params_shape(network: Network, mesh: Mesh) -> Any:
@@ -116,10 +104,8 @@ def make_loss_sums(
     """
 
     def loss_sums(params: Any, batch: Batch, dropout_key: Array | None) -> LossParts:
-        logits_BxTxV = network.logits(params, batch, dropout_key)
-        return cross_entropy(
-            logits_BxTxV, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
-        )
+        logits = network.logits(params, batch, dropout_key)
+        return cross_entropy(logits, batch["targets"], z_loss, label_smoothing)
 
     return loss_sums
 
@@ -145,18 +131,14 @@ def make_train_step(
     dropout_root = jax.random.fold_in(jax.random.key(seed), 1)
     uses_dropout = network.dropout_rate > 0
 
-    def gradients(
-        params: Any, batch: Batch, key: Array, divisor: Array | float
-    ) -> tuple[Any, LossParts]:
+    def gradients(params: Any, batch: Batch, key: Array, divisor: Any) -> tuple[Any, LossParts]:
         def objective(params: Any) -> tuple[Array, LossParts]:
             parts = loss_sums(params, batch, key if uses_dropout else None)
             return parts.loss / divisor, parts
 
         return jax.grad(objective, has_aux=True)(params)
 
-    def accumulated(
-        params: Any, batch: Batch, key: Array, divisor: Array | float
-    ) -> tuple[Any, LossParts]:
+    def accumulated(params: Any, batch: Batch, key: Array, divisor: Any) -> tuple[Any, LossParts]:
         if microbatches == 1:
             return gradients(params, batch, key, divisor)
 

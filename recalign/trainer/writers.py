@@ -31,13 +31,10 @@ class MetricsWriter:
     def __init__(
         self, directory: epath.Path, first_step: int, enabled: bool = True, lines: int | None = None
     ):
-        """Opens the log.
+        """Opens the log of a run that goes on from `first_step`.
 
-        Args:
-          directory: MODEL_DIR.
-          first_step: that the run goes on from.
-          enabled: whether this process writes.
-          lines: how many there were at that step, as its checkpoint has it; None: it does not say.
+        Its checkpoint says how many lines there were then; None where it does not. Only a process
+        that is enabled writes.
         """
         self.lines = 0
         self._path = directory / METRICS_FILE

@@ -75,7 +75,7 @@ def convert(
       UserError: the source is not a whole T5 1.1 checkpoint, or the destination cannot be written.
     """
     name, folder = formats.resolve(source, source_format)
-    weights = formats.open_weights(name, folder)
+    weights = formats.FORMATS[name].open_weights(folder)
     config = inspection.infer_config(weights.where, weights.params)
     inspection.check_params(weights.where, weights.params, config)
     inspection.check_sizes(weights.where, config, sizes or {})
@@ -97,22 +97,18 @@ def convert(
         first_step=weights.first_step if first_step is None else first_step,
     )
     numbers = _numbers(weights.params)
-    moments = 0 if to == formats.HUGGING_FACE else _numbers(weights.moments)
+    carried = {} if to == formats.HUGGING_FACE else weights.moments
+    size = 4 * (numbers + _numbers(carried))
     with (
         _whole_or_nothing(target) as unfinished,
-        tqdm.tqdm(
-            total=4 * (numbers + moments), unit="B", unit_scale=True, desc=to, mininterval=1
-        ) as progress,
+        tqdm.tqdm(total=size, unit="B", unit_scale=True, desc=to, mininterval=1) as progress,
     ):
         formats.FORMATS[to].write(weights, config, unfinished, progress.update)
-    carried = bool(weights.moments) and to != formats.HUGGING_FACE
-    return Conversion(name, to, target, weights.step or 0, numbers, carried)
+    return Conversion(name, to, target, weights.step or 0, numbers, bool(carried))
 
 
 def _destination_format(destination: str, stated: str | None, source: str) -> str:
-    if stated is not None and stated not in formats.FORMATS:
-        known = ", ".join(formats.FORMATS)
-        raise UserError(f"{stated!r} is no format of weights; the formats: {known}")
+    formats.check_stated(stated)
     if destination.startswith("gs://"):
         raise UserError(f"{destination}: weights are written to a local folder; copy them from it")
     if stated is not None:

@@ -37,13 +37,18 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def check_stated(name: str | None) -> None:
+    """UserError unless the name is of a format, or None."""
+    if name not in (None, *FORMATS):
+        raise UserError(f"{name!r} is no format of weights; the formats: {', '.join(FORMATS)}")
+
+
 def resolve(path: str, stated: str | None = None) -> tuple[str, epath.Path]:
     """(format, folder of one checkpoint) of a path or of a name on the Hugging Face hub.
 
     A run of the own engine stands for its best checkpoint, a MODEL_DIR of T5X for its newest.
     """
-    if stated is not None and stated not in FORMATS:
-        raise UserError(f"{stated!r} is no format of weights; the formats: {', '.join(FORMATS)}")
+    check_stated(stated)
     folder = epath.Path(path)
     if not folder.exists():
         if stated in (None, HUGGING_FACE) and hugging_face.is_hub_name(path):
@@ -65,14 +70,7 @@ def resolve(path: str, stated: str | None = None) -> tuple[str, epath.Path]:
     return name, own.locate(folder) if name == OWN else folder
 
 
-def open_weights(name: str, folder: epath.Path) -> Weights:
-    return FORMATS[name].open_weights(folder)
-
-
 def _newest_of_t5x(folder: epath.Path) -> epath.Path:
-    steps = [
-        (int(match[1]), child)
-        for child in folder.iterdir()
-        if (match := T5X_CHECKPOINT.fullmatch(child.name))
-    ]
-    return max(steps)[1] if steps else folder
+    matches = ((T5X_CHECKPOINT.fullmatch(child.name), child) for child in folder.iterdir())
+    steps = {int(match[1]): child for match, child in matches if match}
+    return steps[max(steps)] if steps else folder

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from recalign.errors import UserError
-from recalign.weights.tensors import Index, Tensor, Weights
+from recalign.weights.tensors import Tensor, Weights
 
 EMBEDDING, OUTPUT = "token_embedder/embedding", "decoder/logits_dense/kernel"
 
@@ -75,8 +75,4 @@ def _grown(table_VxD: np.ndarray, rows: NewRows) -> Float[np.ndarray, "W D"]:
 def _tensor(shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> Tensor:
     """An array that is made when its first part is read."""
     made = functools.cache(make)
-
-    def read(index: Index) -> np.ndarray:
-        return made()[index]
-
-    return Tensor(shape, np.dtype(np.float32), read)
+    return Tensor(shape, np.dtype(np.float32), lambda index: made()[index])

@@ -10,14 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from recalign.data import integrity
 from recalign.errors import UserError, shown
 from recalign.model.t5.config import T5Config
 from recalign.weights import inspection, safetensors_file
-from recalign.weights.tensors import Index, Tensor, Weights
+from recalign.weights.tensors import Tensor, Weights
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -47,17 +46,14 @@ _BLOCKS = {
         "pre_mlp_layer_norm": 2,
     }),
 }  # fmt: skip
+_RELPOS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 _WHOLE = {
     "token_embedder/embedding": "shared.weight",
     "decoder/logits_dense/kernel": "lm_head.weight",
     "encoder/encoder_norm/scale": "encoder.final_layer_norm.weight",
     "decoder/decoder_norm/scale": "decoder.final_layer_norm.weight",
-    **{
-        f"{stack}/relpos_bias/rel_embedding": (
-            f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        )
-        for stack in ("encoder", "decoder")
-    },
+    "encoder/relpos_bias/rel_embedding": f"encoder.{_RELPOS}",
+    "decoder/relpos_bias/rel_embedding": f"decoder.{_RELPOS}",
 }
 # Copies of the shared embedding, and a table that T5 1.1 has no use for: `transformers` leaves
 # them out too.
@@ -95,11 +91,10 @@ def open_weights(folder: epath.Path) -> Weights:
         )
     names = {theirs: ours for ours, theirs in _names(config).items()}
     # Under its own name what is left over is told best.
-    params = {names.get(theirs, theirs): tensor for theirs, tensor in found.items()}
-    params = {
-        ours: _transposed(tensor) if _is_transposed(ours) else tensor
-        for ours, tensor in params.items()
-    }
+    params = {}
+    for theirs, tensor in found.items():
+        ours = names.get(theirs, theirs)
+        params[ours] = _transposed(tensor) if _is_transposed(ours) else tensor
     inspection.check_params(where, params, config)
     return Weights(where, params, moments={}, step=None)
 
@@ -256,7 +251,4 @@ def _is_transposed(name: str) -> bool:
 
 
 def _transposed(tensor: Tensor) -> Tensor:
-    def read(index: Index) -> np.ndarray:
-        return tensor.read(index[::-1]).T
-
-    return Tensor(tensor.shape[::-1], tensor.dtype, read)
+    return Tensor(tensor.shape[::-1], tensor.dtype, lambda index: tensor.read(index[::-1]).T)

@@ -10,20 +10,19 @@ import numpy as np
 from recalign.errors import UserError
 from recalign.model.network import Network
 from recalign.model.t5.config import T5Config
-from recalign.weights.tensors import MOMENTS, Tensor, flatten, place, unstacked
+from recalign.weights.tensors import MOMENTS, Tensor, flatten, place, unstacked, zeros
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _READABLE = ("float32", "bfloat16", "float16")
 _MOST_NAMES = 3
 # T5X's Adafactor factors a tensor whose two largest dimensions have at least this size.
-SMALLEST_FACTORED = 128
+_SMALLEST_FACTORED = 128
 
 
 @functools.cache
 def param_shapes(network: Network) -> Shapes:
     """T5X's names of a model's parameters -> their shapes."""
-
     own = flatten(network.params_shape(), lambda node: False)
     shapes: dict[str, tuple[int, ...]] = {}
     for name, leaf in own.items():
@@ -36,31 +35,42 @@ def param_shapes(network: Network) -> Shapes:
 
 
 def moment_shapes(params: Shapes) -> Shapes:
-    """Adafactor's moments as T5X shapes them: what a tensor does not use is of shape (1,).
+    """Adafactor's moments as T5X shapes them, by the names of what they are of."""
+    return {
+        f"{name}/{moment}": moment_shape
+        for name, shape in params.items()
+        for moment, moment_shape in zip(MOMENTS, moments_of(shape), strict=True)
+    }
+
+
+def no_moments(config: T5Config) -> dict[str, Tensor]:
+    """Those with which Adafactor begins."""
+    shapes = moment_shapes(param_shapes(config))
+    return {name: zeros(shape) for name, shape in shapes.items()}
+
+
+def moments_of(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shapes of a parameter's `MOMENTS`: what it does not use is of shape (1,).
 
     Heuristics of `t5x.adafactor`: the rows are the second largest dimension, the columns the
     largest; `v_row` is the mean over the columns and `v_col` that over the rows.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in params.items():
-        moments = {"v_row": (1,), "v_col": (1,), "v": shape}
-        if axes := factored_axes(shape, SMALLEST_FACTORED):
-            rows, columns = axes
-            moments = {"v_row": _without(shape, columns), "v_col": _without(shape, rows), "v": (1,)}
-        shapes |= {f"{name}/{moment}": moments[moment] for moment in MOMENTS}
-    return shapes
+    if (axes := factored_axes(shape)) is None:
+        return (1,), (1,), shape
+    rows, columns = axes
+    return _without(shape, columns), _without(shape, rows), (1,)
 
 
-def factored_axes(shape: tuple[int, ...], min_dim_size_to_factor: int) -> tuple[int, int] | None:
+def factored_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
     """The axes of the second largest and the largest dimension, or None: too small to factor.
 
-    >>> factored_axes((512, 1024), 128), factored_axes((512,), 128), factored_axes((32, 6), 128)
+    >>> factored_axes((512, 1024)), factored_axes((512,)), factored_axes((32, 6))
     ((0, 1), None, None)
     """
     if len(shape) < 2:
         return None
     by_size = np.argsort(shape)
-    if shape[by_size[-2]] < min_dim_size_to_factor:
+    if shape[by_size[-2]] < _SMALLEST_FACTORED:
         return None
     return int(by_size[-2]), int(by_size[-1])
 
@@ -135,18 +145,20 @@ def check_moments(where: str, moments: Mapping[str, Tensor], config: T5Config) -
 def _check(where: str, kind: str, found: Mapping[str, Tensor], expected: Shapes) -> None:
     missing = [name for name in expected if name not in found]
     left_over = [name for name in found if name not in expected]
-    complaints = []
-    if missing:
-        complaints.append(f"{len(missing)} {kind} are missing ({_some(missing)})")
-    if left_over:
-        complaints.append(f"{len(left_over)} are left over ({_some(left_over)})")
     misshaped = [
         f"{name} {found[name].shape} instead of {shape}"
         for name, shape in expected.items()
         if name in found and found[name].shape != shape
     ]
-    if misshaped:
-        complaints.append(f"{len(misshaped)} have another shape ({_some(misshaped)})")
+    complaints = [
+        f"{len(names)} {complaint} ({_some(names)})"
+        for names, complaint in (
+            (missing, f"{kind} are missing"),
+            (left_over, "are left over"),
+            (misshaped, "have another shape"),
+        )
+        if names
+    ]
     if complaints:
         raise UserError(f"{where}: {', '.join(complaints)}")
 
@@ -163,4 +175,4 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return tuple(size for number, size in enumerate(shape) if number != axis)
+    return shape[:axis] + shape[axis + 1 :]

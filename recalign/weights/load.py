@@ -8,7 +8,16 @@ import numpy as np
 
 from recalign.model.network import Network
 from recalign.weights import fingerprints, formats, inspection, own
-from recalign.weights.tensors import Index, Tensor, Weights, as_float32, place, stacks, unflatten
+from recalign.weights.tensors import (
+    Index,
+    Tensor,
+    Weights,
+    as_float32,
+    flatten,
+    place,
+    stacks,
+    unflatten,
+)
 
 # Layers read at once: a bucket answers each slowly, and each is held until it is in its stack.
 _READERS = 8
@@ -32,15 +41,17 @@ def load_params(
       UserError: no such checkpoint, another model, or a damaged one.
     """
     name, folder = formats.resolve(path)
-    weights = formats.open_weights(name, folder)
+    weights = formats.FORMATS[name].open_weights(folder)
     inspection.check_params(weights.where, weights.params, network)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    of_stack = flatten(shardings or {}, lambda node: False)
     params = {
-        stack: _array(weights, names, _sharding(shardings, stack))
+        stack: _array(weights, names, of_stack.get(stack, here))
         for stack, names in stacks(weights.params).items()
     }
     tree = unflatten(params)
-    if name == formats.OWN and own.expected_fingerprint(folder) is not None:
-        own.check_fingerprint(folder, fingerprints.of_arrays(tree))
+    if name == formats.OWN:
+        own.check_fingerprint(folder, lambda: fingerprints.of_arrays(tree))
     return tree, weights.step or 0
 
 
@@ -52,13 +63,8 @@ def _array(weights: Weights, names: list[str], sharding: jax.sharding.Sharding) 
     read = _read_layers(layers, held) if stacked else layers[0].read(held)
 
     def part(index: Index | None) -> np.ndarray:
-        bounds = _bounded(index, shape)
-        return read[
-            tuple(
-                slice(axis.start - first.start, axis.stop - first.start)
-                for axis, first in zip(bounds, held, strict=True)
-            )
-        ]
+        pairs = zip(_bounded(index, shape), held, strict=True)
+        return read[tuple(slice(it.start - at.start, it.stop - at.start) for it, at in pairs)]
 
     return jax.make_array_from_callback(shape, sharding, part)
 
@@ -90,12 +96,3 @@ def _read_layers(layers: list[Tensor], bounds: Index) -> np.ndarray:
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(read, range(len(chosen))))
     return stack
-
-
-def _sharding(shardings: Any | None, stack: str) -> jax.sharding.Sharding:
-    if shardings is None:
-        return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    node = shardings
-    for key in stack.split("/"):
-        node = node[key]
-    return node

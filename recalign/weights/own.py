@@ -7,7 +7,6 @@ MODEL_DIR/checkpoints/STEP/info     JSON: where fine-tuning began, fingerprints,
                                     it (`data.origins.RUN`), and a digest
 """
 
-import functools
 import json
 import math
 import pathlib
@@ -21,16 +20,7 @@ from recalign.data import integrity, origins
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
 from recalign.weights import fingerprints, inspection, orbax_tree
-from recalign.weights.tensors import (
-    MOMENTS,
-    Index,
-    Tensor,
-    Weights,
-    place,
-    stacks,
-    unstacked,
-    zeros,
-)
+from recalign.weights.tensors import MOMENTS, Tensor, Weights, place, stacks, unstacked
 
 FOLDER = "checkpoints"
 _PARAMS, _REST, _INFO, _METRICS = "params", "rest", "info", "metrics"
@@ -52,7 +42,7 @@ def locate(path: epath.Path) -> epath.Path:
     steps = {int(it.name): it for it in (path / FOLDER).iterdir() if it.name.isdecimal()}
     if not steps:
         raise UserError(f"{path}: its {FOLDER} hold no whole checkpoint")
-    return steps[best({step: _score(folder) for step, folder in steps.items()})]
+    return steps[best({step: score(folder) for step, folder in steps.items()})]
 
 
 def best(scores: Mapping[int, float | None]) -> int:
@@ -87,26 +77,20 @@ def open_weights(folder: epath.Path) -> Weights:
     )
 
 
-def expected_fingerprint(folder: epath.Path) -> str | None:
-    """The fingerprint of the parameters as they were written, where there is one."""
-    return read_info(folder).get("fingerprints", {}).get(_PARAMS)
-
-
 def verify(folder: epath.Path) -> None:
     """Reads all parameters, stack by stack; UserError where they are not what was written."""
-    expected = expected_fingerprint(folder)
-    if expected is None:
-        return
-    params = open_weights(folder).params
-    sums = {
-        stack: fingerprints.added(
-            _sums_of_layer(params[name].whole(), layer) for layer, name in enumerate(names)
-        )
-        for stack, names in stacks(params).items()
-    }
-    check_fingerprint(
-        folder, fingerprints.joined(sums[name] for name in fingerprints.in_tree_order(sums))
-    )
+
+    def found() -> str:
+        params = open_weights(folder).params
+        sums = {
+            stack: fingerprints.added(
+                _sums_of_layer(params[name].whole(), layer) for layer, name in enumerate(names)
+            )
+            for stack, names in stacks(params).items()
+        }
+        return fingerprints.joined(sums[name] for name in fingerprints.in_tree_order(sums))
+
+    check_fingerprint(folder, found)
 
 
 def _sums_of_layer(array: np.ndarray, layer: int) -> fingerprints.Sums:
@@ -114,10 +98,13 @@ def _sums_of_layer(array: np.ndarray, layer: int) -> fingerprints.Sums:
     return fingerprints.sums_of(array, layer * array.size)
 
 
-def check_fingerprint(folder: epath.Path, found: str) -> None:
-    """UserError where the parameters' fingerprint is another than that of the checkpoint."""
-    fingerprints.check_version(expected_fingerprint(folder), str(folder))
-    if expected_fingerprint(folder) not in (None, found):
+def check_fingerprint(folder: epath.Path, find: Callable[[], str]) -> None:
+    """UserError where the checkpoint's parameters have a fingerprint, and another is found."""
+    expected = read_info(folder).get("fingerprints", {}).get(_PARAMS)
+    if expected is None:
+        return
+    fingerprints.check_version(expected, str(folder))
+    if find() != expected:
         raise UserError(f"{folder}: damaged: its parameters are not what was written")
 
 
@@ -125,10 +112,7 @@ def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callab
     """A run's MODEL_DIR with one checkpoint, from which the trainer goes on."""
     step = weights.step or 0
     target = folder / FOLDER / str(step)
-    moments = weights.moments or {
-        name: zeros(shape)
-        for name, shape in inspection.moment_shapes(inspection.param_shapes(config)).items()
-    }
+    moments = weights.moments or inspection.no_moments(config)
     tree = orbax_tree.Writer(target / _PARAMS)
     sums = {_PARAMS: fingerprints.joined(_write_stacks(tree, weights.params, done))}
     tree.close()
@@ -144,10 +128,11 @@ def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callab
             if name.endswith(f"/{moment}")
         }
         rest += _write_stacks(tree, of_kind, done)
+    nothing = np.zeros((), np.float32)
     for name in _WINDOW:
         tree.begin(f"window/{name}", ())
-        tree.write(np.zeros((), np.float32))
-    rest += [fingerprints.sums_of(np.zeros((), np.float32))] * len(_WINDOW)
+        tree.write(nothing)
+        rest.append(fingerprints.sums_of(nothing))
     sums[_REST] = fingerprints.joined(rest)
     tree.close()
 
@@ -188,15 +173,15 @@ def _layers(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in own.items():
         if "layers/" not in name:
             tensors[name] = tensor
-            continue
-        for layer in range(tensor.shape[0]):
-            read = functools.partial(_read_layer, tensor, layer)
-            tensors[unstacked(name, layer)] = Tensor(tensor.shape[1:], tensor.dtype, read)
+        else:
+            for layer in range(tensor.shape[0]):
+                tensors[unstacked(name, layer)] = _layer(tensor, layer)
     return tensors
 
 
-def _read_layer(tensor: Tensor, layer: int, index: Index) -> np.ndarray:
-    return tensor.read((slice(layer, layer + 1), *index))[0]
+def _layer(stack: Tensor, layer: int) -> Tensor:
+    own = slice(layer, layer + 1)
+    return Tensor(stack.shape[1:], stack.dtype, lambda index: stack.read((own, *index))[0])
 
 
 def read_info(folder: epath.Path) -> Mapping[str, Any]:
@@ -220,7 +205,7 @@ def read_info(folder: epath.Path) -> Mapping[str, Any]:
     return found
 
 
-def _score(folder: epath.Path) -> float | None:
+def score(folder: epath.Path) -> float | None:
     """How good a checkpoint is; None where nothing was validated."""
     info = read_info(folder)
     if SELECTION in info:

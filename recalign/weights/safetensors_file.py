@@ -9,7 +9,6 @@ import math
 import pathlib
 import struct
 from collections.abc import Mapping
-from types import TracebackType
 
 import ml_dtypes
 import numpy as np
@@ -18,16 +17,9 @@ from recalign.errors import UserError, shown
 from recalign.weights.tensors import Index, Tensor
 
 _DTYPES = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "U8": np.dtype(np.uint8),
-    "I8": np.dtype(np.int8),
-    "BOOL": np.dtype(np.bool_),
-}
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64, "I32": np.int32, "U8": np.uint8, "I8": np.int8, "BOOL": np.bool_,
+}  # fmt: skip
 # The format's own limit.
 _LARGEST_HEADER = 100_000_000
 _ALIGNMENT = 8
@@ -58,7 +50,7 @@ def open_file(path: pathlib.Path) -> dict[str, Tensor]:
 def _tensor(path: pathlib.Path, name: str, entry: Mapping, first_byte: int, size: int) -> Tensor:
     if entry["dtype"] not in _DTYPES:
         raise UserError(f"{path}: {name} is of type {entry['dtype']}, which is not supported")
-    dtype, shape = _DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
+    dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(int(n) for n in entry["shape"])
     begin, end = entry["data_offsets"]
     if not all(type(n) is int and n >= 0 for n in (*entry["shape"], begin, end)):
         raise ValueError(f"{name} is at bytes {begin!r} to {end!r}, of shape {entry['shape']!r}")
@@ -97,10 +89,5 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()

@@ -75,8 +75,7 @@ def _step(where: str, tensors: Mapping[str, Tensor]) -> int | None:
 
 def tensors(weights: Weights, config: T5Config) -> dict[str, Tensor]:
     """T5X's train state by flat names; T5X restores none that lacks the optimizer's state."""
-    shapes = inspection.moment_shapes(inspection.param_shapes(config))
-    moments = weights.moments or {name: zeros(shape) for name, shape in shapes.items()}
+    moments = weights.moments or inspection.no_moments(config)
     unused = {f"{name}/m": zeros((1,)) for name in weights.params}
     return {
         **{_PARAMS + name: tensor for name, tensor in weights.params.items()},

@@ -42,7 +42,8 @@ from recalign.model.names import to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_optimizer, make_train_step, new_state
+from recalign.trainer.state import make_train_step, new_state
+from tests.optimizers import make_optimizer
 
 TOKENS = ("inputs", "targets")
 BEAMS, NEW_TOKENS, CATALOGUE = 20, 8, 12_000

@@ -39,7 +39,8 @@ from common import (
 from recalign.model.network import shift_right
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_optimizer, make_train_step, new_state
+from recalign.trainer.state import make_train_step, new_state
+from tests.optimizers import make_optimizer
 
 _TINY = T5Config(
     emb_dim=64, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, head_dim=16, mlp_dim=128,

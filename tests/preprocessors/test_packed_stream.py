@@ -93,11 +93,15 @@ def test_counts_are_what_comes(packed, whole):
     assert_counted(whole)
 
 
-def test_examples_without_room_are_not_counted(packed):
-    narrow = dataclasses.replace(packed, rows=packed.rows // 2 // BATCH * BATCH)
+def test_examples_without_room_are_told_once_and_not_counted(packed):
+    said = []
+    narrow = dataclasses.replace(packed, rows=packed.rows // 2 // BATCH * BATCH, tell=said.append)
     batches = read(narrow, 0, narrow.rows // BATCH)
     assert_counted(batches)
-    assert 0 < sum(batch["examples"].sum() for batch in batches) < 128
+    held = sum(batch["examples"].sum() for batch in batches)
+    assert 0 < held < 128
+    share = f"packed: {1 - held / 128:.2%} of a window's examples have no room in its {narrow.rows}"
+    assert said == [f"{share} rows: left out"]
 
 
 def test_steps_are_alike(packed, whole):

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from recalign.trainer.adamw import Adam, adamw
+from recalign.trainer.adamw import adamw
 
 FIRST_STEP = 7
-SETTINGS = Adam(beta1=0.8, beta2=0.95, epsilon=1e-3, weight_decay=0.3)
+SETTINGS = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.3}
 
 
 def test_it_is_adamw_as_published_and_norms_do_not_decay():
@@ -18,7 +18,7 @@ def test_it_is_adamw_as_published_and_norms_do_not_decay():
     gradients = [jax.tree.map(lambda x: rng.normal(size=x.shape), start) for _ in range(4)]
     rates = {FIRST_STEP + n: rate for n, rate in enumerate([0.1, 0.0, 0.2, 0.05])}
 
-    optimizer = adamw(lambda step: jnp.asarray(rates[int(step)]), SETTINGS, FIRST_STEP)
+    optimizer = adamw(lambda step: jnp.asarray(rates[int(step)]), FIRST_STEP, **SETTINGS)
     params = jax.tree.map(jnp.asarray, start)
     state = optimizer.init(params)
     for gradient in gradients:

@@ -14,12 +14,13 @@ from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.adamw import Adam, adamw
+from recalign.trainer.adamw import adamw
 from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints
 from recalign.trainer.schedule import make_schedule
-from recalign.trainer.state import make_optimizer, new_state, random_params, state_shape
+from recalign.trainer.state import new_state, random_params, state_shape
 from recalign.weights import own, stores
 from recalign.weights.fingerprints import of_arrays
+from tests.optimizers import make_optimizer
 
 CONFIG = T5Config(
     vocab_size=16,
@@ -264,7 +265,7 @@ def test_another_models_checkpoint_stays_where_it_is(saved, mesh):
 
 
 def test_another_optimizers_checkpoint_stays_where_it_is(saved, mesh):
-    shape = state_shape(CONFIG, adamw(make_schedule(0.001, 10), Adam()), mesh)
+    shape = state_shape(CONFIG, adamw(make_schedule(0.001, 10)), mesh)
     with pytest.raises(
         UserError, match=r"is of another optimizer: optimizer/mu/\S+ is absent there"
     ):
@@ -273,7 +274,7 @@ def test_another_optimizers_checkpoint_stays_where_it_is(saved, mesh):
 
 
 def test_adams_moments_come_back_as_they_were(tmp_path, mesh):
-    optimizer = adamw(make_schedule(0.01, 0), Adam())
+    optimizer = adamw(make_schedule(0.01, 0))
     state = new_state(random_params(CONFIG, 1, mesh), optimizer, 0, mesh)
     _, moments = optimizer.update(state.params, state.optimizer, state.params)
     state = state._replace(optimizer=moments)

@@ -23,13 +23,13 @@ import pytest
 from etils import epath
 
 from recalign.data import integrity
+from recalign.data.origins import read
 from recalign.data.prepared import open_dataset
 from recalign.errors import UserError
 from recalign.report.run import read_run
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile
-from recalign.trainer.provenance import read
 from recalign.trainer.run_config import load_run
 from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import MetricsWriter

@@ -254,8 +254,7 @@ def test_beams_survive_the_file(tmp_path):
         np.array([[-2.0, -0.1]], np.float32),
         np.array([[-4.0, -0.3]], np.float32),
     )
-    for ours, theirs in zip(beams, expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    jax.tree.map(np.testing.assert_array_equal, beams, expected)
     assert PredictionFile(epath.Path(tmp_path), "x", {"a": 2}).records == {}
 
 

@@ -14,7 +14,8 @@ from etils import epath
 from recalign.trainer import partitioning
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.experiment import load_experiment
-from recalign.trainer.state import make_optimizer, state_shape
+from recalign.trainer.state import state_shape
+from tests.optimizers import make_optimizer
 from tests.trainer import processes
 from tests.trainer.conftest import FILES, TWO_TASKS, bindings, without_times
 

@@ -24,7 +24,8 @@ from recalign.model.decode import Beams, beam_decode
 from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_optimizer, make_train_step, new_state, random_params
+from recalign.trainer.state import make_train_step, new_state, random_params
+from tests.optimizers import make_optimizer
 
 config = T5Config(
     vocab_size=256, emb_dim=128, num_heads=8, num_encoder_layers=2, num_decoder_layers=2,

@@ -9,14 +9,10 @@ from jax.sharding import PartitionSpec as P
 from recalign.model.names import from_t5x, to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.state import (
-    make_optimizer,
-    make_train_step,
-    new_state,
-    random_params,
-)
+from recalign.trainer.state import make_train_step, new_state, random_params
 from tests.golden import make_t5x_trajectory as golden
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
+from tests.optimizers import make_optimizer
 
 CONFIG = T5Config(
     vocab_size=32,

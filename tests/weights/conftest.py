@@ -14,7 +14,8 @@ from etils import epath
 
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.partitioning import make_mesh
-from recalign.trainer.state import make_optimizer, nothing_yet, state_shape
+from recalign.trainer.state import nothing_yet, state_shape
+from tests.optimizers import make_optimizer
 from tests.weights.comparison import CONFIG, FIRST_STEP, STEP
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"

@@ -21,7 +21,8 @@ from etils import epath
 from recalign.model.t5.config import T5Config
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.partitioning import make_mesh
-from recalign.trainer.state import make_optimizer, state_shape
+from recalign.trainer.state import state_shape
+from tests.optimizers import make_optimizer
 from recalign.weights import convert, inspection, t5x_legacy
 from recalign.weights.tensors import Tensor, Weights
 

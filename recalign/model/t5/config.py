@@ -66,24 +66,19 @@ class T5Config(T5Sizes, Network):
         encoded_BxLxD = module.encode(inputs_BxL)
 
         def project(_: None, params: Any) -> tuple[None, tuple[Array, Array]]:
-            return None, layer.bind({"params": params}).cross_keys_values(encoded_BxLxD)
+            attention = layer.bind({"params": params}).encoder_decoder_attention
+            return None, attention.keys_values(encoded_BxLxD)
 
         _, (keys, values) = jax.lax.scan(project, None, params["decoder"]["layers"])
         memory = Memory(
             cross_keys_NxBxLxHxC=keys,
             cross_values_NxBxLxHxC=values,
             cross_bias_Bx1x1xL=padding_bias(inputs_BxL, self.activation_dtype),
-            self_bias_1xHxTxT=module.self_bias(max_decode_len),
+            self_bias_1xHxTxT=module.decoder.self_bias(max_decode_len),
         )
+        sizes = (self.num_decoder_layers, len(inputs_BxL), beams, max_decode_len)
         heads = (self.num_heads, self.head_dim)
-        return memory, Cache.empty(
-            self.num_decoder_layers,
-            len(inputs_BxL),
-            beams,
-            max_decode_len,
-            heads,
-            self.activation_dtype,
-        )
+        return memory, Cache.empty(*sizes, heads, self.activation_dtype)
 
     def step(
         self,
@@ -111,7 +106,7 @@ class T5Config(T5Sizes, Network):
         return log_probs_of_hidden(logits_of, hidden_BxKxD, next_BxKxM, wanted_BxK), cache
 
     def _output_layer(self, params: Any, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        logits: Array = Transformer(self).bind({"params": params}).logits(hidden)
+        logits: Array = Transformer(self).bind({"params": params}).decoder.logits(hidden)
         return logits
 
     def _hidden(
@@ -126,10 +121,8 @@ class T5Config(T5Sizes, Network):
         module, layer = Transformer(self).bind({"params": params}), DecoderLayer(self)
         slots = cache.slots
         slot_BxKxT, own_bias_Bx1xKxS = cache.at(position)
-        self_bias_1xHx1xT = jax.lax.dynamic_slice_in_dim(
-            memory.self_bias_1xHxTxT, position, 1, axis=2
-        )
-        self_bias_1xHx1xS = jnp.repeat(self_bias_1xHx1xT, slots, axis=3)
+        bias_1xHx1xT = jax.lax.dynamic_slice_in_dim(memory.self_bias_1xHxTxT, position, 1, axis=2)
+        self_bias_1xHx1xS = jnp.repeat(bias_1xHx1xT, slots, axis=3)
 
         def apply_layer(
             carry: tuple[Array, Array, Array], numbered: tuple
@@ -148,7 +141,7 @@ class T5Config(T5Sizes, Network):
         # The cache is carried, not scanned over: it is written in place.
         (x_BxKxD, keys, values), _ = jax.lax.scan(
             apply_layer,
-            (module.embed(tokens_BxK), cache.keys_NxBxSxHxC, cache.values_NxBxSxHxC),
+            (module.token_embedder(tokens_BxK), cache.keys_NxBxSxHxC, cache.values_NxBxSxHxC),
             (
                 jnp.arange(self.num_decoder_layers),
                 params["decoder"]["layers"],

@@ -5,8 +5,7 @@ D model width, H heads, C size of a head, F feed-forward width, V vocabulary.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +45,7 @@ class RMSNorm(nn.Module):
 def _query_init(head_dim: int) -> nn.initializers.Initializer:
     """T5 leaves out the 1/sqrt(head size) of attention and starts with smaller queries."""
 
-    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        return _ATTENTION_INIT(key, shape, dtype) / np.sqrt(head_dim)
-
-    return init
+    return lambda *given: _ATTENTION_INIT(*given) / np.sqrt(head_dim)
 
 
 class Attention(nn.Module):
@@ -109,16 +105,15 @@ class Attention(nn.Module):
         if self.config.attention is None:
             return self.attend(x_BxQxD, key_BxSxHxC, value_BxSxHxC, position_bias, key_bias)
         bias = _every_query(position_bias, key_bias, x_BxQxD.shape[1])
-        return self._out(
-            jax.nn.dot_product_attention(
-                self._split_heads(self.query(x_BxQxD)),
-                key_BxSxHxC,
-                value_BxSxHxC,
-                bias,
-                scale=1.0,
-                implementation=cast(Literal["cudnn", "xla"], self.config.attention),
-            )
+        mixed_BxQxHxC = jax.nn.dot_product_attention(
+            self._split_heads(self.query(x_BxQxD)),
+            key_BxSxHxC,
+            value_BxSxHxC,
+            bias,
+            scale=1.0,
+            implementation=cast(Literal["cudnn", "xla"], self.config.attention),
         )
+        return self._out(mixed_BxQxHxC)
 
     def _split_heads(self, x_BxSxE: Float[Array, "B S E"]) -> Float[Array, "B S H C"]:
         return x_BxSxE.reshape(*x_BxSxE.shape[:2], self.config.num_heads, self.config.head_dim)

@@ -72,24 +72,18 @@ class T5Sizes:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"T5Config.{name} must be a positive integer, not {value!r}")
-        if not 0.0 <= self.dropout_rate < 1.0:
-            raise UserError(
-                f"T5Config.dropout_rate must be at least 0 and below 1, not {self.dropout_rate!r}"
-            )
-        if not self.embedding_stddev > 0:
-            raise UserError(
-                f"T5Config.embedding_stddev must be above 0, not {self.embedding_stddev!r}"
-            )
-        if self.dtype not in ("float32", "bfloat16"):
-            raise UserError(f"T5Config.dtype must be 'float32' or 'bfloat16', not {self.dtype!r}")
+        for name, holds, rule in (
+            ("dropout_rate", 0.0 <= self.dropout_rate < 1.0, "at least 0 and below 1"),
+            ("embedding_stddev", self.embedding_stddev > 0, "above 0"),
+            ("dtype", self.dtype in ("float32", "bfloat16"), "'float32' or 'bfloat16'"),
+            ("attention", self.attention in (None, "cudnn", "xla"), "None, 'cudnn' or 'xla'"),
+        ):
+            if not holds:
+                raise UserError(f"T5Config.{name} must be {rule}, not {getattr(self, name)!r}")
         if isinstance(self.remat, str) and not hasattr(jax.checkpoint_policies, self.remat):
             raise UserError(
                 f"T5Config.remat {self.remat!r} is not a policy of jax.checkpoint_policies; "
                 "give True, False or a name such as 'dots_with_no_batch_dims_saveable'"
-            )
-        if self.attention not in (None, "cudnn", "xla"):
-            raise UserError(
-                f"T5Config.attention must be None, 'cudnn' or 'xla', not {self.attention!r}"
             )
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise UserError("T5Config.attention 'cudnn' needs the dtype 'bfloat16'")

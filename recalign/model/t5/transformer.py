@@ -97,12 +97,6 @@ class DecoderLayer(nn.Module):
         transformed = self.mlp(normed, deterministic=deterministic)
         return x_BxTxD + self.dropout(transformed, deterministic=deterministic), None
 
-    def cross_keys_values(
-        self, encoded_BxLxD: Float[Array, "B L D"]
-    ) -> tuple[Float[Array, "B L H C"], Float[Array, "B L H C"]]:
-        """What attention to the encoder needs of it: the same for every beam and every step."""
-        return self.encoder_decoder_attention.keys_values(encoded_BxLxD)
-
     def step(
         self,
         x_BxKxD: Float[Array, "B K D"],
@@ -122,20 +116,13 @@ class DecoderLayer(nn.Module):
         written to the slots from `first_slot` on.
         """
         normed = self.pre_self_attention_layer_norm(x_BxKxD)
-        keys_NxBxSxHxC, values_NxBxSxHxC = (
-            jax.lax.dynamic_update_slice(cache, new[None], (layer, 0, first_slot, 0, 0))
-            for cache, new in zip(
-                (keys_NxBxSxHxC, values_NxBxSxHxC),
-                self.self_attention.keys_values(normed),
-                strict=True,
-            )
-        )
+        key, value = self.self_attention.keys_values(normed)
+        place = (layer, 0, first_slot, 0, 0)
+        keys_NxBxSxHxC = jax.lax.dynamic_update_slice(keys_NxBxSxHxC, key[None], place)
+        values_NxBxSxHxC = jax.lax.dynamic_update_slice(values_NxBxSxHxC, value[None], place)
+        keys, values = keys_NxBxSxHxC[layer], values_NxBxSxHxC[layer]
         x_BxKxD = x_BxKxD + self.self_attention.attend(
-            normed,
-            keys_NxBxSxHxC[layer],
-            values_NxBxSxHxC[layer],
-            self_bias_1xHx1xS,
-            own_bias_Bx1xKxS,
+            normed, keys, values, self_bias_1xHx1xS, own_bias_Bx1xKxS
         )
         normed = self.pre_cross_attention_layer_norm(x_BxKxD)
         x_BxKxD = x_BxKxD + self.encoder_decoder_attention.attend(
@@ -258,16 +245,18 @@ class Transformer(nn.Module):
           decoder_segment_ids_BxT: the same for the targets; given with the inputs' or not at all.
           enable_dropout: needs the random stream "dropout".
         """
-        encoded_BxLxD = self.encode(
-            encoder_input_tokens_BxL, encoder_segment_ids_BxL, enable_dropout=enable_dropout
-        )
-        return self.decode(
-            encoded_BxLxD,
-            encoder_input_tokens_BxL,
-            decoder_input_tokens_BxT,
-            encoder_segment_ids_BxL,
-            decoder_segment_ids_BxT,
-            enable_dropout=enable_dropout,
+        dtype, deterministic = self.config.activation_dtype, not enable_dropout
+        segments_BxL, segments_BxT = encoder_segment_ids_BxL, decoder_segment_ids_BxT
+        cross_bias, own_bias = padding_bias(encoder_input_tokens_BxL, dtype), None
+        if segments_BxL is not None and segments_BxT is not None:
+            cross_bias = segment_bias(segments_BxT, segments_BxL, dtype)
+            own_bias = segment_bias(segments_BxT, segments_BxT, dtype)
+        return self.decoder(
+            self.token_embedder(decoder_input_tokens_BxT),
+            self.encode(encoder_input_tokens_BxL, segments_BxL, deterministic=deterministic),
+            cross_bias,
+            own_bias,
+            deterministic=deterministic,
         )
 
     def encode(
@@ -275,56 +264,21 @@ class Transformer(nn.Module):
         encoder_input_tokens_BxL: Int[Array, "B L"],
         encoder_segment_ids_BxL: Int[Array, "B L"] | None = None,
         *,
-        enable_dropout: bool = False,
+        deterministic: bool = True,
     ) -> Float[Array, "B L D"]:
         dtype, segments = self.config.activation_dtype, encoder_segment_ids_BxL
-        return self.encoder(
-            self.embed(encoder_input_tokens_BxL),
-            padding_bias(encoder_input_tokens_BxL, dtype)
-            if segments is None
-            else segment_bias(segments, segments, dtype),
-            deterministic=not enable_dropout,
-        )
-
-    def decode(
-        self,
-        encoded_BxLxD: Float[Array, "B L D"],
-        encoder_input_tokens_BxL: Int[Array, "B L"],
-        decoder_input_tokens_BxT: Int[Array, "B T"],
-        encoder_segment_ids_BxL: Int[Array, "B L"] | None = None,
-        decoder_segment_ids_BxT: Int[Array, "B T"] | None = None,
-        *,
-        enable_dropout: bool = False,
-    ) -> Float[Array, "B T V"]:
-        dtype, own_segments = self.config.activation_dtype, decoder_segment_ids_BxT
-        cross_bias, self_bias = padding_bias(encoder_input_tokens_BxL, dtype), None
-        if encoder_segment_ids_BxL is not None and own_segments is not None:
-            cross_bias = segment_bias(own_segments, encoder_segment_ids_BxL, dtype)
-            self_bias = segment_bias(own_segments, own_segments, dtype)
-        return self.decoder(
-            self.embed(decoder_input_tokens_BxT),
-            encoded_BxLxD,
-            cross_bias,
-            self_bias,
-            deterministic=not enable_dropout,
-        )
-
-    def embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
-        return self.token_embedder(tokens)
-
-    def self_bias(self, length: int) -> Float[Array, "1 H T T"]:
-        return self.decoder.self_bias(length)
-
-    def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        return self.decoder.logits(x)
+        bias = padding_bias(encoder_input_tokens_BxL, dtype)
+        if segments is not None:
+            bias = segment_bias(segments, segments, dtype)
+        embedded_BxLxD = self.token_embedder(encoder_input_tokens_BxL)
+        return self.encoder(embedded_BxLxD, bias, deterministic=deterministic)
 
 
 def _stacked(layer: type[nn.Module], config: T5Sizes, num_layers: int) -> type[nn.Module]:
     """`num_layers` of `layer` as one module: parameters get a leading layer axis."""
     if config.remat:
-        policy = None
-        if isinstance(config.remat, str):
-            policy = getattr(jax.checkpoint_policies, config.remat)
+        named = isinstance(config.remat, str)
+        policy = getattr(jax.checkpoint_policies, str(config.remat)) if named else None
         # `deterministic` is a Python bool, so not traced. Inside a scan the loop itself keeps XLA
         # from merging the recomputation with the original.
         arguments = list(inspect.signature(layer.__call__).parameters)
