@@ -112,35 +112,28 @@ def beam_decode(
     if trie is None and allowed_BxN is not None:
         raise UserError("allowed_BxN restricts the sequences of a trie, but none was given")
 
-    # No sequence can be longer, so none can have a larger penalty. T5X counts the start token.
-    longest = max_decode_len + 1 if trie is None else trie.depth
     steps = max_decode_len if trie is None else trie.depth
+    # No sequence can be longer, so none can have a larger penalty. T5X counts the start token.
+    longest = steps + 1 if trie is None else steps
     batch = encoder_input_tokens_BxL.shape[0]
     memory, cache = network.start(params, encoder_input_tokens_BxL, beam_size, max_decode_len)
 
     def advance(
         search: _Search, live_beams: int = beam_size, levels: tuple[int, int | None] = (0, None)
     ) -> _Search:
-        last_BxK = _last_tokens(search)
+        read = (params, memory, search.cache, _last_tokens(search), search.position)
         if trie is None:
-            logits_BxKxV, cache = network.step(
-                params, memory, search.cache, last_BxK, search.position
-            )
+            logits_BxKxV, cache = network.step(*read)
+            parts = _VOCABULARY_PARTS if batch_sharding and batch_sharding.num_devices > 1 else 1
             candidates = _any_token(
-                logits_BxKxV,
-                search.live_log_probs_BxK,
-                2 * beam_size,
-                _VOCABULARY_PARTS if batch_sharding and batch_sharding.num_devices > 1 else 1,
-                batch_sharding,
+                logits_BxKxV, search.live_log_probs_BxK, 2 * beam_size, parts, batch_sharding
             )
         else:
             children = trie.children(search.live_nodes_BxK, allowed_BxN, *levels)
             tokens_BxKxM = trie.token_N[children[0]]
-            log_probs_BxKxM, cache = network.step_log_probs(
-                params, memory, search.cache, last_BxK, search.position, tokens_BxKxM
-            )
+            log_probs_BxKxM, cache = network.step_log_probs(*read, tokens_BxKxM)
             candidates = _trie_children(
-                log_probs_BxKxM, search.live_log_probs_BxK, children, trie.token_N, 2 * beam_size
+                log_probs_BxKxM, search.live_log_probs_BxK, *children, trie.token_N, 2 * beam_size
             )
         return _select(search, candidates, network, cache, live_beams, alpha, eos_id)
 
@@ -185,8 +178,8 @@ def _last_tokens(search: _Search) -> Int[Array, "B K"]:
 
 
 def _any_token(
-    logits_BxKxV: Float[Array, "B K V"],
-    live_log_probs_BxK: Float[Array, "B K"],
+    logits_BxKxV: Array,
+    live_log_probs_BxK: Array,
     count: int,
     most_parts: int = 1,
     batch_sharding: jax.sharding.Sharding | None = None,
@@ -211,13 +204,13 @@ def _any_token(
 
 
 def _trie_children(
-    log_probs_BxKxM: Float[Array, "B K M"],
-    live_log_probs_BxK: Float[Array, "B K"],
-    children: tuple[Int[Array, "B K M"], Bool[Array, "B K M"]],
-    token_N: Int[Array, " N"],
+    log_probs_BxKxM: Array,
+    live_log_probs_BxK: Array,
+    child_BxKxM: Array,
+    valid_BxKxM: Array,
+    token_N: Array,
     count: int,
 ) -> _Candidates:
-    child_BxKxM, valid_BxKxM = children
     log_probs_BxKxM += live_log_probs_BxK[..., None]
     log_probs, index = _top(jnp.where(valid_BxKxM, log_probs_BxKxM, NO_BEAM), count)
     nodes = jnp.take_along_axis(_flat(child_BxKxM), index, axis=1)

@@ -7,7 +7,7 @@ names them one by one:
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -56,7 +56,7 @@ def from_t5x(named: Tree) -> dict[str, Any]:
         for number, layer in enumerate(ordered):
             if str(jax.tree.structure(layer)) != str(jax.tree.structure(ordered[0])):
                 raise UserError(f"layers_{number} does not hold the same parameters as layers_0")
-        params["layers"] = jax.tree.map(lambda *leaves: _stack(leaves), *ordered)
+        params["layers"] = jax.tree.map(_stack, *ordered)
     return params
 
 
@@ -71,7 +71,6 @@ def decays(params: Tree) -> Any:
     )
 
 
-def _stack(leaves: tuple[Any, ...]) -> Any:
+def _stack(*leaves: Any) -> Any:
     # NumPy arrays stay in host memory: a large checkpoint need not fit the device twice.
-    stack: Callable = jnp.stack if any(isinstance(x, jax.Array) for x in leaves) else np.stack
-    return stack(leaves)
+    return jnp.stack(leaves) if any(isinstance(x, jax.Array) for x in leaves) else np.stack(leaves)

@@ -35,13 +35,13 @@ def log_probs_of_hidden(
 
     Rows that are not wanted have any value: a CPU leaves them out.
     """
+    B, K, M = tokens_BxKxM.shape
 
     def at_once(hidden: Float[Array, "... D"], tokens: Int[Array, "... M"]) -> Array:
         return log_probs_at(logits_of(hidden), tokens)
 
     def in_parts(hidden_BxKxD: Array, tokens_BxKxM: Array) -> Array:
-        (B, K, M), D = tokens_BxKxM.shape, hidden_BxKxD.shape[-1]
-        hidden, tokens = hidden_BxKxD.reshape(B * K, D), tokens_BxKxM.reshape(B * K, M)
+        hidden, tokens = hidden_BxKxD.reshape(B * K, -1), tokens_BxKxM.reshape(B * K, M)
         parts = -(-B * K // _ROWS_IN_CACHE)
         rows = -(-B * K // parts)
         if parts == 1:
@@ -56,8 +56,7 @@ def log_probs_of_hidden(
         return found.swapaxes(0, 1).reshape(parts * rows, M)[: B * K].reshape(B, K, M)
 
     def of_wanted(hidden_BxKxD: Array, tokens_BxKxM: Array, wanted_BxK: Array) -> Array:
-        (B, K, M), D = tokens_BxKxM.shape, hidden_BxKxD.shape[-1]
-        hidden, tokens = hidden_BxKxD.reshape(B * K, D), tokens_BxKxM.reshape(B * K, M)
+        hidden, tokens = hidden_BxKxD.reshape(B * K, -1), tokens_BxKxM.reshape(B * K, M)
         rows = min(_ROWS_IN_CACHE, -(-B * K // _LEAST_PARTS))
         order = jnp.argsort(~wanted_BxK.reshape(-1))  # the wanted ones first
         order = jnp.pad(order, (0, -len(order) % rows))

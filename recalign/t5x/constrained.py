@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import seqio
 from t5x import models
 
 from recalign.model.decode import Beams, beam_decode
@@ -30,15 +29,12 @@ class ConstrainedDecodingModel(FastDecodingModel):
         mixture_or_task_name: str,
         module: str | None = None,
     ):
-        """Takes over `model`.
-
-        Args:
-            model: as it is configured for the stock decoder.
-            mixture_or_task_name: what is decoded; see `mixture.answers_by_number`.
-            module: registers it.
-        """
+        """Takes over `model`, to decode a mixture's answers (`mixture.answers_by_number`)."""
         super().__init__(model)
-        self._trie = _answer_trie(registered(mixture_or_task_name, module))
+        provider = registered(mixture_or_task_name, module)
+        vocabulary = provider.output_features["targets"].vocabulary
+        answers = [vocabulary.encode(answer) for answer in answers_by_number(provider)]
+        self._trie = Trie.from_sequences(answers, vocabulary.eos_id)
         numbers_1xS = jnp.arange(FIRST_ITEM, self._trie.leaf_S.shape[0])[None]
         self._any_item_1xN = np.asarray(self._trie.node_mask(numbers_1xS))
         # Kept on the host: the compiled step holds them as constants on whatever devices it has.
@@ -59,9 +55,3 @@ class ConstrainedDecodingModel(FastDecodingModel):
             allowed_BxN=allowed_BxN,
             **options,
         )
-
-
-def _answer_trie(provider: seqio.Task | seqio.Mixture) -> Trie:
-    vocabulary = provider.output_features["targets"].vocabulary
-    answers = [vocabulary.encode(answer) for answer in answers_by_number(provider)]
-    return Trie.from_sequences(answers, vocabulary.eos_id)

@@ -25,13 +25,8 @@ def resumed_dataset(
 ) -> tf.data.Dataset:
     """As `t5x.utils.get_dataset`, which begins anew whenever a run is resumed.
 
-    Args:
-        cfg: of the training data; without a seed it does begin anew, with another one.
-        shard_id: which part of each batch.
-        num_shards: how many parts there are.
-        feature_converter_cls: of the model.
-        model_dir: holds the run's checkpoints; one that the own engine wrote is as good.
-        initial_step: of the start weights: before it, nothing was read.
+    Without a seed in `cfg` it does begin anew, with another one. A checkpoint in `model_dir` that
+    the own engine wrote is as good. Before `initial_step`, of the start weights, nothing was read.
     """
     provider = registered(cfg.mixture_or_task_name, cfg.module)
     step = checkpoints_utils.latest_step(model_dir)

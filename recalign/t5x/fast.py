@@ -45,15 +45,12 @@ class FastDecodingModel(models.EncoderDecoderModel):
     ) -> tuple[Int[Array, "B *K T"], dict[str, Float[Array, "B *K"]]]:
         """Beams ascending, best last, and their "scores" and "log_probs"; see T5X's method.
 
-        Args:
-            params: in T5X's names.
-            batch: model features; decoding reads "encoder_input_tokens" and the length of
-                "decoder_input_tokens".
-            rng: unused: nothing is sampled.
-            decoder_params: "alpha" and "eos_id".
-            return_all_decodes: all beams [B, K, T], or the best [B, T]; None for the model's.
-            num_decodes: K; None for the model's default.
-            prompt_with_targets: not supported.
+        `params` are in T5X's names; of the features "encoder_input_tokens" and the length of
+        "decoder_input_tokens" are read. `decoder_params` may have "alpha" and "eos_id".
+        `return_all_decodes`: all beams [B, K, T], or the best [B, T]. Nothing is sampled by `rng`.
+
+        Raises:
+            UserError: `prompt_with_targets`, or an unknown decoder parameter.
         """
         del rng
         if prompt_with_targets:

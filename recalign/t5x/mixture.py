@@ -16,10 +16,7 @@ def vocabulary(
 ) -> seqio.Vocabulary:
     """The vocabulary of a mixture's tasks: its dataset's own, or the one that gin names.
 
-    Args:
-        mixture_or_task_name: registered, or of a prepared dataset.
-        module: imported first, to register it.
-        vocab_size: rows of the model's embedding; None to take it for large enough.
+    `vocab_size`: rows of the model's embedding; None to take it for large enough.
 
     Raises:
         UserError: the embedding is too small; T5X itself would read zeros for later tokens.
@@ -39,11 +36,6 @@ def decode_lengths(
 
     Left to itself, T5X measures the examples: prompts would not be fitted to the length they have
     in training, and beams would end at the longest answer of the split at hand.
-
-    Args:
-        mixture_or_task_name: registered, or of a prepared dataset.
-        task_feature_lengths: of "inputs" and "targets" in training.
-        module: imported first, to register it.
     """
     provider = registered(mixture_or_task_name, module)
     encode = provider.output_features["targets"].vocabulary.encode

@@ -23,12 +23,6 @@ def named(
     T5X hands no learning rate to a wrapped optimizer, so AdamW asks the schedule itself, by the
     number of its own steps: a run from random weights counts them from 0 too.
 
-    Args:
-        name: "adafactor" or "adamw".
-        adafactor: T5X's, configured.
-        schedule: step -> learning rate.
-        beta1, beta2, epsilon, weight_decay: AdamW's; scales of norms do not decay.
-
     Raises:
         UserError: another name.
     """

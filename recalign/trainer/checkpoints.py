@@ -25,8 +25,9 @@ from orbax.checkpoint import checkpoint_managers
 from recalign.data import integrity, origins
 from recalign.data.atomic import to_disk, tree_to_disk
 from recalign.errors import UserError
+from recalign.model.network import Network
 from recalign.trainer.partitioning import is_stacked, path_names
-from recalign.trainer.state import TrainState
+from recalign.trainer.state import TrainState, sharded_params_shape
 from recalign.trainer.writers import say
 from recalign.weights import fingerprints, own
 from recalign.weights.own import SELECTION
@@ -293,6 +294,14 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager = self._opened()
+
+
+def restored_params(
+    model_dir: epath.Path, which: str | int, network: Network, mesh: jax.sharding.Mesh
+) -> tuple[int, Any]:
+    """(step, parameters) of a run's checkpoint (`Checkpoints.restore_params`), on the mesh."""
+    with contextlib.closing(Checkpoints(model_dir, read_only=True)) as checkpoints:
+        return checkpoints.restore_params(which, sharded_params_shape(network, mesh))
 
 
 class _OnDisk(ocp.path.atomicity.AtomicRenameTemporaryPath):

@@ -14,7 +14,7 @@ from recalign.model.decode import Beams
 from recalign.model.trie import Trie
 from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer import fusion, partitioning, provenance, results, setup
-from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.checkpoints import restored_params
 from recalign.trainer.decoding import (
     EXACT,
     FREE,
@@ -37,7 +37,6 @@ from recalign.trainer.predictions import (
     stacked_beams,
 )
 from recalign.trainer.progress import Countdown
-from recalign.trainer.state import sharded_params_shape
 from recalign.trainer.writers import describe, say
 from recalign.weights import fingerprints
 
@@ -96,7 +95,7 @@ def evaluate(
     checkpoint: str | int = "best",
     max_examples: int | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint of MODEL_DIR on a split and writes results.json.
+    """Evaluates a checkpoint of MODEL_DIR on a split; writes and returns results.json.
 
     Predictions are written as they come: an evaluation that was interrupted goes on where it was.
 
@@ -105,9 +104,6 @@ def evaluate(
       split: "validation" or "test".
       checkpoint: "best" (by validation), "last", or a step.
       max_examples: the first examples of each task only; None for all.
-
-    Returns:
-      What stands in results.json.
 
     Raises:
       UserError: nothing is there to evaluate, or another process evaluates in MODEL_DIR.
@@ -126,15 +122,9 @@ def _evaluate(
     evaluated_tasks = tasks_with_metrics(experiment.mixture_or_task_name, split)
     setup.check_vocabulary(experiment, evaluated_tasks)
     partitioning.check_batch_size("EVAL_BATCH_SIZE", experiment.decode_batch_size, mesh)
-    checkpoints = Checkpoints(experiment.directory, read_only=True)
     origin = provenance.origin(experiment, evaluated_tasks)
     provenance.check_used(experiment.directory, origin)
-    try:
-        step, params = checkpoints.restore_params(
-            checkpoint, sharded_params_shape(experiment.network, mesh)
-        )
-    finally:
-        checkpoints.close()
+    step, params = restored_params(experiment.directory, checkpoint, experiment.network, mesh)
     say(f"evaluating the checkpoint of step {step:,} on {split}")
     decoder = BeamDecoder(experiment.network, mesh, experiment.beam_size)
     made_from = provenance.of_results(origin, fingerprints.of_arrays(params))

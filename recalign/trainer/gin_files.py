@@ -53,16 +53,13 @@ def parse(
     unread_macros: Collection[str],
     source: str = _COMMAND_LINE,
 ) -> Provenance:
-    """Replaces gin's configuration by that of these files and bindings.
+    """Replaces gin's configuration by that of these files, a later one wins, and bindings.
 
     Args:
-      gin_files: parsed in order, a later one wins.
-      gin_bindings: such as "TRAIN_STEPS = 5"; they win over the files.
-      search_paths: folders in which files and includes are looked up, in order.
+      gin_files, gin_bindings, search_paths, source: as `load_experiment` has them.
       skip_unknown: names of another engine's configurables, whose bindings are left out. Imports
         of their modules are left out too.
       unread_macros: macros of another engine that may stand unread; any other is a misspelling.
-      source: where the bindings come from.
     """
     provenance = Provenance()
     walk = _Walk(search_paths, skip_unknown, provenance)

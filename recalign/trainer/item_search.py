@@ -136,12 +136,10 @@ class ItemSearch:
         """Sets the device to work and does not wait for it.
 
         Args:
-          prompts: tokens, of at most the last of `batch_sizes`.
-          queries: those that they are of: which items may be answered.
+          prompts: tokens, of at most the last of `batch_sizes`; they are padded to `length`.
+          queries: that they are of.
           candidates: of a prior: the probabilities of those are wanted beside that can be among
             the likeliest items.
-          length: that prompts are padded to.
-          beam_size: beams a prompt.
         """
         size = next(size for size in self.batch_sizes if size >= len(prompts))
         # Each device decodes as many.

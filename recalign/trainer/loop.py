@@ -24,10 +24,10 @@ from recalign.trainer.in_flight import Dispatched, StepsInFlight
 from recalign.trainer.lock import TRAINING, locked
 from recalign.trainer.optimization import optimizer_of, train_step_of
 from recalign.trainer.progress import Pace
+from recalign.trainer.start_values import start_weights
 from recalign.trainer.state import TrainState, new_state, state_shape
 from recalign.trainer.stopping import stop_requests
 from recalign.trainer.validation import Validation
-from recalign.trainer.weights import start_weights
 from recalign.trainer.writers import CONFIG_FILE, MetricsWriter, say
 from recalign.weights import fingerprints
 
@@ -39,14 +39,9 @@ _STEPS_IN_FLIGHT = 1
 def train(experiment: Experiment, *, force: bool = False) -> dict[str, Any] | None:
     """Trains to TRAIN_STEPS, from the newest checkpoint of MODEL_DIR where there is one.
 
-    Nothing is written before all that can be refused was looked at.
-
-    Args:
-      experiment: what to train.
-      force: go on where the run was made otherwise, as far as that means anything.
-
-    Returns:
-      What stands in results.json; None where TEST_SPLIT asks for no evaluation.
+    Nothing is written before all that can be refused was looked at. With `force` a run goes on that
+    was made otherwise, as far as that means anything. Returns what stands in results.json; None
+    where TEST_SPLIT asks for no evaluation.
 
     Raises:
       UserError: of the experiment, its data or its start weights; or another process trains in

@@ -3,9 +3,8 @@
 import jax
 import optax
 
-from recalign.trainer.adamw import adamw
 from recalign.trainer.experiment import Experiment
-from recalign.trainer.optimizer import adafactor
+from recalign.trainer.optimizer import adafactor, adamw
 from recalign.trainer.schedule import Schedule, make_schedule
 from recalign.trainer.state import make_train_step
 

@@ -17,7 +17,7 @@ from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 from recalign.preprocessors.windows import ABSENT
 from recalign.trainer import fusion, partitioning, provenance, setup
-from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.checkpoints import restored_params
 from recalign.trainer.decoding import bucket_lengths, one_ahead
 from recalign.trainer.evaluation import answer_trie
 from recalign.trainer.experiment import Experiment
@@ -25,7 +25,6 @@ from recalign.trainer.history_prompts import history_task, names_users, prompts_
 from recalign.trainer.item_index import NOBODY, ItemIndex, Query
 from recalign.trainer.item_search import ItemSearch, beams_for
 from recalign.trainer.run_config import load_run
-from recalign.trainer.state import sharded_params_shape
 
 MOST_ITEMS = 200
 """The most items that a request may ask for: memory and time grow with the square of the beams."""
@@ -119,13 +118,7 @@ class Recommender:
         directory = experiment.directory
         # A run on a slice may be asked on one device.
         mesh = partitioning.make_mesh(math.gcd(experiment.num_partitions, len(jax.devices())))
-        checkpoints = Checkpoints(directory, read_only=True)
-        try:
-            self.step, params = checkpoints.restore_params(
-                checkpoint, sharded_params_shape(experiment.network, mesh)
-            )
-        finally:
-            checkpoints.close()
+        self.step, params = restored_params(directory, checkpoint, experiment.network, mesh)
         task = history_task(experiment.mixture_or_task_name)
         self.made_from = provenance.origin(experiment, [task])
         provenance.check_used(directory, self.made_from)
@@ -258,9 +251,7 @@ class Recommender:
         Requests for like numbers of items are decoded together, sorted by their prompts' lengths.
         An answer does not depend on the others, but for the last digits of its probabilities.
 
-        Args:
-          queries: of any number.
-          lengths: that prompts are padded to, ascending; None for those that `warm_up` compiles.
+        Prompts are padded to one of `lengths`, ascending; None for those that `warm_up` compiles.
         """
         answers: list[list[Recommendation]] = [[] for _ in queries]
         with self._experiment.surroundings.entered():
@@ -301,10 +292,8 @@ class Recommender:
     ) -> int:
         """Compiles what requests for up to k items need; returns for how many prompt lengths.
 
-        Args:
-          k: the most that will be asked for.
-          together: whether `answer` will be given several requests, up to the largest batch.
-          until: ends it early where it is true, before another program.
+        `together`: whether `answer` will be given several requests, up to the largest batch.
+        `until` ends it early where it is true, before another program.
         """
         lengths = bucket_lengths(self.longest_prompt)
         query = self.query_of([0], k)

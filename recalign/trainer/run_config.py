@@ -101,11 +101,8 @@ def load_run(
 ) -> Experiment:
     """The experiment of a run, with MODEL_DIR where the run is now.
 
-    Args:
-      model_dir: a run's folder.
-      data_dir: where the prepared dataset is; None for where the run had it.
-      modules: of the user's, which are imported; settings of what they register, and references
-        to it, hold.
+    `modules` of the user's are imported: settings of what they register, and references to it,
+    hold. `data_dir`: of the prepared dataset; None for where the run had it.
 
     Raises:
       UserError: no run is there, its config is damaged, holds more than settings that are values,

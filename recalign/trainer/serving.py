@@ -43,12 +43,8 @@ def serve(
     "latency_ms": 2.1, "user": 7}, and a bad line 12 by {"error": "…", "line": 12}. Empty lines are
     passed over.
 
-    Args:
-      recommender: of a run.
-      lines: the requests; everything but "history" may be left out.
-      answers: where a line of JSON goes for each.
-      say: gets a line when all is compiled, and one about the latencies at the end.
-      k, only: how many items, and of which IDs, where a line does not say so.
+    Everything but "history" may be left out of a line: `k` and `only` then say how many items, and
+    of which IDs. `say` gets a line when all is compiled, and one about the latencies at the end.
     """
     begun = time.perf_counter()
     lengths = recommender.warm_up(k)

@@ -1,4 +1,4 @@
-"""Random start weights that already hold what is known of the items."""
+"""Start weights of a run: of a checkpoint, or random ones that may know of the items."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,41 @@ from jaxtyping import Float
 
 from recalign.data.item_vectors import token_vectors
 from recalign.data.prepared import PreparedDataset
+from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
+from recalign.trainer.experiment import Experiment
+from recalign.trainer.partitioning import state_shardings
+from recalign.trainer.state import random_params
+from recalign.weights import load_params
+
+
+def start_weights(
+    experiment: Experiment, dataset: PreparedDataset | None, mesh: jax.sharding.Mesh
+) -> tuple[Any, int]:
+    """(parameters, step at which fine-tuning begins) as INITIAL_CHECKPOINT_PATH asks.
+
+    Empty: random weights, with what ITEM_VECTORS asks to be known of the dataset's items. Else a
+    checkpoint of any format that `recalign.weights` reads; of a run, the best. The step is the
+    checkpoint's, or INITIAL_STEP where it has none (Hugging Face). The optimizer always starts
+    afresh.
+    """
+    path = experiment.initial_checkpoint_path
+    network = experiment.network
+    if not path:
+        params = random_params(network, experiment.seed, mesh)
+        if shares := experiment.item_vectors:
+            needed = f"ITEM_VECTORS = {dict(shares)}: it needs"
+            if not isinstance(network, T5Config):
+                raise UserError(f"{needed} T5 (Experiment.model = @T5Config())")
+            if dataset is None:
+                raise UserError(f"{needed} a task with a prepared dataset")
+            params = with_item_knowledge(params, network, dataset, shares, experiment.seed)
+        return params, experiment.initial_step
+    if not isinstance(path, str):
+        raise UserError(f"INITIAL_CHECKPOINT_PATH = {path!r}: one path, or () for random weights")
+    shardings = state_shardings(mesh, network.params_shape())
+    params, step = load_params(path, network, shardings)
+    return params, step or experiment.initial_step
 
 
 def with_item_knowledge(

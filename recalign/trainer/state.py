@@ -11,9 +11,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
 from recalign.model.network import Network
-from recalign.trainer.adamw import AdamState
 from recalign.trainer.loss import LossParts, cross_entropy, normalizer
-from recalign.trainer.optimizer import AdafactorState
+from recalign.trainer.optimizer import AdafactorState, AdamState
 from recalign.trainer.partitioning import DATA, state_shardings
 
 Batch = Mapping[str, Int[Array, "B L"]]

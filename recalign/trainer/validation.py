@@ -34,29 +34,19 @@ class Validation:
         self._loss_sums = jax.jit(
             lambda params, batch: make_loss_sums(experiment.network)(params, batch, None)
         )
-        self._loaded: list[Evaluated] | None = None
-        self._loss_batches: list[dict[str, np.ndarray]] | None = None
         if experiment.eval_period:
             partitioning.check_batch_size("EVAL_BATCH_SIZE", experiment.decode_batch_size, mesh)
             _check_names(experiment)
 
     def run(self, params: Any) -> tuple[dict[str, Any], float | None]:
         """Values for metrics.jsonl, and the one that the best checkpoint is chosen by."""
-        values: dict[str, Any] = {}
-        if (loss := self._loss(params)) is not None:
-            values["loss"] = loss
-        measured = {
-            evaluated.task.name: measure(
-                evaluated, beams_of_all(evaluated, params, self._decoder, self._experiment)
-            )
-            for evaluated in self._evaluated()
-        }
-        if measured:
-            values["tasks"] = measured
+        loss, measured = self._loss(params), {}
+        for evaluated in self._evaluated:
+            records = beams_of_all(evaluated, params, self._decoder, self._experiment)
+            measured[evaluated.task.name] = measure(evaluated, records)
         selection = self._selection(measured, loss)
-        if selection is not None:
-            values["selection"] = selection
-        return values, selection
+        values = {"loss": loss, "tasks": measured or None, "selection": selection}
+        return {name: it for name, it in values.items() if it is not None}, selection
 
     @staticmethod
     def describe(values: Mapping[str, Any]) -> str:
@@ -64,21 +54,22 @@ class Validation:
         parts += [f"{name}: {describe(found)}" for name, found in values.get("tasks", {}).items()]
         return " | ".join(parts)
 
+    @functools.cached_property
     def _evaluated(self) -> list[Evaluated]:
-        if self._loaded is None:
-            wanted = self._experiment.eval_tasks
-            self._loaded = [
-                load(task, _SPLIT, self._experiment, self._experiment.evaluator_num_examples)
-                for task in tasks_with_metrics(self._experiment.mixture_or_task_name, _SPLIT)
-                if wanted is None or task.name in wanted
-            ]
-            self._loaded = [evaluated for evaluated in self._loaded if evaluated.examples]
-        return self._loaded
+        wanted = self._experiment.eval_tasks
+        loaded = (
+            load(task, _SPLIT, self._experiment, self._experiment.evaluator_num_examples)
+            for task in tasks_with_metrics(self._experiment.mixture_or_task_name, _SPLIT)
+            if wanted is None or task.name in wanted
+        )
+        return [evaluated for evaluated in loaded if evaluated.examples]
+
+    @functools.cached_property
+    def _loss_batches(self) -> list[dict[str, np.ndarray]]:
+        return [batch for task in self._tasks for batch in self._batches(task)]
 
     def _loss(self, params: Any) -> float | None:
         """Mean over the target tokens of the first EVAL_STEPS batches of each task."""
-        if self._loss_batches is None:
-            self._loss_batches = [batch for task in self._tasks for batch in self._batches(task)]
         if not self._loss_batches:
             return None
         shard = functools.partial(partitioning.shard_whole, self._mesh)
@@ -103,7 +94,7 @@ class Validation:
         self, measured: Mapping[str, Mapping[str, float]], loss: float | None
     ) -> float | None:
         """Retrieval's HR@10, else another task's metric, else the loss turned round."""
-        kinds = {evaluated.task.name: evaluated.kind for evaluated in self._evaluated()}
+        kinds = {evaluated.task.name: evaluated.kind for evaluated in self._evaluated}
         for kind, metric in _SELECTING:
             for name, found in measured.items():
                 if kinds[name] == kind and np.isfinite(found.get(metric, np.nan)):

@@ -31,8 +31,7 @@ def load_params(
     A host reads only the parts that its devices hold, and holds one array of the tree at a time.
 
     Args:
-      path: a T5X checkpoint (`checkpoint_N`, or a MODEL_DIR: its newest), a Hugging Face folder or
-        hub name, a run of the own engine (its best checkpoint) or its `checkpoints/STEP`.
+      path: a source as `convert` takes it.
       network: the model; the checkpoint must be of its sizes.
       shardings: a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts them
         on the first device.

@@ -42,8 +42,8 @@ from recalign.model.names import to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_train_step, new_state
-from tests.optimizers import make_optimizer
+from recalign.trainer.state import new_state
+from tests.optimizers import make_optimizer, train_step_of
 
 TOKENS = ("inputs", "targets")
 BEAMS, NEW_TOKENS, CATALOGUE = 20, 8, 12_000
@@ -198,10 +198,7 @@ def train_section(
     """One line for a step of this size; returns examples a second."""
     mesh = partitioning.make_mesh(devices=jax.devices()[:1])
     optimizer = make_optimizer(learning_rate=0.001, warmup_steps=1000, first_step=0)
-    step = make_train_step(
-        size.config, optimizer, mesh, seed=0, microbatches=1, log_period=100, z_loss=1e-4,
-        label_smoothing=0.0, loss_normalizing_factor=None,
-    )  # fmt: skip
+    step = train_step_of(size.config, optimizer, mesh)
     state = new_state(params_of(size.config), optimizer, 0, mesh)
     used = len(all_rows["inputs"]) // size.rows * size.rows
     batches = [

@@ -39,8 +39,8 @@ from common import (
 from recalign.model.network import shift_right
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_train_step, new_state
-from tests.optimizers import make_optimizer
+from recalign.trainer.state import new_state
+from tests.optimizers import make_optimizer, train_step_of
 
 _TINY = T5Config(
     emb_dim=64, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, head_dim=16, mlp_dim=128,
@@ -128,17 +128,7 @@ def own_step(config: T5Config, rows: Rows) -> Callable[[], Any]:
     """Each call is a step; it goes on from the state that the last one left."""
     mesh = partitioning.make_mesh()
     optimizer = make_optimizer(learning_rate=0.001, warmup_steps=1000, first_step=0)
-    step = make_train_step(
-        config,
-        optimizer,
-        mesh,
-        seed=0,
-        microbatches=1,
-        log_period=100,
-        z_loss=1e-4,
-        label_smoothing=0.0,
-        loss_normalizing_factor=None,
-    )
+    step = train_step_of(config, optimizer, mesh)
     batch = partitioning.shard_local(mesh, rows)
     state = new_state(seeded_params(config), optimizer, 0, mesh)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from recalign.trainer.adamw import adamw
+from recalign.trainer.optimizer import adamw
 
 FIRST_STEP = 7
 SETTINGS = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.3}

@@ -14,8 +14,8 @@ from recalign.data import integrity
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.adamw import adamw
 from recalign.trainer.checkpoints import DAMAGED_FOLDER, FOLDER, Checkpoints
+from recalign.trainer.optimizer import adamw
 from recalign.trainer.schedule import make_schedule
 from recalign.trainer.state import new_state, random_params, state_shape
 from recalign.weights import own, stores

@@ -24,8 +24,8 @@ from recalign.model.decode import Beams, beam_decode
 from recalign.model.score import score_candidates
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_train_step, new_state, random_params
-from tests.optimizers import make_optimizer
+from recalign.trainer.state import new_state, random_params
+from tests.optimizers import make_optimizer, train_step_of
 
 config = T5Config(
     vocab_size=256, emb_dim=128, num_heads=8, num_encoder_layers=2, num_decoder_layers=2,
@@ -42,10 +42,7 @@ def run(copies, partitions, decode):
     mesh = partitioning.make_mesh(partitions, devices)
     optimizer = make_optimizer(0.01, 0, 0)
     state = new_state(random_params(config, 0, mesh), optimizer, 0, mesh)
-    step = make_train_step(
-        config, optimizer, mesh, seed=0, microbatches=1, log_period=100, z_loss=1e-4,
-        label_smoothing=0.0, loss_normalizing_factor=None,
-    )
+    step = train_step_of(config, optimizer, mesh)
     losses = []
     for _ in range(3):
         state, outcome = step(state, partitioning.shard_local(mesh, batch))

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import traverse_util
 
 from recalign.model.names import from_t5x, to_t5x
 from recalign.trainer.optimizer import adafactor
-from recalign.trainer.partitioning import is_stacked
+from recalign.weights import inspection
 from tests.golden.t5x_precision import assert_as_precise_as_t5x
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "t5x_optimizer_and_loss.npz"
@@ -21,6 +22,11 @@ SHAPES = {
     "token_embedder/embedding": (40, 12),
 }
 FIRST_STEP = 7
+
+
+@pytest.fixture(autouse=True)
+def _small_tensors_are_factored(monkeypatch):
+    monkeypatch.setattr(inspection, "_SMALLEST_FACTORED", 8)
 
 
 def nested(flat):
@@ -50,12 +56,7 @@ def drawn():
 
 def trained(params, gradients):
     """Our optimizer on stacked layers, the n-th step with rate 0.01 n."""
-    optimizer = adafactor(
-        lambda step: 0.01 * (step - FIRST_STEP + 1),
-        step_offset=FIRST_STEP,
-        min_dim_size_to_factor=8,
-        is_stacked=is_stacked,
-    )
+    optimizer = adafactor(lambda step: 0.01 * (step - FIRST_STEP + 1), FIRST_STEP)
     stacked = jax.tree.map(jnp.asarray, from_t5x(nested(params)))
     state = optimizer.init(stacked)._replace(step=jnp.asarray(FIRST_STEP))
     for gradient in gradients:

@@ -9,10 +9,10 @@ from jax.sharding import PartitionSpec as P
 from recalign.model.names import from_t5x, to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
-from recalign.trainer.state import make_train_step, new_state, random_params
+from recalign.trainer.state import new_state, random_params
 from tests.golden import make_t5x_trajectory as golden
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
-from tests.optimizers import make_optimizer
+from tests.optimizers import make_optimizer, train_step_of
 
 CONFIG = T5Config(
     vocab_size=32,
@@ -40,17 +40,8 @@ def stepped(microbatches, factor):
     mesh = partitioning.make_mesh()
     optimizer = make_optimizer(0.01, 0, 0)
     state = new_state(random_params(CONFIG, 0, mesh), optimizer, 0, mesh)
-    train_step = make_train_step(
-        CONFIG,
-        optimizer,
-        mesh,
-        seed=0,
-        microbatches=microbatches,
-        log_period=2,
-        z_loss=1e-4,
-        label_smoothing=0.0,
-        loss_normalizing_factor=factor,
-    )
+    changes = {"microbatches": microbatches, "log_period": 2, "loss_normalizing_factor": factor}
+    train_step = train_step_of(CONFIG, optimizer, mesh, **changes)
     outcomes = []
     for step in range(3):
         state, outcome = train_step(state, partitioning.shard_local(mesh, batch(step)))
@@ -100,17 +91,7 @@ def trajectory(dtype):
     start = golden.start({k: v.shape for k, v in flatten_dict(shapes, sep="/").items()})
     params = from_t5x(unflatten_dict({tuple(k.split("/")): v for k, v in start.items()}))
     state = new_state(params, optimizer, 0, mesh)
-    train_step = make_train_step(
-        config,
-        optimizer,
-        mesh,
-        seed=0,
-        microbatches=1,
-        log_period=100,
-        z_loss=golden.Z_LOSS,
-        label_smoothing=0.0,
-        loss_normalizing_factor=None,
-    )
+    train_step = train_step_of(config, optimizer, mesh, z_loss=golden.Z_LOSS)
     losses = []
     for batch in golden.batches():
         state, outcome = train_step(state, partitioning.shard_local(mesh, batch))

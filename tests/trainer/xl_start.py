@@ -14,8 +14,8 @@ import numpy as np
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment, load_experiment
+from recalign.trainer.start_values import start_weights
 from recalign.trainer.state import TrainState, new_state
-from recalign.trainer.weights import start_weights
 from recalign.weights import inspection
 from recalign.weights.tensors import Index, flatten, stacks
 from tests.optimizers import make_optimizer

@@ -11,7 +11,7 @@ from typing import Any
 import gin
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from recalign.model.network import Network, shift_right
 from recalign.model.output import log_probs_of_hidden
@@ -81,12 +81,7 @@ class T5Config(T5Sizes, Network):
         return memory, Cache.empty(*sizes, heads, self.activation_dtype)
 
     def step(
-        self,
-        params: Any,
-        memory: Memory,
-        cache: Cache,
-        tokens_BxK: Int[Array, "B K"],
-        position: Array,
+        self, params: Any, memory: Memory, cache: Cache, tokens_BxK: Array, position: Array
     ) -> tuple[Float[Array, "B K V"], Cache]:
         hidden_BxKxD, cache = self._hidden(params, memory, cache, tokens_BxK, position)
         return self._output_layer(params, hidden_BxKxD), cache
@@ -96,10 +91,10 @@ class T5Config(T5Sizes, Network):
         params: Any,
         memory: Memory,
         cache: Cache,
-        tokens_BxK: Int[Array, "B K"],
+        tokens_BxK: Array,
         position: Array,
-        next_BxKxM: Int[Array, "B K M"],
-        wanted_BxK: Bool[Array, "B K"] | None = None,
+        next_BxKxM: Array,
+        wanted_BxK: Array | None = None,
     ) -> tuple[Float[Array, "B K M"], Cache]:
         hidden_BxKxD, cache = self._hidden(params, memory, cache, tokens_BxK, position)
         logits_of = functools.partial(self._output_layer, params)
@@ -110,12 +105,7 @@ class T5Config(T5Sizes, Network):
         return logits
 
     def _hidden(
-        self,
-        params: Any,
-        memory: Memory,
-        cache: Cache,
-        tokens_BxK: Int[Array, "B K"],
-        position: Array,
+        self, params: Any, memory: Memory, cache: Cache, tokens_BxK: Array, position: Array
     ) -> tuple[Float[Array, "B K D"], Cache]:
         """The decoder's output at one position, before its last norm."""
         module, layer = Transformer(self).bind({"params": params}), DecoderLayer(self)
@@ -124,19 +114,12 @@ class T5Config(T5Sizes, Network):
         bias_1xHx1xT = jax.lax.dynamic_slice_in_dim(memory.self_bias_1xHxTxT, position, 1, axis=2)
         self_bias_1xHx1xS = jnp.repeat(bias_1xHx1xT, slots, axis=3)
 
-        def apply_layer(
-            carry: tuple[Array, Array, Array], numbered: tuple
-        ) -> tuple[tuple[Array, Array, Array], None]:
+        biases = (self_bias_1xHx1xS, own_bias_Bx1xKxS, memory.cross_bias_Bx1x1xL)
+
+        def apply_layer(carry: tuple, numbered: tuple) -> tuple[tuple, None]:
             number, params, cross = numbered
-            return layer.bind({"params": params}).step(
-                *carry,
-                number,
-                position * slots,
-                cross,
-                self_bias_1xHx1xS,
-                own_bias_Bx1xKxS,
-                memory.cross_bias_Bx1x1xL,
-            ), None
+            bound = layer.bind({"params": params})
+            return bound.step(*carry, number, position * slots, cross, *biases), None
 
         # The cache is carried, not scanned over: it is written in place.
         (x_BxKxD, keys, values), _ = jax.lax.scan(

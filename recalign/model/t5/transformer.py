@@ -99,15 +99,15 @@ class DecoderLayer(nn.Module):
 
     def step(
         self,
-        x_BxKxD: Float[Array, "B K D"],
-        keys_NxBxSxHxC: Float[Array, "N B S H C"],
-        values_NxBxSxHxC: Float[Array, "N B S H C"],
+        x_BxKxD: Array,
+        keys_NxBxSxHxC: Array,
+        values_NxBxSxHxC: Array,
         layer: Int[Array, ""],
         first_slot: Int[Array, ""],
-        cross_BxLxHxC: tuple[Float[Array, "B L H C"], Float[Array, "B L H C"]],
-        self_bias_1xHx1xS: Float[Array, "1 H 1 S"],
-        own_bias_Bx1xKxS: Float[Array, "B 1 K S"],
-        cross_bias_Bx1x1xL: Float[Array, "B 1 1 L"],
+        cross_BxLxHxC: tuple[Array, Array],
+        self_bias_1xHx1xS: Array,
+        own_bias_Bx1xKxS: Array,
+        cross_bias_Bx1x1xL: Array,
     ) -> tuple[Float[Array, "B K D"], Float[Array, "N B S H C"], Float[Array, "N B S H C"]]:
         """One position of K beams; see `recalign.model.slots`.
 
@@ -140,11 +140,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        embedded_BxLxD: Float[Array, "B L D"],
-        key_bias: Float[Array, "B 1 #L L"],
-        *,
-        deterministic: bool,
+        self, embedded_BxLxD: Array, key_bias: Float[Array, "B 1 #L L"], *, deterministic: bool
     ) -> Float[Array, "B L D"]:
         config = self.config
         length = embedded_BxLxD.shape[1]
