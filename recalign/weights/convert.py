@@ -75,7 +75,7 @@ def convert(
       UserError: the source is not a whole T5 1.1 checkpoint, or the destination cannot be written.
     """
     name, folder = formats.resolve(source, source_format)
-    weights = formats.FORMATS[name].open_weights(folder)
+    weights = formats.open_weights(name, folder)
     config = inspection.infer_config(weights.where, weights.params)
     inspection.check_params(weights.where, weights.params, config)
     inspection.check_sizes(weights.where, config, sizes or {})

@@ -70,6 +70,10 @@ def resolve(path: str, stated: str | None = None) -> tuple[str, epath.Path]:
     return name, own.locate(folder) if name == OWN else folder
 
 
+def open_weights(name: str, folder: epath.Path) -> Weights:
+    return FORMATS[name].open_weights(folder)
+
+
 def _newest_of_t5x(folder: epath.Path) -> epath.Path:
     matches = ((T5X_CHECKPOINT.fullmatch(child.name), child) for child in folder.iterdir())
     steps = {int(match[1]): child for match, child in matches if match}

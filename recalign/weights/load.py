@@ -40,7 +40,7 @@ def load_params(
       UserError: no such checkpoint, another model, or a damaged one.
     """
     name, folder = formats.resolve(path)
-    weights = formats.FORMATS[name].open_weights(folder)
+    weights = formats.open_weights(name, folder)
     inspection.check_params(weights.where, weights.params, network)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     of_stack = flatten(shardings or {}, lambda node: False)

@@ -24,7 +24,7 @@ from recalign.data.catalogue import SCHEMA, Catalogue
 from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import UserError
 from recalign.report.baselines import read_baselines
-from tests.baselines.test_exchange import question_of as question_of_three
+from tests.baselines.drivers.test_exchange import question_of as question_of_three
 from tests.tracing import traced_once
 
 NAME = "measured_corpus"
