@@ -118,7 +118,7 @@ class T5Config(T5Sizes, Network):
 
         def apply_layer(carry: tuple, numbered: tuple) -> tuple[tuple, None]:
             number, params, cross = numbered
-            bound = layer.bind({"params": params})
+            bound: Any = layer.bind({"params": params})
             return bound.step(*carry, number, position * slots, cross, *biases), None
 
         # The cache is carried, not scanned over: it is written in place.
