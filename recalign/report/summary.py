@@ -51,7 +51,7 @@ def headlines(corpora: Sequence[Corpus]) -> list[Headline]:
             continue  # What a leak gives is no headline.
         for kind in KINDS:
             metric = main_metric(kind)
-            run = [entry for entry in corpus.of_kind(kind) if entry.system.runs]
+            run = [it for it in corpus.of_kind(kind) if it.system.runs and not it.joined]
             entry = best(ours(corpus, kind) or run, metric)
             if entry is not None:
                 found.append(_headline(corpus, entry, metric))

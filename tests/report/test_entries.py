@@ -87,6 +87,13 @@ def test_a_model_joined_with_a_prior_is_a_line_of_its_own(shop, tmp_path):
     assert headline.marks == (("Transition graph", 0.0), ("with Transition graph", 7 / 8))
 
 
+def test_a_headline_is_the_models_own_where_none_is_of_the_papers_kind(shop, tmp_path):
+    run = with_fusion(write_run(tmp_path / "a", shop, mixture="tiger_shop", alone=True), (0,) * 8)
+    (headline,) = headlines(gather([read_run(run)], []))
+    assert (headline.system, headline.value) == ("TIGER, 0.3M", 5 / 8)
+    assert headline.marks == (("with Transition graph", 1.0),)
+
+
 def test_p5_is_a_baseline_and_its_prompts_are_named(shop, tmp_path):
     run = write_run(
         tmp_path / "p5", shop, mixture="p5_shop", retrieval="p5_sequential_shop", alone=True
