@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +22,7 @@ FILE_NAME = "items.parquet"
 
 SCHEMA = pa.schema(
     [
-        ("id", pa.string()),
-        ("raw_id", pa.string()),
-        ("title", pa.string()),
-        ("brand", pa.string()),
-        ("price", pa.string()),
+        *((name, pa.string()) for name in ("id", "raw_id", "title", "brand", "price")),
         ("categories", pa.list_(pa.string())),
         ("description", pa.string()),
         ("train_count", pa.int64()),
@@ -64,11 +61,15 @@ class Catalogue:
 
     def with_ids(self, ids: Sequence[str]) -> "Catalogue":
         """The same items under other short ids, in index order."""
-        column = self.table.schema.get_field_index("id")
-        return Catalogue.of_table(self.table.set_column(column, SCHEMA.field("id"), [list(ids)]))
+        return self.with_columns(id=ids)
+
+    def with_columns(self, **columns: Sequence[Any]) -> "Catalogue":
+        """The same items with other values of some columns, in index order."""
+        arrays = {name: pa.array(list(it), SCHEMA.field(name).type) for name, it in columns.items()}
+        rest = {name: self.table[name] for name in SCHEMA.names}
+        return Catalogue.of_table(pa.table(rest | arrays, schema=SCHEMA))
 
     def __len__(self) -> int:
-        """The number of items."""
         return len(self.ids)
 
     @functools.cached_property
@@ -90,11 +91,7 @@ class Catalogue:
         return bool(forms) and not forms.isdisjoint(map(_form, self.ids))
 
     def index_of(self, id_: str) -> int:
-        """The catalogue index of a short id.
-
-        Raises:
-            UserError: no item has this id.
-        """
+        """The catalogue index of a short id; a UserError where no item has it."""
         index = self.indices.get(id_)
         if index is None:
             raise UserError(
@@ -222,8 +219,7 @@ def _fault(table: pa.Table) -> str | None:
     for name in ("id", "raw_id"):
         if len(pc.unique(table[name])) < len(table):
             return f"items share an {name}"
-    if not pc.all(pc.greater(pc.utf8_length(table["id"]), 0)).as_py():
-        return "an id is empty"
-    if not pc.all(pc.greater(pc.utf8_length(table["title"]), 0)).as_py():
-        return "a title is empty"
+    for name, what in (("id", "an id"), ("title", "a title")):
+        if pc.any(pc.equal(table[name], "")).as_py():
+            return f"{what} is empty"
     return None if pc.min(table["train_count"]).as_py() >= 0 else "a train_count is negative"

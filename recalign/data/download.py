@@ -20,6 +20,7 @@ from recalign.errors import UserError
 
 _CHUNK = 2**20
 _USER_AGENT = "recalign"
+_OF_NETWORK = (urllib.error.URLError, ConnectionError, TimeoutError)
 
 
 class _Interrupted(Exception):
@@ -57,7 +58,7 @@ def download(
             or not writable. What came of an interrupted transfer stays for the next call.
     """
     destination = pathlib.Path(destination)
-    part = destination.with_name(destination.name + ".part")
+    part = _beside(destination, ".part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if not destination.exists():
@@ -68,7 +69,7 @@ def download(
                 part.unlink()
                 raise
             finally:
-                _validator_file(part).unlink(missing_ok=True)
+                _beside(part, ".validator").unlink(missing_ok=True)
             to_disk(epath.Path(part))
             part.replace(destination)
         else:
@@ -79,15 +80,15 @@ def download(
     return destination
 
 
-def _record_file(destination: pathlib.Path) -> pathlib.Path:
-    return destination.with_name(destination.name + ".record.json")
+def _beside(path: pathlib.Path, ending: str) -> pathlib.Path:
+    return path.with_name(path.name + ending)
 
 
 def _expected(destination: pathlib.Path, sha256: str | None) -> tuple[str, str] | None:
     """The checksum to hold the file against and where it is from, or None where none is known."""
     if sha256 is not None:
         return sha256, "the published checksum"
-    record = _record_file(destination)
+    record = _beside(destination, ".record.json")
     if not record.exists():
         return None
     try:
@@ -97,13 +98,10 @@ def _expected(destination: pathlib.Path, sha256: str | None) -> tuple[str, str] 
 
 
 def _record(destination: pathlib.Path, url: str) -> None:
-    record = _record_file(destination)
+    record = _beside(destination, ".record.json")
     if not record.exists():
-        content = {
-            "url": url,
-            "bytes": destination.stat().st_size,
-            "sha256": _digest(destination),
-        }
+        size, digest = destination.stat().st_size, _digest(destination)
+        content = {"url": url, "bytes": size, "sha256": digest}
         record.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -139,8 +137,8 @@ def _fetch_with_retries(
             _fetch(url, part, timeout)
             return
         except (_Interrupted, OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and not _is_of_network(error):
-                raise
+            if isinstance(error, OSError) and not isinstance(error, _OF_NETWORK):
+                raise  # of the disk
             vain = 0 if _size(part) > before else vain + 1
             if vain >= attempts:
                 reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -156,17 +154,8 @@ def _fetch_with_retries(
             time.sleep(wait)
 
 
-def _is_of_network(error: OSError) -> bool:
-    """Whether an OSError came from the connection, not from the disk."""
-    return isinstance(error, urllib.error.URLError | ConnectionError | TimeoutError)
-
-
 def _size(path: pathlib.Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _validator_file(part: pathlib.Path) -> pathlib.Path:
-    return part.with_name(part.name + ".validator")
 
 
 def _fetch(url: str, part: pathlib.Path, timeout: float) -> None:
@@ -181,8 +170,8 @@ def _fetch(url: str, part: pathlib.Path, timeout: float) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT})
     if offset:
         request.add_header("Range", f"bytes={offset}-")
-        if _validator_file(part).exists():
-            request.add_header("If-Range", _validator_file(part).read_text())
+        if _beside(part, ".validator").exists():
+            request.add_header("If-Range", _beside(part, ".validator").read_text())
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             _receive(response, part, offset)
@@ -205,7 +194,7 @@ def _receive(response: http.client.HTTPResponse, part: pathlib.Path, offset: int
         raise _Interrupted("the server resumed at the wrong place")
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
     if validator and not validator.startswith("W/"):
-        _validator_file(part).write_text(validator)
+        _beside(part, ".validator").write_text(validator)
     length = response.headers.get("Content-Length")
     start = offset if resumed else 0
     total = start + int(length) if length and length.isdigit() else None

@@ -38,6 +38,11 @@ def or_null(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
+def also(check: Check, condition: Check) -> Check:
+    """What the check allows and the condition holds of."""
+    return lambda value: check(value) and condition(value)
+
+
 def list_of(check: Check, lengths: Sequence[int] | None = None) -> Check:
     """A list whose elements the check allows, of one of some lengths."""
     return lambda value: (

@@ -156,13 +156,16 @@ def finish(
         "trained_later_fraction": findings.trained_later,
         "split": asked.split,
         "cuts": findings.cuts,
-        "ratings": None if ratings is None else ratings.info(),
+        "ratings": None if ratings is None else dataclasses.asdict(ratings),
         "wording": {"noun": asked.noun, "verb": list(asked.verb)},
         "sources": list(sources),
         "notes": notes,
         "fingerprint": _fingerprint(shards, catalogue, vocabulary, extra_files, asked.seed),
         "shards": shard_digests(shards),
-        "files": integrity.file_digests(directory, [FILE_NAME, *beside]),
+        "files": {
+            name: integrity.digest_of((directory / name).read_bytes())
+            for name in (FILE_NAME, *beside)
+        },
     }
     (directory / INFO_FILE).write_text(integrity.sealed_json(info))
 

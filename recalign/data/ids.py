@@ -42,11 +42,7 @@ def item_order(
 
 
 def check_method(method: str) -> None:
-    """Refuses a method that is not there.
-
-    Raises:
-        UserError: an unknown method.
-    """
+    """Raises a UserError for a method that is not there."""
     if method not in METHODS:
         raise UserError(f"--item_ids {method!r} is none of {', '.join(METHODS)}")
 

@@ -11,6 +11,7 @@ from typing import Any
 from recalign.data.catalogue import FILE_NAME as CATALOGUE_FILE
 from recalign.data.field_checks import (
     Check,
+    also,
     first_fault,
     flag,
     list_of,
@@ -29,7 +30,6 @@ from recalign.data.temporal import METHODS as SPLIT_METHODS
 from recalign.errors import shown
 
 MOST_SEED = 2**63 - 1
-_MOST_TOKENS = 2**31 - 1
 
 
 def _words(value: Any) -> bool:
@@ -37,73 +37,47 @@ def _words(value: Any) -> bool:
     return isinstance(value, str) and not {"{", "}"} & set(value)
 
 
-def _shard(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and _COUNT(value[0]) and text(value[1])
-
-
-def _shards(value: Any) -> bool:
-    return list_of(_shard)(value) and value != []
-
-
-def _cuts(value: Any) -> bool:
-    return list_of(number(), [2])(value) and value[0] < value[1]
-
-
-def _semantic_ids(value: Any) -> bool:
-    return object_of(_OF_SEMANTIC_IDS)(value) and (
-        (value["prefix_purity"] is None) == (value["chance_purity"] is None)
-    )
-
-
-def _item_tokens(value: Any) -> bool:
-    return object_of(_OF_ITEM_TOKENS)(value) and value.keys() == _OF_ITEM_TOKENS.keys()
-
-
-def _ratings(value: Any) -> bool:
-    return (
-        object_of(_OF_RATINGS)(value)
-        and value["minimum"] <= value["maximum"]
-        and max(value["zeros"], value["likes"]) <= value["number"]
-    )
-
-
-def _files(value: Any) -> bool:
-    return map_of(text)(value) and CATALOGUE_FILE in value
-
-
 _COUNT = whole(0)
 _SHARE = number(0, 1)
 _SHARES = list_of(_SHARE)
+_PIECES = whole(1, 2**31 - 1)
+_SHARD = also(list_of(lambda value: True, [2]), lambda it: _COUNT(it[0]) and text(it[1]))
 
-_OF_SEMANTIC_IDS: Mapping[str, Check] = {
-    "embed": text,
-    "codebook_size": whole(1),
-    "collision_rate": _SHARE,
-    "codebook_use": _SHARES,
-    "prefix_purity": or_null(_SHARES),
-    "chance_purity": or_null(_SHARES),
-}
-_OF_ITEM_TOKENS: Mapping[str, Check] = {
-    "first": whole(1, _MOST_TOKENS),
-    "count": whole(1, _MOST_TOKENS),
-}
-_OF_RATINGS: Mapping[str, Check] = {
-    "number": whole(1),
-    "minimum": number(),
-    "maximum": number(),
-    "zeros": _COUNT,
-    "likes": _COUNT,
-    "whole": flag,
-    "threshold": number(),
-}
+_SEMANTIC_IDS = object_of(
+    {
+        "embed": text,
+        "codebook_size": whole(1),
+        "collision_rate": _SHARE,
+        "codebook_use": _SHARES,
+        "prefix_purity": or_null(_SHARES),
+        "chance_purity": or_null(_SHARES),
+    }
+)
+_RATINGS = object_of(
+    {
+        "number": whole(1),
+        "minimum": number(),
+        "maximum": number(),
+        "zeros": _COUNT,
+        "likes": _COUNT,
+        "whole": flag,
+        "threshold": number(),
+    }
+)
 FIELDS: Mapping[str, Check] = {
     "name": text,
     "version": text,
     "seed": whole(0, MOST_SEED),
     "k_core": _COUNT,
     "item_ids": one_of(*METHODS),
-    "semantic_ids": or_null(_semantic_ids),
-    "item_tokens": or_null(_item_tokens),
+    "semantic_ids": or_null(
+        also(
+            _SEMANTIC_IDS, lambda it: (it["prefix_purity"] is None) == (it["chance_purity"] is None)
+        )
+    ),
+    "item_tokens": or_null(
+        also(object_of({"first": _PIECES, "count": _PIECES}), lambda it: len(it) == 2)
+    ),
     "base_vocabulary": or_null(text),
     "has_ratings": flag,
     "has_reviews": flag,
@@ -117,14 +91,21 @@ FIELDS: Mapping[str, Check] = {
     "ties_sorted_by_item": or_null(flag),
     "trained_later_fraction": or_null(_SHARE),
     "split": one_of(*SPLIT_METHODS),
-    "cuts": or_null(_cuts),
-    "ratings": or_null(_ratings),
+    "cuts": or_null(also(list_of(number(), [2]), lambda it: it[0] < it[1])),
+    "ratings": or_null(
+        also(
+            _RATINGS,
+            lambda it: (
+                it["minimum"] <= it["maximum"] and max(it["zeros"], it["likes"]) <= it["number"]
+            ),
+        )
+    ),
     "wording": object_of({"noun": _words, "verb": list_of(_words, [0, 2])}),
     "sources": list_of(lambda value: True),
     "notes": list_of(lambda value: isinstance(value, str)),
     "fingerprint": text,
-    "shards": object_of(dict.fromkeys(SPLITS, _shards)),
-    "files": _files,
+    "shards": object_of(dict.fromkeys(SPLITS, also(list_of(_SHARD), bool))),
+    "files": also(map_of(text), lambda it: CATALOGUE_FILE in it),
 }
 
 

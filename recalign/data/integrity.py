@@ -62,11 +62,7 @@ def record_of(line: bytes, need_digest: bool) -> dict[str, Any] | None:
 
 
 def read_text(path: epath.Path) -> str:
-    """The text of a file.
-
-    Raises:
-        UserError: it cannot be read, or is no UTF-8.
-    """
+    """The text of a file; a UserError where it cannot be read, or is no UTF-8."""
     try:
         return path.read_bytes().decode()
     except OSError as error:
@@ -76,11 +72,7 @@ def read_text(path: epath.Path) -> str:
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """A value of JSON.
-
-    Raises:
-        UserError: no JSON, or nested too deep to be read.
-    """
+    """A value of JSON; a UserError where it is none, or nested too deep to be read."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -108,11 +100,6 @@ def read_sealed(path: epath.Path) -> Mapping[str, Any]:
     if not is_sealed(value):
         raise UserError(f"{path}: damaged: not as it was written")
     return value
-
-
-def file_digests(directory: epath.Path, names: Iterable[str]) -> dict[str, str]:
-    """Of files that were just written."""
-    return {name: digest_of((directory / name).read_bytes()) for name in names}
 
 
 def sealed_text(text: str) -> str:

@@ -7,6 +7,14 @@ import pyarrow as pa
 from jaxtyping import Float32, Float64, Int32
 
 
+def _check_lengths(table: object, first: str, *others: str) -> None:
+    length = len(getattr(table, first))
+    for name in others:
+        column = getattr(table, name)
+        if column is not None and len(column) != length:
+            raise ValueError(f"{name} has {len(column)} values, {first} has {length}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Interactions:
     """A raw log, columnar: the i-th interaction is (user[i], item[i], timestamp[i], rating[i]).
@@ -37,13 +45,9 @@ class Interactions:
     summary: pa.ChunkedArray | None = None
 
     def __post_init__(self) -> None:
-        for column in ("item", "timestamp", "rating", "review_text", "summary"):
-            values = getattr(self, column)
-            if values is not None and len(values) != len(self.user):
-                raise ValueError(f"{column} has {len(values)} values, user has {len(self.user)}")
+        _check_lengths(self, "user", "item", "timestamp", "rating", "review_text", "summary")
 
     def __len__(self) -> int:
-        """The number of interactions."""
         return len(self.user)
 
 
@@ -71,12 +75,7 @@ class ItemTable:
     categories: list[list[str]]
 
     def __post_init__(self) -> None:
-        for column in ("titles", "brands", "prices", "descriptions", "categories"):
-            if len(getattr(self, column)) != len(self.raw_ids):
-                raise ValueError(
-                    f"{column} has {len(getattr(self, column))} values,"
-                    f" raw_ids has {len(self.raw_ids)}"
-                )
+        _check_lengths(self, "raw_ids", "titles", "brands", "prices", "descriptions", "categories")
 
     @classmethod
     def of_titles(cls, raw_ids: list[str], titles: list[str]) -> "ItemTable":
@@ -85,5 +84,4 @@ class ItemTable:
         return cls(raw_ids, titles, empty, empty, empty, [[] for _ in raw_ids])
 
     def __len__(self) -> int:
-        """The number of items."""
         return len(self.raw_ids)

@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
-import pyarrow as pa
 import sentencepiece
 from jaxtyping import Int32
 
-from recalign.data.catalogue import SCHEMA, Catalogue
+from recalign.data.catalogue import Catalogue
 from recalign.data.vocabulary import (
     EXTRA_IDS,
     embedding_rows,
@@ -101,12 +100,8 @@ def add_item_tokens(
                 " --item_tokens needs a SentencePiece model of the type bpe or unigram"
             )
     catalogue, rewritten = without_ids_in_texts(catalogue, tokenizer, tokens.first)
-    notes = []
-    if rewritten:
-        notes.append(
-            f"{rewritten:,} texts held a word that reads as an item's id: written in lower case"
-        )
-    return extended, catalogue, tokens, notes
+    note = f"{rewritten:,} texts held a word that reads as an item's id: written in lower case"
+    return extended, catalogue, tokens, [note] if rewritten else []
 
 
 def pieces_of(id_: str) -> list[str]:
@@ -123,7 +118,7 @@ def without_ids_in_texts(
     catalogue: Catalogue, tokenizer: sentencepiece.SentencePieceProcessor, first: int
 ) -> tuple[Catalogue, int]:
     """The catalogue with texts such as "Core I5" as "Core i5", and how many of them there were."""
-    table, rewritten = catalogue.table, 0
+    rewritten = 0
 
     def plain(texts: Iterable[str]) -> list[str]:
         nonlocal rewritten
@@ -138,16 +133,10 @@ def without_ids_in_texts(
         reads_as_id = max(tokenizer.EncodeAsIds(word), default=0) >= first
         return word.lower().replace("_", "-") if reads_as_id else word
 
-    for name in _TEXTS:
-        column = table.schema.get_field_index(name)
-        table = table.set_column(column, SCHEMA.field(name), [plain(table[name].to_pylist())])
-    column = table.schema.get_field_index("categories")
-    categories = pa.array(
-        [plain(names or []) for names in table["categories"].to_pylist()],
-        SCHEMA.field("categories").type,
-    )
-    table = table.set_column(column, SCHEMA.field("categories"), categories)
-    return Catalogue.of_table(table), rewritten
+    table = catalogue.table
+    columns: dict[str, list] = {name: plain(table[name].to_pylist()) for name in _TEXTS}
+    columns["categories"] = [plain(names or []) for names in table["categories"].to_pylist()]
+    return catalogue.with_columns(**columns), rewritten
 
 
 def stands_for(

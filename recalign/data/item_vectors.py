@@ -19,15 +19,6 @@ _SPAN = 3
 """Items of a user at most so far apart count as bought one after the other."""
 
 
-def text_vectors(dataset: PreparedDataset, size: int, seed: int) -> Float[np.ndarray, "N S"]:
-    """Latent semantic analysis of the items' texts (`text_embeddings.tfidf_embeddings`).
-
-    Returns:
-        float64 [N, at most `size`]; a row of zeros for an item without words.
-    """
-    return tfidf_embeddings(item_texts(dataset.catalogue), seed, size=size).vectors
-
-
 def transition_vectors(dataset: PreparedDataset, size: int, seed: int) -> Float[np.ndarray, "N S"]:
     """Spectral embedding of who is bought shortly before or after whom, in training parts alone.
 
@@ -60,9 +51,12 @@ def transition_vectors(dataset: PreparedDataset, size: int, seed: int) -> Float[
 
 
 SOURCES: Mapping[str, Callable[[PreparedDataset, int, int], Float[np.ndarray, "N S"]]] = {
-    "text": text_vectors,
+    "text": lambda dataset, size, seed: (
+        tfidf_embeddings(item_texts(dataset.catalogue), seed, size=size).vectors
+    ),
     "transitions": transition_vectors,
 }
+"""(dataset, most numbers a vector, seed) -> float64 [N, S]; zeros where nothing is known."""
 
 
 def token_vectors(

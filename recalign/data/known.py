@@ -5,7 +5,6 @@ here: the first download's are recorded beside the files and hold from then on
 (`download.download`). Whether the log is the paper's is seen in its Table 7 row.
 """
 
-import dataclasses
 import os
 
 from recalign.data.download import download
@@ -14,24 +13,8 @@ _BASE = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 FORMAT = "amazon2014"
 
-
-@dataclasses.dataclass(frozen=True)
-class KnownLog:
-    """Where a known log's two files are published."""
-
-    reviews_url: str
-    metadata_url: str
-
-
-def _amazon(category: str) -> KnownLog:
-    return KnownLog(f"{_BASE}/reviews_{category}_5.json.gz", f"{_BASE}/meta_{category}.json.gz")
-
-
-KNOWN_LOGS = {
-    "toys": _amazon("Toys_and_Games"),
-    "beauty": _amazon("Beauty"),
-    "sports": _amazon("Sports_and_Outdoors"),
-}
+KNOWN_LOGS = {"toys": "Toys_and_Games", "beauty": "Beauty", "sports": "Sports_and_Outdoors"}
+"""Name -> the publisher's name of the category."""
 
 
 def fetch_known(name: str, directory: str | os.PathLike) -> tuple[str, str]:
@@ -41,8 +24,9 @@ def fetch_known(name: str, directory: str | os.PathLike) -> tuple[str, str]:
         UserError: they cannot be downloaded, or differ from what was downloaded first.
         KeyError: no log is known by that name.
     """
-    log = KNOWN_LOGS[name]
-    return tuple(  # type: ignore[return-value]
-        os.fspath(download(url, os.path.join(directory, url.rpartition("/")[2])))
-        for url in (log.reviews_url, log.metadata_url)
-    )
+
+    def fetched(file: str) -> str:
+        return os.fspath(download(f"{_BASE}/{file}", os.path.join(directory, file)))
+
+    category = KNOWN_LOGS[name]
+    return fetched(f"reviews_{category}_5.json.gz"), fetched(f"meta_{category}.json.gz")

@@ -1,10 +1,11 @@
 """Does the dataset give its answers away? Measured on the test targets, a verdict for each way."""
 
 import dataclasses
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from recalign.data.prepared import PreparedDataset, UserSequences
 from recalign.data.readers.tally import NO_TIME
@@ -39,19 +40,19 @@ class Leak:
     Attributes:
         name: what was looked at.
         measured: the fraction of test users for whom it holds.
-        chance: the fraction that would be expected by chance; 0 where none would.
         users: the number of users looked at.
-        leaks: the verdict.
         explanation: a line for a person, with the figures.
+        chance: the fraction that would be expected by chance; 0 where none would.
+        leaks: the verdict.
         risk: whether it may make results too good without giving answers away by itself.
     """
 
     name: str
     measured: float
-    chance: float
     users: int
-    leaks: bool
     explanation: str
+    chance: float = 0.0
+    leaks: bool = False
     risk: bool = False
 
 
@@ -66,24 +67,25 @@ def leak_report(dataset: PreparedDataset) -> list[Leak]:
     Raises:
         UserError: damaged files.
     """
-    test = dataset.sequences("test")
+    test, info = dataset.sequences("test"), dataset.info
     target = test.items[test.row_splits[1:] - 1].astype(np.int64)
     last = test.items[test.row_splits[1:] - 2].astype(np.int64)
-    numbers = _numbers(dataset.catalogue.ids)
-    leaks = []
-    if numbers is not None:
-        leaks += [_numbers_leak(numbers, last, target, width) for width in NEIGHBOURHOODS]
-    leaks.append(_titles_leak(dataset.catalogue.titles, last, target))
-    leaks.append(_duplicates_leak(test))
-    leaks.append(_sorted_leak(test, dataset.catalogue.raw_ids))
-    tied = dataset.info.get("tied_last_fraction")
-    if tied is not None:
-        leaks.append(_ties_leak(tied, dataset.info.get("ties_sorted_by_item", False), len(test)))
-    later = dataset.info.get("trained_later_fraction")
-    if later is not None:
-        leaks.append(_later_leak(later, len(test), dataset.info.get("split")))
-    if any(NO_TIME in note for note in dataset.info.get("notes", ())):
-        leaks.append(_order_leak(len(test)))
+    leaks = [
+        *_numbers_leaks(dataset.catalogue.ids, last, target),
+        _titles_leak(dataset.catalogue.titles, last, target),
+        _duplicates_leak(test),
+        _sorted_leak(test, dataset.catalogue.raw_ids),
+    ]
+    if (tied := info.get("tied_last_fraction")) is not None:
+        leaks.append(_ties_leak(tied, info.get("ties_sorted_by_item", False), len(test)))
+    if (later := info.get("trained_later_fraction")) is not None:
+        leaks.append(_later_leak(later, len(test), info.get("split")))
+    if any(NO_TIME in note for note in info.get("notes", ())):
+        explanation = (
+            "the log has no time column: the order of the file is taken for it, and which item is"
+            " asked depends on how the file was sorted"
+        )
+        leaks.append(Leak("order of time", 1.0, len(test), explanation, risk=True))
     return leaks
 
 
@@ -96,90 +98,66 @@ def format_leaks(leaks: list[Leak]) -> str:
     )
 
 
-def _numbers(ids: tuple[str, ...]) -> Int64[np.ndarray, " items"] | None:
-    """The numbers in ids like "I123"; None where they are built otherwise."""
-    digits = [id_.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") for id_ in ids]
-    return np.asarray(digits, np.int64) if all(map(str.isdecimal, digits)) else None
+_PerUser = Int64[np.ndarray, " users"]
 
 
-def _numbers_leak(
-    numbers: Int64[np.ndarray, " items"],
-    last: Int64[np.ndarray, " users"],
-    target: Int64[np.ndarray, " users"],
-    width: int,
-) -> Leak:
-    def is_near(history: Int64[np.ndarray, " users"]) -> Float64[np.ndarray, " users"]:
-        distance = np.abs(numbers[target] - numbers[history])
-        return ((distance > 0) & (distance <= width)).astype(np.float64)
+def _numbers_leaks(ids: tuple[str, ...], last: _PerUser, target: _PerUser) -> Iterator[Leak]:
+    """Of ids like "I123"; those that are built otherwise have no neighbours."""
+    digits = [id_.lstrip(string.ascii_letters) for id_ in ids]
+    if not all(map(str.isdecimal, digits)):
+        return
+    numbers = np.asarray(digits, np.int64)
+    for width in NEIGHBOURHOODS:
 
-    return _against_chance(
-        f"ids within ±{width}",
-        f"the test item's number is within ±{width} of the last item's",
-        is_near,
-        last,
-    )
+        def is_near(history: _PerUser, width: int = width) -> np.ndarray:
+            distance = np.abs(numbers[target] - numbers[history])
+            return (distance > 0) & (distance <= width)
+
+        what = f"the test item's number is within ±{width} of the last item's"
+        yield _against_chance(f"ids within ±{width}", what, is_near, last)
 
 
-def _titles_leak(
-    titles: tuple[str, ...],
-    last: Int64[np.ndarray, " users"],
-    target: Int64[np.ndarray, " users"],
-) -> Leak:
+def _titles_leak(titles: tuple[str, ...], last: _PerUser, target: _PerUser) -> Leak:
     words = [f" {title.casefold()} " for title in titles]
 
-    def is_contained(history: Int64[np.ndarray, " users"]) -> Float64[np.ndarray, " users"]:
+    def is_contained(history: _PerUser) -> np.ndarray:
         pairs = zip(target.tolist(), history.tolist(), strict=True)
         return np.asarray(
-            [answer != shown and words[answer] in words[shown] for answer, shown in pairs],
-            np.float64,
+            [answer != shown and words[answer] in words[shown] for answer, shown in pairs]
         )
 
-    return _against_chance(
-        "titles", "the last item's title contains the test item's whole title", is_contained, last
-    )
+    what = "the last item's title contains the test item's whole title"
+    return _against_chance("titles", what, is_contained, last)
 
 
 def _against_chance(
-    name: str,
-    what: str,
-    holds: Callable[[Int64[np.ndarray, " users"]], Float64[np.ndarray, " users"]],
-    last: Int64[np.ndarray, " users"],
+    name: str, what: str, holds: Callable[[_PerUser], np.ndarray], last: _PerUser
 ) -> Leak:
     """Compares users' own last items with those of other users, by rotating the users."""
     users = len(last)
-    measured = holds(last).mean()
+    measured = float(holds(last).mean())
     # An item is never its own user's answer, so chance does not count it for other users either.
     rotations = sorted({int(rotation) for rotation in np.linspace(1, max(1, users - 1), 10)})
-    by_chance = [holds(np.roll(last, rotation)).mean() for rotation in rotations]
-    chance = float(np.mean(by_chance))
+    chance = float(np.mean([holds(np.roll(last, rotation)).mean() for rotation in rotations]))
     # One user's worth of chance, so that a rate that chance never showed can be exceeded.
     floor = max(chance, 1 / users)
     error = np.sqrt(floor * (1 - min(floor, 0.5)) / users)
     leaks = bool(measured >= _LEAST and measured > max(_LIFT * floor, floor + _Z * error))
-    return Leak(
-        name,
-        float(measured),
-        chance,
-        users,
-        leaks,
-        f"{what} for {measured:.2%} of {users:,} users ({chance:.2%} by chance)",
-    )
+    explanation = f"{what} for {measured:.2%} of {users:,} users ({chance:.2%} by chance)"
+    return Leak(name, measured, users, explanation, chance, leaks)
 
 
 def _duplicates_leak(test: UserSequences) -> Leak:
     """Users whose whole sequence is another user's: the one's training shows the other's answer."""
-    sequences = [part.tobytes() for part in np.split(test.items, test.row_splits[1:-1])]
-    users = len(sequences)
-    fraction = (users - len(set(sequences))) / users
-    return Leak(
-        "duplicated users",
-        fraction,
-        0.0,
-        users,
-        fraction > _DUPLICATED_FRACTION,
+    sequences = {part.tobytes() for part in np.split(test.items, test.row_splits[1:-1])}
+    users = len(test)
+    fraction = (users - len(sequences)) / users
+    explanation = (
         f"{fraction:.2%} of {users:,} users have another user's whole sequence"
-        f" (more than {_DUPLICATED_FRACTION:.0%} leaks)",
+        f" (more than {_DUPLICATED_FRACTION:.0%} leaks)"
     )
+    leaks = fraction > _DUPLICATED_FRACTION
+    return Leak("duplicated users", fraction, users, explanation, leaks=leaks)
 
 
 def _sorted_leak(test: UserSequences, raw_ids: tuple[str, ...]) -> Leak:
@@ -196,60 +174,34 @@ def _sorted_leak(test: UserSequences, raw_ids: tuple[str, ...]) -> Leak:
     chance = float((1 / np.diff(test.row_splits)).mean())
     measured, which = max((highest, "highest"), (lowest, "lowest"))
     leaks = measured > max(_SORTED_FRACTION, _LIFT * chance)
-    sorted_by = ": the log is sorted by item, not by time" if leaks else ""
-    return Leak(
-        "order of raw IDs",
-        measured,
-        chance,
-        len(test),
-        leaks,
+    explanation = (
         f"the test item's raw ID is the {which} of the user's for {measured:.2%} of {len(test):,}"
-        f" users ({chance:.2%} by chance){sorted_by}",
+        f" users ({chance:.2%} by chance)"
+        + (": the log is sorted by item, not by time" if leaks else "")
     )
+    return Leak("order of raw IDs", measured, len(test), explanation, chance, leaks)
 
 
 def _ties_leak(fraction: float, is_sorted: bool, users: int) -> Leak:
     """Users whose last two items have one timestamp: the file's order chose the test item, and a
     file sorted by item would let a model learn that order."""
     order = ", which puts them in the order of their IDs," if is_sorted else ""
-    return Leak(
-        "ties in time",
-        fraction,
-        0.0,
-        users,
-        fraction > _TIED_FRACTION,
+    explanation = (
         f"the last two items of {fraction:.2%} of {users:,} users have the same timestamp, so that"
         f" the order of the file{order} decides which is asked (more than {_TIED_FRACTION:.0%}"
-        " leaks)",
-        fraction >= (_LEAST if is_sorted else _TIED_RISK),
+        " leaks)"
     )
+    leaks, risk = fraction > _TIED_FRACTION, fraction >= (_LEAST if is_sorted else _TIED_RISK)
+    return Leak("ties in time", fraction, users, explanation, leaks=leaks, risk=risk)
 
 
 def _later_leak(fraction: float, users: int, split: str | None) -> Leak:
     """Test items that others' training parts hold after the test moment: what was popular later is
     known, which no recommender would at that moment."""
     way = "" if split == TEMPORAL else "; --split temporal trains on nothing later"
-    return Leak(
-        "training after the test moment",
-        fraction,
-        0.0,
-        users,
-        False,
+    explanation = (
         f"the test item of {fraction:.2%} of {users:,} users is in training parts of others after"
-        f" the moment that is asked about{way}",
-        fraction >= _LEAST,
+        f" the moment that is asked about{way}"
     )
-
-
-def _order_leak(users: int) -> Leak:
-    """A log without times, whose lines need not be in their order."""
-    return Leak(
-        "order of time",
-        1.0,
-        0.0,
-        users,
-        False,
-        "the log has no time column: the order of the file is taken for it, and which item is asked"
-        " depends on how the file was sorted",
-        True,
-    )
+    name, risk = "training after the test moment", fraction >= _LEAST
+    return Leak(name, fraction, users, explanation, risk=risk)

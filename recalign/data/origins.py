@@ -55,20 +55,12 @@ class Difference:
 
 
 def read(directory: epath.Path) -> Mapping[str, Any] | None:
-    """What a run was made from; None where an earlier recalign, or another tool, made it.
-
-    Raises:
-      UserError: the file is damaged.
-    """
+    """What a run was made from; None where an earlier recalign, or another tool, made it."""
     return read_file(directory).get("made_from")
 
 
 def read_file(directory: epath.Path) -> Mapping[str, Any]:
-    """All that stands in run.json; empty where there is none.
-
-    Raises:
-      UserError: the file is damaged.
-    """
+    """All of run.json, empty where there is none; a UserError where it is damaged."""
     path = directory / FILE
     if not path.exists():
         return {}

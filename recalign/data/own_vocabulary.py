@@ -44,15 +44,13 @@ def own_vocabulary(catalogue: Catalogue, *, item_tokens: bool) -> tuple[bytes, s
     model = train_vocabulary(_sentences(catalogue), most, _CHARACTERS)
     model = with_sentinels(model, EXTRA_IDS)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
+    # With item tokens the number of rows is told when these are there.
+    rows = "" if item_tokens else f"; VOCAB_SIZE = {embedding_rows(pieces):_} will do"
     note = (
         f"a vocabulary of the catalogue's own texts, {pieces:,} pieces: pre-trained weights do not"
-        " fit it"
+        f" fit it{rows}"
     )
-    # With item tokens the number of rows is told when these are there.
-    return (
-        model,
-        note if item_tokens else f"{note}; VOCAB_SIZE = {embedding_rows(pieces):_} will do",
-    )
+    return model, note
 
 
 def _sentences(catalogue: Catalogue) -> Iterator[str]:

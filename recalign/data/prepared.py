@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from typing import Any
 
 from etils import epath
 
@@ -28,16 +29,6 @@ from recalign.errors import UserError, shown
 INFO_FILE = "dataset.json"
 SENTENCEPIECE_FILE = "sentencepiece.model"
 
-__all__ = [
-    "Catalogue",
-    "PreparedDataset",
-    "UserReviews",
-    "UserSequences",
-    "dataset_directory",
-    "dataset_path",
-    "open_dataset",
-]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedDataset:
@@ -50,16 +41,12 @@ class PreparedDataset:
 
     directory: epath.Path
     info: dict
-    _sequences: dict[str, UserSequences] = dataclasses.field(
-        default_factory=dict, init=False, repr=False
-    )
-    _reviews: dict[str, UserReviews] = dataclasses.field(
+    _read: dict[tuple[str, str], Any] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
 
     @property
     def name(self) -> str:
-        """The dataset's name."""
         return self.info["name"]
 
     @property
@@ -100,11 +87,7 @@ class PreparedDataset:
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
-        """The items, in index order.
-
-        Raises:
-            UserError: a damaged file.
-        """
+        """The items, in index order; a UserError for a damaged file, here as below."""
         catalogue = read_catalogue(
             self.content(CATALOGUE_FILE), os.fspath(self.directory / CATALOGUE_FILE)
         )
@@ -114,11 +97,7 @@ class PreparedDataset:
 
     @functools.cached_property
     def sentencepiece_model(self) -> epath.Path | None:
-        """The dataset's own vocabulary, where it has one.
-
-        Raises:
-            UserError: it is not what was written.
-        """
+        """The dataset's own vocabulary, where it has one."""
         if SENTENCEPIECE_FILE not in self.info["files"]:
             return None
         self.content(SENTENCEPIECE_FILE)
@@ -126,11 +105,7 @@ class PreparedDataset:
 
     @functools.cached_property
     def semantic_encoder(self) -> SemanticEncoder | None:
-        """What gives texts codes as the items' ids have them; None where there is none.
-
-        Raises:
-            UserError: it is not what was written.
-        """
+        """What gives texts codes as the items' ids have them; None where there is none."""
         if ENCODER_FILE not in self.info["files"]:
             return None
         name = os.fspath(self.directory / ENCODER_FILE)
@@ -149,11 +124,7 @@ class PreparedDataset:
         return self.info["fingerprint"]
 
     def content(self, name: str) -> bytes:
-        """The content of a file that lies beside the records.
-
-        Raises:
-            UserError: it is absent, or not what was written.
-        """
+        """The content of a file beside the records; a UserError if it is not what was written."""
         try:
             content = (self.directory / name).read_bytes()
         except OSError as error:
@@ -173,9 +144,10 @@ class PreparedDataset:
             UserError: damaged files.
             KeyError: an unknown split.
         """
-        if split not in self._sequences:
-            self._sequences[split] = read_records(self._stored, split, self.has_ratings)
-        return self._sequences[split]
+        if ("sequences", split) not in self._read:
+            found = read_records(self._stored, split, self.has_ratings)
+            self._read["sequences", split] = found
+        return self._read["sequences", split]
 
     def reviews(self, split: str) -> UserReviews:
         """The review texts of "train", "validation" or "test", aligned with `sequences(split)`.
@@ -189,9 +161,9 @@ class PreparedDataset:
                 f"dataset {self.name!r} has no review texts: prepare it with --review_texts from a"
                 " log that has them"
             )
-        if split not in self._reviews:
-            self._reviews[split] = read_reviews(self._stored, split)
-        return self._reviews[split]
+        if ("reviews", split) not in self._read:
+            self._read["reviews", split] = read_reviews(self._stored, split)
+        return self._read["reviews", split]
 
 
 def dataset_path(name: str, data_dir: str | os.PathLike) -> epath.Path:
@@ -222,12 +194,11 @@ def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
     """
     directory = dataset_directory(name, data_dir)
     path = directory / INFO_FILE
-    # The info holds a fingerprint of the data, so that other data never has the same text.
     try:
-        text = read_text(path)
+        # The info holds a fingerprint of the data, so that other data never has the same text.
+        dataset = _open(os.fspath(directory), path.stat().mtime, read_text(path))
     except UserError as error:
         raise UserError(f"{path}: damaged ({error}): prepare the dataset again") from error
-    dataset = _open(os.fspath(directory), path.stat().mtime, text)
     if dataset.name != name:
         raise UserError(
             f"{directory} holds the dataset {shown(dataset.name)}, not {name!r}: use it under its"
@@ -239,16 +210,10 @@ def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
 @functools.lru_cache(maxsize=16)
 def _open(directory: str, mtime: int, info_text: str) -> PreparedDataset:
     del mtime  # A part of the key alone.
-    path = f"{directory}/{INFO_FILE}"
-    try:
-        info = parse_json(info_text, "it")
-    except UserError as error:
-        raise UserError(f"{path}: damaged ({error}): prepare the dataset again") from error
+    info = parse_json(info_text, "it")
     if isinstance(info, dict) and {"name", "fingerprint"} <= info.keys() and DIGEST not in info:
-        raise UserError(
-            f"{path}: damaged or written by an earlier recalign: prepare the dataset again"
-        )
+        raise UserError("or written by an earlier recalign")
     reason = fault_of(info) if is_sealed(info) else "not what was written"
     if reason is not None:
-        raise UserError(f"{path}: damaged ({reason}): prepare the dataset again")
+        raise UserError(reason)
     return PreparedDataset(epath.Path(directory), info)

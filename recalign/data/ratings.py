@@ -47,10 +47,6 @@ class RatingSummary:
         """Whether the ratings say anything: they are not all the same."""
         return self.minimum < self.maximum
 
-    def info(self) -> dict:
-        """What `dataset.json` holds of it."""
-        return dataclasses.asdict(self)
-
     def notes(self) -> list[str]:
         """What a person is told."""
         if not self.is_usable:
@@ -104,12 +100,8 @@ def count_ratings(ratings: Float32[np.ndarray, " n"], threshold: float | None) -
 
 def add_counts(parts: Iterable[Counts]) -> Counts:
     """The counts of all parts together."""
-    total = NO_COUNTS
-    for part in parts:
-        added = [one + other for one, other in zip(total, part, strict=True)]
-        added[1:3] = [min(total[1], part[1]), max(total[2], part[2])]
-        total = tuple(added)  # type: ignore[assignment]
-    return total
+    number, minimum, maximum, *others = zip(NO_COUNTS, *parts, strict=True)
+    return (sum(number), min(minimum), max(maximum), *map(sum, others))  # type: ignore[return-value]
 
 
 def summary(counts: Counts, threshold: float | None) -> RatingSummary:
@@ -121,15 +113,7 @@ def summary(counts: Counts, threshold: float | None) -> RatingSummary:
     is_binary = number == whole and minimum == 0 and maximum == 1
     if threshold is None:
         threshold, above = (_HALF, above_half) if is_binary else (LIKE_THRESHOLD, above)
-    return RatingSummary(
-        number,
-        minimum,
-        maximum,
-        zeros,
-        above,
-        number == whole,
-        threshold,
-    )
+    return RatingSummary(number, minimum, maximum, zeros, above, number == whole, threshold)
 
 
 def rating_summary(

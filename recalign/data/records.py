@@ -57,7 +57,6 @@ class UserSequences:
     unseen_splits: Int64[np.ndarray, " rows_and_one"]
 
     def __len__(self) -> int:
-        """The number of records."""
         return len(self.rows)
 
 
@@ -127,11 +126,7 @@ def shard_file(
 def write_shard(
     path: epath.Path, split: str, number: int, rows: Iterable[tuple[int, UserRow]]
 ) -> Shard:
-    """Writes (row number, row) pairs as one file.
-
-    Raises:
-        OSError: as `write_records`.
-    """
+    """Writes (row number, row) pairs as one file; raises as `write_records` does."""
     records = num_bytes = digest = 0
     try:
         with tf.io.TFRecordWriter(os.fspath(path)) as writer:
@@ -162,17 +157,15 @@ def write_metadata(
         disable_shuffling=True,
     )
     info.set_file_format(tfds.core.FileFormat.TFRECORD)
-    splits = []
-    for split in SPLITS:
-        own = sorted((s for s in shards if s.split == split), key=lambda shard: shard.number)
-        splits.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[shard.records for shard in own],
-                num_bytes=sum(shard.num_bytes for shard in own),
-                filename_template=_template(directory, name, split),
-            )
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[shard.records for shard in own],
+            num_bytes=sum(shard.num_bytes for shard in own),
+            filename_template=_template(directory, name, split),
         )
+        for split, own in _by_split(shards).items()
+    ]
     info.set_splits(tfds.core.SplitDict(splits))
     info.write_to_directory(directory)
 
@@ -240,14 +233,16 @@ def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences
         UserError: files that are absent, damaged or not those that were written.
         KeyError: an unknown split.
     """
+    columns = {"items": tf.int64, "unseen": tf.int64}
+    columns |= {"ratings": tf.float32} if has_ratings else {}
     features = {
         "user": tf.io.FixedLenFeature([], tf.string),
         "row": tf.io.FixedLenFeature([], tf.int64),
-        "items": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
-        "unseen": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+        **{
+            name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+            for name, dtype in columns.items()
+        },
     }
-    if has_ratings:
-        features["ratings"] = tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)
     batches = list(_parsed(stored, split, features))
     if not batches:
         raise damaged(stored.directory, f"{split}: not one record")
@@ -307,24 +302,25 @@ def read_reviews(stored: Stored, split: str) -> UserReviews:
     """
     names = ("review_texts", "summaries")
     features = {name: tf.io.RaggedFeature(tf.string) for name in names}
-    chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
-    for batch in _parsed(stored, split, features):
-        for name in names:
-            texts = pa.array(batch[name].values.numpy(), pa.large_binary())
-            chunks[name].append(texts.cast(pa.large_string()))
-    return UserReviews(*(pa.concat_arrays(chunks[name]) for name in names))
+    batches = [
+        [pa.array(batch[name].values.numpy(), pa.large_binary()) for name in names]
+        for batch in _parsed(stored, split, features)
+    ]
+    columns = zip(*batches, strict=True)
+    return UserReviews(*(pa.concat_arrays(column).cast(pa.large_string()) for column in columns))
 
 
 def shard_digests(shards: Sequence[Shard]) -> dict[str, list[tuple[int, str]]]:
     """Of each split (records, digest) a file, in the files' order."""
     return {
-        split: [
-            (shard.records, f"{shard.digest:064x}")
-            for shard in sorted(shards, key=lambda shard: shard.number)
-            if shard.split == split
-        ]
-        for split in SPLITS
+        split: [(shard.records, f"{shard.digest:064x}") for shard in own]
+        for split, own in _by_split(shards).items()
     }
+
+
+def _by_split(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
+    in_order = sorted(shards, key=lambda shard: shard.number)
+    return {split: [shard for shard in in_order if shard.split == split] for split in SPLITS}
 
 
 def _parsed(stored: Stored, split: str, features: Mapping[str, object]) -> Iterator[dict[str, Any]]:

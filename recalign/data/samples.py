@@ -1,41 +1,33 @@
 """How many samples a user gives: the one place where the paper's Table 10 is counted."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from jaxtyping import Int64
 
 from recalign.errors import UserError
 
-PREFIX_TASKS = ("tiger",)
-"""Tasks about every item of a user but the first, with a window of those before it, always."""
-
-NEXT_ITEM_TASKS = ("retrieval", "ranking", "rating", "bpr", "p5_sequential", *PREFIX_TASKS)
-"""Tasks about the item that follows a window."""
-
-WINDOW_TASKS = ("mim", "mlm")
-"""Tasks about the items of a window."""
-
-FOLLOWED_TASKS = ("after",)
-"""Tasks about an item that has one after it, whatever the user had before."""
-
-COMPANION_TASKS = ("together",)
-"""Tasks about an item that has another beside it in a user's sequence."""
-
-USER_TASKS = ("p5_direct",)
-"""Tasks with a sample a user, about an item of the training part that is drawn anew each time."""
-
-INTERACTION_TASKS = ("p5_rating",)
-"""Tasks with a sample for each interaction."""
-
-EVALUATED_TASKS = (
-    *("retrieval", "ranking", "rating", "p5_sequential", "p5_direct", "p5_rating"),
-    *PREFIX_TASKS,
-)
-"""Tasks with validation and test samples: one for each user of the split."""
+_NEXT_ITEM = ("retrieval", "ranking", "rating", "bpr", "p5_sequential")
+_EVALUATED = ("retrieval", "ranking", "rating", "p5_sequential", "p5_direct", "p5_rating", "tiger")
+_Samples = Callable[[np.ndarray, int], np.ndarray]
 
 
-def has_every_prefix(task: str, every_prefix: bool) -> bool:
-    """Whether a task's training samples are all items of a user but the first."""
-    return task in PREFIX_TASKS or (every_prefix and task in NEXT_ITEM_TASKS)
+def _every_prefix(length: np.ndarray, _: int) -> np.ndarray:
+    return np.maximum(0, length - 1)
+
+
+_TRAINING: Mapping[str, _Samples] = {
+    **dict.fromkeys(
+        _NEXT_ITEM, lambda length, w: np.where(length < 2, 0, np.maximum(1, length - w))
+    ),
+    **dict.fromkeys(("tiger", "after"), _every_prefix),
+    "together": lambda length, w: np.where(length < 2, 0, length),
+    "mim": lambda length, w: np.where(length < 1, 0, np.maximum(1, length - w + 1)),
+    "mlm": lambda length, w: np.where(length < 2, 0, np.maximum(1, length - w + 1)),
+    "p5_direct": lambda length, w: np.minimum(length, 1),
+    "p5_rating": lambda length, w: length,
+}
+"""Task -> training samples by the length of the training part and of a history."""
 
 
 def samples_per_user(
@@ -75,22 +67,11 @@ def samples_per_user(
     lengths = np.asarray(lengths, np.int64)
     if history_length < 1:
         raise UserError(f"history_length {history_length}: a history has at least 1 item")
-    pairs = FOLLOWED_TASKS + COMPANION_TASKS
-    if task not in NEXT_ITEM_TASKS + WINDOW_TASKS + pairs + USER_TASKS + INTERACTION_TASKS:
-        raise KeyError(task)
+    rule = _TRAINING[task]
     if split in ("validation", "test"):
-        return np.full(len(lengths), int(task in EVALUATED_TASKS), np.int64)
+        return np.full(len(lengths), int(task in _EVALUATED), np.int64)
     if split != "train":
         raise KeyError(split)
-    if task in COMPANION_TASKS:
-        return np.where(lengths < 2, 0, lengths)
-    if task in FOLLOWED_TASKS or has_every_prefix(task, every_prefix):
-        return np.maximum(0, lengths - 1)
-    if task in NEXT_ITEM_TASKS:
-        return np.where(lengths < 2, 0, np.maximum(1, lengths - history_length))
-    if task in USER_TASKS:
-        return np.minimum(lengths, 1)
-    if task in INTERACTION_TASKS:
-        return lengths
-    shortest = 2 if task == "mlm" else 1
-    return np.where(lengths < shortest, 0, np.maximum(1, lengths - history_length + 1))
+    if every_prefix and task in _NEXT_ITEM:
+        rule = _every_prefix
+    return rule(lengths, history_length)

@@ -62,9 +62,7 @@ class SemanticIds:
 
     def figures(self) -> dict:
         """What `dataset.json` keeps: all but the ids and the encoder."""
-        kept = {name: value for name, value in vars(self).items() if name != "encoder"}
-        del kept["ids"]
-        return kept
+        return {key: value for key, value in vars(self).items() if key not in ("ids", "encoder")}
 
     def lines(self) -> list[str]:
         """What a person should know."""
@@ -75,15 +73,11 @@ class SemanticIds:
             f"codebook use: {use} of the centres",
         ]
         if self.prefix_purity and self.chance_purity:
-            lines.append(
-                "prefix purity: "
-                + ", ".join(
-                    f"{purity:.0%} after {level} (chance {chance:.0%})"
-                    for level, (purity, chance) in enumerate(
-                        zip(self.prefix_purity, self.chance_purity, strict=True), 1
-                    )
-                )
-            )
+            pairs = enumerate(zip(self.prefix_purity, self.chance_purity, strict=True), 1)
+            levels = [
+                f"{own:.0%} after {level} (chance {chance:.0%})" for level, (own, chance) in pairs
+            ]
+            lines.append(f"prefix purity: {', '.join(levels)}")
         return lines
 
 

@@ -6,7 +6,7 @@ By time (temporal.py): the first item after each of two moments, for whoever has
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -84,18 +84,12 @@ class Sequences:
     def row(self, number: int) -> UserRow:
         """One user's sequence."""
         start, end = self.row_splits[number : number + 2].tolist()
-        review_texts, summaries = (
-            None if column is None else column[start:end].to_pylist()
-            for column in (self.review_texts, self.summaries)
-        )
-        return UserRow(
-            self.users[number],
-            self.items[start:end].tolist(),
-            None if self.ratings is None else self.ratings[start:end].tolist(),
-            review_texts,
-            summaries,
-            tuple(int(self.shown(split)[number]) for split in SPLITS) if self.by_time else None,
-        )
+        columns = (self.items, self.ratings, self.review_texts, self.summaries)
+        own: list[Any] = [None if it is None else it[start:end].tolist() for it in columns]
+        row = UserRow(self.users[number], *own)
+        if self.by_time is None:
+            return row
+        return row._replace(shown=tuple(int(self.by_time[split][number]) for split in SPLITS))
 
 
 def split_rows(

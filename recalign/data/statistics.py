@@ -14,31 +14,19 @@ P5_TASKS = ("p5_sequential", "p5_direct", "p5_rating", "p5_explanation", "p5_rev
 
 NO_REVIEWS = "no review texts were kept (prepare --review_texts)"
 
+FIGURES = (
+    *("users", "items", "interactions"),
+    *("sparsity_percent", "sequence_length_mean", "sequence_length_std"),
+)
+"""Of Table 7, as `dataset.json` calls them."""
+
 PAPER_TABLE_7 = {
-    "toys": {
-        "users": 19_412,
-        "items": 11_924,
-        "interactions": 167_597,
-        "sparsity_percent": 99.93,
-        "sequence_length_mean": 8.63,
-        "sequence_length_std": 8.51,
-    },
-    "beauty": {
-        "users": 22_363,
-        "items": 12_101,
-        "interactions": 198_502,
-        "sparsity_percent": 99.93,
-        "sequence_length_mean": 8.88,
-        "sequence_length_std": 8.16,
-    },
-    "sports": {
-        "users": 35_598,
-        "items": 18_357,
-        "interactions": 296_337,
-        "sparsity_percent": 99.95,
-        "sequence_length_mean": 8.32,
-        "sequence_length_std": 6.07,
-    },
+    name: dict(zip(FIGURES, figures, strict=True))
+    for name, figures in {
+        "toys": (19_412, 11_924, 167_597, 99.93, 8.63, 8.51),
+        "beauty": (22_363, 12_101, 198_502, 99.93, 8.88, 8.16),
+        "sports": (35_598, 18_357, 296_337, 99.95, 8.32, 6.07),
+    }.items()
 }
 """Table 7, and the sequence lengths of Section 4.3."""
 
@@ -67,14 +55,7 @@ def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> di
     """
     lengths = {split: np.diff(dataset.sequences(split).row_splits) for split in SPLITS}
     info = dataset.info
-    statistics = {
-        "users": info["users"],
-        "items": info["items"],
-        "interactions": info["interactions"],
-        "sparsity_percent": info["sparsity_percent"],
-        "sequence_length_mean": info["sequence_length_mean"],
-        "sequence_length_std": info["sequence_length_std"],
-    }
+    statistics = {name: info[name] for name in FIGURES}
     reviewed = _reviewed(dataset)
     reason = dataset.no_ratings()
     omitted = {} if reason is None else {"rating": reason, "p5_rating": reason}
@@ -116,16 +97,9 @@ def table_7(name: str, statistics: dict) -> list[str]:
     rows = [["dataset", "users", "items", "interactions", "sparsity %", "sequence length"]]
     for label, figures in ((name, statistics), (f"{name}, paper", PAPER_TABLE_7.get(name))):
         if figures:
-            rows.append(
-                [
-                    label,
-                    f"{figures['users']:,}",
-                    f"{figures['items']:,}",
-                    f"{figures['interactions']:,}",
-                    f"{figures['sparsity_percent']:.2f}",
-                    f"{figures['sequence_length_mean']:.2f} ± {figures['sequence_length_std']:.2f}",
-                ]
-            )
+            *counts, sparsity, mean, spread = (figures[figure] for figure in FIGURES)
+            length = f"{mean:.2f} ± {spread:.2f}"
+            rows.append([label, *(f"{count:,}" for count in counts), f"{sparsity:.2f}", length])
     return _aligned(rows)
 
 
@@ -155,9 +129,5 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     """Rows as lines, the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
     return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
-        )
-        for row in rows
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]

@@ -122,12 +122,13 @@ def read_law(dataset: PreparedDataset) -> Law | None:
 
 def draw_law(config: CorpusConfig, rng: np.random.Generator) -> Law:
     """Draws a law: which quality an item has, how popular it is, what follows it."""
-    num_items = config.themes * config.products
+    themes, products = _words(THEMES, config.themes), _words(PRODUCTS, config.products)
+    num_items = len(themes) * len(products)
     rank = rng.permutation(num_items) + 1.0
     popularity = rank**-config.popularity_exponent
     levels = np.array(list(QUALITIES.values()))
     return Law(
-        raw_ids=np.array(_raw_ids(config)),
+        raw_ids=np.array([f"{theme}-{product}" for theme in themes for product in products]),
         theme=np.repeat(np.arange(config.themes), config.products),
         quality=levels[rng.permutation(num_items) % len(levels)],
         popularity=popularity / popularity.sum(),
@@ -167,11 +168,6 @@ def draw_log(
     return log, _item_table(law)
 
 
-def _raw_ids(config: CorpusConfig) -> list[str]:
-    return [f"{theme}-{product}" for theme in _words(THEMES, config.themes)
-            for product in _words(PRODUCTS, config.products)]  # fmt: skip
-
-
 def _words(words: Sequence[str], count: int) -> list[str]:
     """The first `count` of the words and, when they are used up, of their pairs written as one."""
     pairs = (f"{first}{second}" for first, second in itertools.permutations(words, 2))
@@ -188,18 +184,10 @@ def _vocabulary(titles: Sequence[str], config: CorpusConfig) -> bytes:
 def _item_table(law: Law) -> ItemTable:
     word = {level: name for name, level in QUALITIES.items()}
     raw_ids = law.raw_ids.tolist()
-    titles = []
-    for raw_id, quality in zip(raw_ids, law.quality, strict=True):
-        theme, product = raw_id.split("-")
-        titles.append(f"{theme} {product} {word[quality]}")
-    return ItemTable(
-        raw_ids=raw_ids,
-        titles=titles,
-        brands=[""] * len(raw_ids),
-        prices=[""] * len(raw_ids),
-        descriptions=[""] * len(raw_ids),
-        categories=[[raw_id.split("-")[0]] for raw_id in raw_ids],
-    )
+    pairs = zip(raw_ids, law.quality, strict=True)
+    titles = [f"{raw_id.replace('-', ' ')} {word[quality]}" for raw_id, quality in pairs]
+    categories = [[raw_id.split("-")[0]] for raw_id in raw_ids]
+    return dataclasses.replace(ItemTable.of_titles(raw_ids, titles), categories=categories)
 
 
 def _single_cycle(size: int, rng: np.random.Generator) -> np.ndarray:

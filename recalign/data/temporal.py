@@ -28,11 +28,7 @@ Cuts = tuple[float, float]
 
 
 def check_split(method: str, cuts: Sequence[str]) -> None:
-    """Refuses a way to split that is not there, and moments without order.
-
-    Raises:
-        UserError: which of them.
-    """
+    """Raises a UserError for a way to split that is not there, and for moments without order."""
     if method not in METHODS:
         raise UserError(f"--split {method!r} is none of {', '.join(METHODS)}")
     if cuts and method != TEMPORAL:
@@ -135,20 +131,19 @@ def shown_by_time(
     return shown
 
 
-def unseen_targets(sequences: Sequences, train_counts: Int64[np.ndarray, " items"]) -> int:
-    """How many test targets are items that no training part holds."""
+def _test_targets(sequences: Sequences) -> Int64[np.ndarray, " targets"]:
+    """Where in `items` the test targets are."""
     shown = sequences.shown("test")
     rows = np.flatnonzero(shown)
-    targets = sequences.items[sequences.row_splits[rows] + shown[rows] - 1]
-    return int((train_counts[targets] == 0).sum())
+    return sequences.row_splits[rows] + shown[rows] - 1
 
 
 def split_notes(
     sequences: Sequences, train_counts: Int64[np.ndarray, " items"], cuts: Cuts
 ) -> list[str]:
     """What a person is told of a split by time."""
-    asked = int(np.count_nonzero(sequences.shown("test")))
-    cold = unseen_targets(sequences, train_counts)
+    targets = sequences.items[_test_targets(sequences)]
+    asked, cold = len(targets), int((train_counts[targets] == 0).sum())
     return [
         f"split by time at {moment(cuts[0])} and {moment(cuts[1])}:"
         f" {len(sequences.users):,} users to train on,"
@@ -166,8 +161,6 @@ def trained_later(
     latest = np.full(number_of_items, -np.inf)
     train = in_training(sequences)
     np.maximum.at(latest, sequences.items[train], time[train])
-    shown = sequences.shown("test")
-    rows = np.flatnonzero(shown)
-    target = sequences.row_splits[rows] + shown[rows] - 1
+    target = _test_targets(sequences)
     # A user's own training is never after the own test moment.
     return float((latest[sequences.items[target]] > time[target]).mean())

@@ -3,17 +3,9 @@
 import html
 import re
 
-MAXIMUM_TITLE = 1_000
-"""Characters of a title: Amazon's longest honest ones have about 500."""
-
-MAXIMUM_DESCRIPTION = 10_000
-"""Characters of a description."""
-
-MAXIMUM_REVIEW = 10_000
-"""Characters of a review."""
-
-MAXIMUM_SUMMARY = 1_000
-"""Characters of a review's summary."""
+MAXIMUM_TITLE, MAXIMUM_SUMMARY = 1_000, 1_000
+MAXIMUM_DESCRIPTION, MAXIMUM_REVIEW = 10_000, 10_000
+"""Characters; Amazon's longest honest titles have about 500."""
 
 # Control and format characters, SentencePiece's word mark and the replacement character: each is
 # white space to T5's normalisation, so it is white space here too, and tokens of items can be

@@ -46,11 +46,8 @@ def why_t5_cannot_be_read() -> str:
 
 
 def check_vocab_size(vocab_size: int, task: str, needed: int) -> None:
-    """Refuses an embedding with fewer rows than the task's vocabulary has tokens.
-
-    Raises:
-        UserError: with the gin line that is needed.
-    """
+    """Raises a UserError, with the gin line that is needed, where an embedding has fewer rows than
+    the task's vocabulary has tokens."""
     if needed > vocab_size:
         raise UserError(
             f"VOCAB_SIZE = {vocab_size} is too small for {task}, whose vocabulary has {needed} "

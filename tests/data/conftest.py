@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from recalign.data.interactions import Interactions, ItemTable
+from recalign.data.prepare import prepare
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -70,6 +71,22 @@ def small_items():
         descriptions=["A fruit.", "", "", "", ""],
         categories=[["Food", "Fruit"], [], [], ["Toys", "Dolls"], []],
     )
+
+
+@pytest.fixture
+def prepare_small(small_log, small_items, tmp_path):
+    """Prepares the small log, whole unless settings say otherwise."""
+
+    def prepare_it(**settings):
+        defaults = {"name": "small", "data_dir": tmp_path, "k_core": 0}
+        return prepare(small_log, small_items, **defaults | settings)
+
+    return prepare_it
+
+
+@pytest.fixture
+def prepared(prepare_small):
+    return prepare_small()
 
 
 @pytest.fixture

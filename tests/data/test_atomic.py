@@ -10,7 +10,6 @@ from etils import epath
 
 from recalign.data import atomic
 from recalign.data.atomic import atomic_directory
-from recalign.data.prepare import prepare
 from recalign.errors import UserError
 
 
@@ -218,10 +217,10 @@ def test_a_path_through_a_file(tmp_path):
         pass
 
 
-def test_a_read_only_directory(small_log, small_items):
+def test_a_read_only_directory(prepare_small):
     # /proc refuses new directories even to root.
-    with pytest.raises(UserError, match="cannot write /proc/self/d/1.0.0"):
-        prepare(small_log, small_items, name="d", data_dir="/proc/self", k_core=0)
+    with pytest.raises(UserError, match="cannot write /proc/self/small/1.0.0"):
+        prepare_small(data_dir="/proc/self")
 
 
 @contextlib.contextmanager
@@ -236,13 +235,13 @@ def files_of_at_most(size):
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 2_000])
-def test_a_full_disk_changes_nothing(small_log, small_items, tmp_path, size):
-    before = prepare(small_log, small_items, name="d", data_dir=tmp_path, k_core=0)
+def test_a_full_disk_changes_nothing(prepare_small, tmp_path, size):
+    before = prepare_small()
     with (
         files_of_at_most(size),
         pytest.raises(UserError, match="cannot write .*nothing was changed") as error,
     ):
-        prepare(small_log, small_items, name="d", data_dir=tmp_path, k_core=0, seed=1)
+        prepare_small(seed=1)
     assert "\n" not in str(error.value)
     assert before.sequences("test").rows.tolist() == [0, 1, 2]
-    assert [path.name for path in (tmp_path / "d").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["1.0.0"]

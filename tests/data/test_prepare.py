@@ -29,11 +29,6 @@ def raw(dataset, split):
     }
 
 
-@pytest.fixture
-def prepared(small_log, small_items, tmp_path):
-    return prepare(small_log, small_items, name="small", data_dir=tmp_path, k_core=0)
-
-
 def test_each_split_shows_what_comes_before_its_target(prepared):
     # u4 has two items and leaves; the others keep the order of their first line in the log.
     assert raw(prepared, "train") == {"u1": ("a", "bc"), "u2": ("ab", "de"), "u3": ("c", "ea")}
@@ -69,18 +64,6 @@ def test_a_log_that_may_have_had_an_id_of_the_catalogue_is_warned_of(tmp_path):
         "warning: IDs of the log have the form of the catalogue's (I1): `recommend` asks for raw:…"
         " or id:… where an ID could be both"
     ]
-
-
-@pytest.mark.parametrize("content", [b"", b"\x00" * 100, bytes(range(256)) * 40])
-def test_a_file_that_is_no_vocabulary_is_refused_at_once(small_log, small_items, tmp_path, content):
-    (tmp_path / "random.model").write_bytes(content)
-    with pytest.raises(UserError, match=r"random\.model: no SentencePiece model") as error:
-        prepare(
-            small_log, small_items, name="small", data_dir=tmp_path, k_core=0,
-            sentencepiece_model=tmp_path / "random.model",
-        )  # fmt: skip
-    assert "\n" not in str(error.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["random.model"]
 
 
 def test_ratings_stay_with_their_items(prepared):
@@ -213,32 +196,24 @@ def test_repeats_are_dropped_and_counted(make_log, tmp_path):
     )
 
 
-def test_sequential_ids_count_up_along_the_sequences_and_warn(small_log, small_items, tmp_path):
-    dataset = prepare(
-        small_log, small_items, name="seq", data_dir=tmp_path, k_core=0, item_ids="sequential"
-    )
+def test_sequential_ids_count_up_along_the_sequences_and_warn(prepare_small):
+    dataset = prepare_small(item_ids="sequential")
     assert dataset.catalogue.raw_ids == ("a", "b", "c", "d", "e")
     assert any(note.startswith("warning: sequential") for note in dataset.info["notes"])
 
 
-def test_the_seed_decides_ids_and_nothing_else_does(small_log, small_items, tmp_path):
+def test_the_seed_decides_ids_and_nothing_else_does(prepare_small):
     def fingerprint(seed, name):
-        dataset = prepare(small_log, small_items, name=name, data_dir=tmp_path, k_core=0, seed=seed)
-        return dataset.info["fingerprint"]
+        return prepare_small(name=name, seed=seed).info["fingerprint"]
 
     assert fingerprint(0, "one") == fingerprint(0, "two")
     assert fingerprint(0, "one") != fingerprint(1, "two")
 
 
-def test_vocabulary_and_extra_files_lie_beside_the_data(small_log, small_items, tmp_path):
+def test_vocabulary_and_extra_files_lie_beside_the_data(prepare_small, tmp_path):
     pieces = pathlib.Path(vocabulary_file()).read_bytes()
     (tmp_path / "v.model").write_bytes(pieces)
-    dataset = prepare(
-        small_log,
-        small_items,
-        name="extra",
-        data_dir=tmp_path / "data",
-        k_core=0,
+    dataset = prepare_small(
         sentencepiece_model=tmp_path / "v.model",
         extra_files={"law.npz": b"law"},
         sources=["made up"],
@@ -248,39 +223,25 @@ def test_vocabulary_and_extra_files_lie_beside_the_data(small_log, small_items, 
     info = json.loads((dataset.directory / "dataset.json").read_text())
     assert info["sources"] == ["made up"]
     with pytest.raises(UserError, match="absent.model: No such file"):
-        prepare(
-            small_log,
-            small_items,
-            name="extra",
-            data_dir=tmp_path / "data",
-            sentencepiece_model=tmp_path / "absent.model",
-        )
+        prepare_small(sentencepiece_model=tmp_path / "absent.model")
 
 
-@pytest.mark.parametrize("content", [b"", b"pieces", bytes(range(256)) * 40])
-def test_what_is_no_vocabulary_is_refused_before_a_log_is_read(
-    small_log, small_items, tmp_path, content
-):
+@pytest.mark.parametrize("content", [b"", b"pieces", b"\x00" * 100, bytes(range(256)) * 40])
+def test_what_is_no_vocabulary_is_refused_before_a_log_is_read(prepare_small, tmp_path, content):
     (tmp_path / "v.model").write_bytes(content)
-    with pytest.raises(UserError, match=r"vocabulary .*v.model: ") as error:
-        prepare(
-            small_log,
-            small_items,
-            name="extra",
-            data_dir=tmp_path / "data",
-            sentencepiece_model=tmp_path / "v.model",
-        )
+    with pytest.raises(UserError, match=r"vocabulary .*v\.model: no SentencePiece model") as error:
+        prepare_small(sentencepiece_model=tmp_path / "v.model")
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "data").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["v.model"]
 
 
-def test_preparing_again_replaces(small_log, small_items, tmp_path):
-    first = prepare(small_log, small_items, name="d", data_dir=tmp_path, k_core=0)
-    assert open_dataset("d", tmp_path) is first
-    second = prepare(small_log, small_items, name="d", data_dir=tmp_path, k_core=0, seed=1)
-    assert open_dataset("d", tmp_path) is second
+def test_preparing_again_replaces(prepare_small, tmp_path):
+    first = prepare_small()
+    assert open_dataset("small", tmp_path) is first
+    second = prepare_small(seed=1)
+    assert open_dataset("small", tmp_path) is second
     assert second.info["seed"] == 1
-    assert [path.name for path in (tmp_path / "d").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["1.0.0"]
 
 
 @pytest.mark.parametrize(
@@ -296,12 +257,9 @@ def test_preparing_again_replaces(small_log, small_items, tmp_path):
         ({"item_ids": "shuffled"}, "'shuffled' is none of random, sequential, semantic"),
     ],
 )
-def test_what_cannot_be_prepared_leaves_nothing(
-    small_log, small_items, tmp_path, settings_, message
-):
-    arguments = {"name": "bad", "data_dir": tmp_path, "k_core": 0, **settings_}
+def test_what_cannot_be_prepared_leaves_nothing(prepare_small, tmp_path, settings_, message):
     with pytest.raises(UserError, match=message) as error:
-        prepare(small_log, small_items, **arguments)
+        prepare_small(**settings_)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -4,14 +4,8 @@ import json
 import pytest
 
 from recalign.data import integrity
-from recalign.data.prepare import prepare
 from recalign.data.prepared import dataset_directory, open_dataset
 from recalign.errors import UserError
-
-
-@pytest.fixture
-def prepared(small_log, small_items, tmp_path):
-    return prepare(small_log, small_items, name="small", data_dir=tmp_path, k_core=0)
 
 
 def test_a_dataset_that_is_not_there_names_the_command(tmp_path):

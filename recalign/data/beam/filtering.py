@@ -9,7 +9,7 @@ import apache_beam as beam
 import numpy as np
 
 from recalign.data.beam.users import PLACE_BITS, UserLog
-from recalign.data.ratings import Counts, add_counts, count_ratings
+from recalign.data.ratings import add_counts, count_ratings
 from recalign.data.splits import HELD_OUT
 from recalign.data.ties import comes_first
 
@@ -55,7 +55,8 @@ def k_core_rounds(
 
 def _round(users: beam.PCollection, minimum: Minimum, label: str) -> beam.PCollection:
     if minimum.item <= 1:
-        return users | f"{label}: drop users" >> beam.Filter(_is_long_enough, minimum.user)
+        least = minimum.user
+        return users | f"{label}: drop users" >> beam.Filter(lambda user: user.distinct >= least)
     rare = (
         users
         | f"{label}: items" >> beam.FlatMap(lambda user: set(user.items))
@@ -68,10 +69,6 @@ def _round(users: beam.PCollection, minimum: Minimum, label: str) -> beam.PColle
     return users | f"{label}: drop" >> beam.FlatMap(
         _without_rare, beam.pvalue.AsSingleton(rare), minimum.user
     )
-
-
-def _is_long_enough(user: UserLog, least: int) -> bool:
-    return user.distinct >= least
 
 
 def _without_rare(user: UserLog, rare: set[str], least: int) -> Iterator[UserLog]:
@@ -91,10 +88,7 @@ def size(users: beam.PCollection, label: str) -> beam.PCollection:
 
 
 def _add_pairs(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    first = second = 0
-    for pair in pairs:
-        first += pair[0]
-        second += pair[1]
+    first, second = map(sum, zip((0, 0), *pairs, strict=True))
     return first, second
 
 
@@ -115,7 +109,10 @@ def survey(users: beam.PCollection, like_threshold: float | None) -> dict[str, b
         "buckets": histogram(users | "buckets" >> beam.Map(bucket_of), "bucket"),
         "tied": users | "ties" >> beam.Map(_tied) | "all ties" >> beam.CombineGlobally(_add_pairs),
         "ratings": users
-        | "ratings" >> beam.Map(_counted_ratings, like_threshold)
+        | "ratings"
+        >> beam.Map(
+            lambda user: count_ratings(np.asarray(user.ratings, np.float32), like_threshold)
+        )
         | "all ratings" >> beam.CombineGlobally(add_counts),
     }
 
@@ -125,10 +122,6 @@ def _tied(user: UserLog) -> tuple[int, int]:
     if user.times[-1:] != user.times[-2:-1]:
         return 0, 0
     return 1, int(comes_first(user.items[-2], user.items[-1]))
-
-
-def _counted_ratings(user: UserLog, like_threshold: float | None) -> Counts:
-    return count_ratings(np.asarray(user.ratings, np.float32), like_threshold)
 
 
 def bucket_of(user: UserLog) -> int:
@@ -159,12 +152,8 @@ def _occurrences(user: UserLog) -> Iterator[tuple[str, _Occurrences]]:
 
 
 def _counts_and_first(found: Iterable[_Occurrences]) -> _Occurrences:
-    count, first, latest = 0, (2**63, 0), -1.0
-    for occurrence in found:
-        count += occurrence[0]
-        first = min(first, occurrence[1])
-        latest = max(latest, occurrence[2])
-    return count, first, latest
+    counts, places, times = zip((0, (2**63, 0), -1.0), *found, strict=True)
+    return sum(counts), min(places), max(times)
 
 
 def write_facts(facts: dict[str, Any], path: str) -> None:

@@ -31,7 +31,6 @@ from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
 from recalign.data.ratings import summary
 from recalign.data.readers import ReadReport
 from recalign.data.readers.builders import no_interactions
-from recalign.data.readers.lines import first_line
 from recalign.data.readers.read import read_items
 from recalign.data.readers.sources import LogFiles, LogReader
 from recalign.data.records import Shard
@@ -79,9 +78,6 @@ def prepare_on_beam(
         UserError: as `read_log` and `prepare`, or a job that failed.
     """
     vocabulary = asked.read_vocabulary()
-    # A file that is empty, or no file of lines, is told before any worker starts.
-    if reader.table is None:
-        first_line(reader.files[0], reader.encodings)
     with atomic_directory(dataset_path(asked.name, asked.data_dir)) as directory:
         work = directory / "work"
         work.mkdir()
@@ -180,11 +176,11 @@ def _read(
 
 def _until_stable(runner: Runner, left: _Left, minimum: Minimum, folder: epath.Path) -> _Left:
     """Pipelines of more rounds, until the last round of one drops nothing."""
-    for number in itertools.count():
-        if minimum.item <= 1 or left.facts["before"] == left.facts["end"]:
-            return left
+    number = 0
+    while minimum.item > 1 and left.facts["before"] != left.facts["end"]:
         left = _again(runner, left, minimum, folder / f"again-{number}")
-    raise AssertionError("unreachable")
+        number += 1
+    return left
 
 
 def _again(runner: Runner, left: _Left, minimum: Minimum, folder: epath.Path) -> _Left:

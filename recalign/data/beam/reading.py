@@ -11,11 +11,12 @@ from typing import Any
 import apache_beam as beam
 from etils import epath
 
-from recalign.data.beam.users import PLACE_BITS, Interaction, UserLog, user_log
+from recalign.data.beam.users import PLACE_BITS, Interaction, user_log
 from recalign.data.readers.builders import TIME_UNIT_BOUNDS, InteractionCollector, reject_time_unit
-from recalign.data.readers.lines import Span, is_gzipped, open_file, raw_lines
+from recalign.data.readers.lines import Span, open_file, raw_lines
 from recalign.data.readers.parquet_files import Parquet
 from recalign.data.readers.sources import LogReader
+from recalign.data.readers.tables import Table
 from recalign.data.readers.tally import MOST_SAMPLES, Tally
 from recalign.errors import UserError
 
@@ -106,18 +107,22 @@ class Account:
 
 def add_accounts(accounts: Iterable[Account]) -> Account:
     """The account of all parts together."""
-    total = list(accounts)
+    total = [Account(), *accounts]
     events = collections.Counter[str]()
     for account in total:
         events.update(dict(account.events))
+
+    def all_of(name: str) -> list[tuple]:
+        return sorted(tuple(each) for account in total for each in getattr(account, name))
+
     return Account(
         sum(account.accepted for account in total),
         sum(account.rejected for account in total),
-        tuple(sorted(sample for account in total for sample in account.samples)[:MOST_SAMPLES]),
-        tuple(sorted(fault for account in total for fault in account.faults)[:1]),
-        tuple(map(sum, zip(Account().units, *(account.units for account in total), strict=True))),
+        tuple(all_of("samples")[:MOST_SAMPLES]),
+        tuple(all_of("faults")[:1]),
+        tuple(map(sum, zip(*(account.units for account in total), strict=True))),
         tuple(sorted(events.items())),
-        tuple(sorted({(start[0], start[1]) for account in total for start in account.files})),
+        tuple(dict.fromkeys(all_of("files"))),
         sum(account.unrated for account in total),
     )
 
@@ -147,30 +152,23 @@ def read_users(
             | "whole account" >> beam.CombineGlobally(add_accounts)
         )
     grouped = interactions | "by user" >> beam.GroupByKey()
-    users = grouped | "in time order" >> beam.Map(_user_log, keep_repeats, has_time)
+    users = grouped | "in time order" >> beam.MapTuple(user_log, keep_repeats, has_time)
     return users, account, interactions
 
 
-def _user_log(grouped: tuple[str, Iterable[tuple]], keep_repeats: bool, has_time: bool) -> UserLog:
-    user, interactions = grouped
-    return user_log(user, map(Interaction._make, interactions), keep_repeats, has_time)
-
-
 def _parts(pipeline: beam.Pipeline, reader: LogReader) -> beam.PCollection:
-    if isinstance(reader.table, Parquet):
-        parts = list(_row_groups(reader.table, reader.files))
+    source = reader.source
+    if isinstance(source.table, Parquet):
+        parts = list(_row_groups(source.table, source.files))
         return pipeline | "row groups" >> beam.Create(parts, reshuffle=False)
-    ranges = [part for file in reader.files for part in _ranges(reader, file)]
+    ranges = [part for file in source.files for part in _ranges(source.table, file)]
     return (
         pipeline
         | "bytes" >> beam.Create(ranges, reshuffle=False)
         | "spread bytes" >> beam.Reshuffle()
         | "count lines" >> beam.Map(count_lines)
         | "all counts" >> beam.combiners.ToList()
-        | "parts"
-        >> beam.FlatMap(
-            plan_parts, reader.files, reader.table is not None and reader.table.may_quote
-        )
+        | "parts" >> beam.FlatMap(plan_parts, source.files, source.table.may_quote)
     )
 
 
@@ -182,8 +180,8 @@ def _row_groups(table: Parquet, files: Sequence[str]) -> Iterator[Part]:
         before += table.number_of_rows(file)
 
 
-def _ranges(reader: LogReader, file: str) -> Iterator[Bytes]:
-    if not (reader.table.can_be_cut(file) if reader.table else not is_gzipped(file)):
+def _ranges(table: Table, file: str) -> Iterator[Bytes]:
+    if not table.can_be_cut(file):
         yield Bytes(file, 0, 0)
         return
     size = epath.Path(file).stat().length
@@ -241,20 +239,14 @@ class _Collector(InteractionCollector):
         self.latest: list[tuple[str, tuple]] = []
 
     def _store(
-        self,
-        line: int,
-        user: str,
-        item: str,
-        seconds: float,
-        stars: float,
-        texts: tuple[str, str],
+        self, line: int, user: str, item: str, time: float, stars: float, review: str, summary: str
     ) -> None:
         self._place = self._place + 1 if line == self._line else 0
         self._line = line
-        self.units[bisect.bisect_right(TIME_UNIT_BOUNDS, seconds)] += 1
+        self.units[bisect.bisect_right(TIME_UNIT_BOUNDS, time)] += 1
         position = self._before + line << PLACE_BITS | self._place
         # A plain tuple: Beam has a fast coder for it.
-        self.latest.append((user, (position, item, seconds, stars, *texts)))
+        self.latest.append((user, (position, item, time, stars, review, summary)))
 
 
 class _Read(beam.DoFn):

@@ -42,12 +42,11 @@ class Runner:
         runner = FnApiRunner() if self.name == "direct" else RUNNERS[self.name]
         pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(list(self.options)))
         build(pipeline)
-        if self.name == "direct":
-            pipeline.run().wait_until_finish()
-            return
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
+            if self.name == "direct":
+                raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise UserError(f"the pipeline failed on {self.name}: {reason}") from error
 

@@ -2,16 +2,12 @@
 
 import itertools
 import json
-import operator
 from collections.abc import Iterable, Sequence, Set
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 # Lines may hold several interactions (--format sequences), 2^25 of them at most: a line is no
 # longer than 64 MiB. Then 2^38 lines fit into a signed 64-bit position.
 PLACE_BITS = 25
-
-
-_Value = TypeVar("_Value")
 
 
 class Interaction(NamedTuple):
@@ -49,11 +45,9 @@ class UserLog(NamedTuple):
 
     @property
     def distinct(self) -> int:
-        """The number of different items."""
         return len(set(self.items))
 
     def to_json(self) -> str:
-        """One line."""
         return json.dumps(self, ensure_ascii=False)
 
     @classmethod
@@ -66,43 +60,26 @@ class UserLog(NamedTuple):
         keep = [item not in items for item in self.items]
         if all(keep):
             return self
-
-        def kept(column: Sequence[_Value]) -> list[_Value]:
-            return list(itertools.compress(column, keep))
-
-        return UserLog(
-            self.first,
-            self.user,
-            kept(self.items),
-            kept(self.times),
-            kept(self.ratings),
-            kept(self.review_texts),
-            kept(self.summaries),
-        )
+        first, user, *columns = self
+        kept: list[Any] = [list(itertools.compress(column, keep)) for column in columns]
+        return UserLog(first, user, *kept)
 
 
 def user_log(
-    user: str, interactions: Iterable[Interaction], keep_repeats: bool, has_time: bool
+    user: str, interactions: Iterable[tuple], keep_repeats: bool, has_time: bool
 ) -> UserLog:
     """Time order with ties in file order; of repeats of an item the earliest stays, or with
     `keep_repeats` the earliest of each moment."""
-    in_file_order = sorted(interactions, key=operator.attrgetter("position"))
+    in_file_order = sorted(map(Interaction._make, interactions), key=lambda it: it.position)
     first = in_file_order[0].position
     seen: set[object] = set()
     kept: list[Interaction] = []
-    for interaction in sorted(in_file_order, key=operator.attrgetter("time")):
+    for interaction in sorted(in_file_order, key=lambda it: it.time):
         same: object = interaction.item
         if keep_repeats:
             same = (interaction.item, interaction.time if has_time else interaction.position)
         if same not in seen:
             seen.add(same)
             kept.append(interaction)
-    return UserLog(
-        first,
-        user,
-        [interaction.item for interaction in kept],
-        [interaction.time for interaction in kept],
-        [interaction.rating for interaction in kept],
-        [interaction.review_text for interaction in kept],
-        [interaction.summary for interaction in kept],
-    )
+    _, *columns = map(list, zip(*kept, strict=True))
+    return UserLog(first, user, *columns)

@@ -68,11 +68,12 @@ def write(users: beam.PCollection, plan: Plan) -> tuple[beam.PCollection, beam.P
     whole = numbered.all | "by shard" >> beam.GroupByKey()
     sample = numbered.validation | "by its shards" >> beam.GroupByKey()
     written = [
-        whole | "write train" >> beam.ParDo(_Write(plan, "train", number_of_shards(plan.users))),
-        whole | "write test" >> beam.ParDo(_Write(plan, "test", number_of_shards(plan.users))),
-        sample
-        | "write validation"
-        >> beam.ParDo(_Write(plan, "validation", number_of_shards(len(plan.validation)))),
+        shards | f"write {split}" >> beam.ParDo(_Write(plan, split, number_of_shards(records)))
+        for split, shards, records in (
+            ("train", whole, plan.users),
+            ("test", whole, plan.users),
+            ("validation", sample, len(plan.validation)),
+        )
     ]
     later = numbered.later | "all later" >> beam.CombineGlobally(sum)
     return written | "shards" >> beam.Flatten(), later
@@ -97,24 +98,19 @@ class _Number(beam.DoFn):
         number, users = bucket
         in_order = sorted((UserLog._make(user) for user in users), key=operator.itemgetter(0))
         for row, user in enumerate(in_order, self._plan.first_row[number]):
-            record = self._record(user)
-            yield bisect.bisect_right(self._ends, row), (row, record)
-            later = int(self._latest[user.items[-1]] > user.times[-1])
-            yield beam.pvalue.TaggedOutput("later", later)
-            if row in self._place_in_sample:
-                shard = bisect.bisect_right(self._sample_ends, self._place_in_sample[row])
-                yield beam.pvalue.TaggedOutput("validation", (shard, (row, record)))
-
-    def _record(self, user: UserLog) -> tuple:
-        return tuple(
-            UserRow(
+            record = (
                 user.user,
                 [self._index[item] for item in user.items],
                 list(user.ratings) if self._plan.has_ratings else None,
                 list(user.review_texts) if self._plan.has_reviews else None,
                 list(user.summaries) if self._plan.has_reviews else None,
             )
-        )
+            yield bisect.bisect_right(self._ends, row), (row, record)
+            later = int(self._latest[user.items[-1]] > user.times[-1])
+            yield beam.pvalue.TaggedOutput("later", later)
+            if row in self._place_in_sample:
+                shard = bisect.bisect_right(self._sample_ends, self._place_in_sample[row])
+                yield beam.pvalue.TaggedOutput("validation", (shard, (row, record)))
 
 
 class _Write(beam.DoFn):
@@ -127,13 +123,10 @@ class _Write(beam.DoFn):
 
     def process(self, shard: tuple[int, Iterable[tuple[int, tuple]]]) -> Iterator[str]:
         number, records = shard
-        rows = sorted(records, key=operator.itemgetter(0))
+        in_order = sorted(records, key=operator.itemgetter(0))
+        rows = ((row, UserRow(*record)) for row, record in in_order)
         partial = epath.Path(self._plan.work) / f"shard-{uuid.uuid4().hex}"
-        written = write_shard(
-            partial, self._split, number, ((row, UserRow._make(record)) for row, record in rows)
-        )
-        final = shard_file(
-            epath.Path(self._plan.directory), self._plan.name, self._split, number, self._shards
-        )
-        partial.replace(final)
+        written = write_shard(partial, self._split, number, rows)
+        directory = epath.Path(self._plan.directory)
+        partial.replace(shard_file(directory, self._plan.name, self._split, number, self._shards))
         yield json.dumps(dataclasses.asdict(written))

@@ -53,16 +53,15 @@ class InteractionCollector(abc.ABC):
         self._has_summary = has_summary
 
     def add(
-        self,
-        line: int,
-        user: object,
-        item: object,
-        time: object = None,
-        rating: object = None,
-        review: object = None,
-        summary: object = None,
+        self, line: int, user: object, item: object, time: object, rating: object, *texts: object
     ) -> None:
-        """One interaction; a value that is none makes it a bad line, but texts may be missing."""
+        """One interaction; a value that is none makes it a bad line, but texts may be missing.
+
+        Args:
+            line: its number.
+            user, item, time, rating: values as the file has them.
+            texts: the review and its summary.
+        """
         value = user
         try:
             user_id = parse_id(user)
@@ -72,11 +71,9 @@ class InteractionCollector(abc.ABC):
             seconds = self._seconds(time)
             value = rating
             stars = self._stars(rating)
-            value = (review, summary)
-            texts = (
-                review_text(review, MAXIMUM_REVIEW) if self._has_review else "",
-                review_text(summary, MAXIMUM_SUMMARY) if self._has_summary else "",
-            )
+            value = texts
+            review = review_text(texts[0], MAXIMUM_REVIEW) if self._has_review else ""
+            summary = review_text(texts[1], MAXIMUM_SUMMARY) if self._has_summary else ""
         except HOSTILE as error:
             self._tally.reject(line, reason_of(error), value, self._tally.taken)
             return
@@ -84,17 +81,11 @@ class InteractionCollector(abc.ABC):
             self._tally.unrated += 1
             return
         self._tally.accepted += 1
-        self._store(line, user_id, item_id, seconds, stars, texts)
+        self._store(line, user_id, item_id, seconds, stars, review, summary)
 
     @abc.abstractmethod
     def _store(
-        self,
-        line: int,
-        user: str,
-        item: str,
-        seconds: float,
-        stars: float,
-        texts: tuple[str, str],
+        self, line: int, user: str, item: str, time: float, stars: float, review: str, summary: str
     ) -> None:
         """Keeps a good interaction; what the log has no column for is 0 or ""."""
 
@@ -117,13 +108,7 @@ class LogBuilder(InteractionCollector):
         self._summaries = _Texts()
 
     def _store(
-        self,
-        line: int,
-        user: str,
-        item: str,
-        seconds: float,
-        stars: float,
-        texts: tuple[str, str],
+        self, line: int, user: str, item: str, time: float, stars: float, review: str, summary: str
     ) -> None:
         if not self._files or self._files[-1][1] != self._tally.file:
             self._files.append((len(self._line), self._tally.file))
@@ -131,12 +116,12 @@ class LogBuilder(InteractionCollector):
         self._user.append(self._users.setdefault(user, len(self._users)))
         self._item.append(self._items.setdefault(item, len(self._items)))
         if self._has_time:
-            self._time.append(seconds)
+            self._time.append(time)
         if self._has_rating:
             self._rating.append(stars)
         if self._has_review:
-            self._reviews.append(texts[0])
-            self._summaries.append(texts[1])
+            self._reviews.append(review)
+            self._summaries.append(summary)
 
     def build(self) -> Interactions:
         """The log.
@@ -211,34 +196,22 @@ class _Texts:
 
 def _without(log: Interactions, positions: np.ndarray) -> Interactions:
     """The log without some interactions, its ids again those that occur, in order."""
-
-    def compact(codes: np.ndarray, ids: list[str]) -> tuple[np.ndarray, list[str]]:
-        present, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-        by_appearance = np.argsort(first)
-        new_code = np.empty(len(present), np.int32)
-        new_code[by_appearance] = np.arange(len(present), dtype=np.int32)
-        return new_code[inverse], [ids[code] for code in present[by_appearance].tolist()]
-
-    def kept(column: np.ndarray | None) -> np.ndarray | None:
-        return None if column is None else column[stays]
-
-    def kept_texts(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
-        return None if column is None else column.filter(pa.array(stays))
-
     stays = np.ones(len(log), bool)
     stays[positions] = False
-    user, user_ids = compact(log.user[stays], log.user_ids)
-    item, item_ids = compact(log.item[stays], log.item_ids)
-    return Interactions(
-        user_ids,
-        item_ids,
-        user,
-        item,
-        kept(log.timestamp),
-        kept(log.rating),
-        kept_texts(log.review_text),
-        kept_texts(log.summary),
-    )
+
+    def compact(codes: np.ndarray, ids: list[str]) -> tuple[np.ndarray, list[str]]:
+        encoded = pa.array(codes[stays]).dictionary_encode()  # in the order of appearance
+        return encoded.indices.to_numpy(), [ids[code] for code in encoded.dictionary.to_pylist()]
+
+    def kept(column: Any) -> Any:
+        if column is None or isinstance(column, np.ndarray):
+            return None if column is None else column[stays]
+        return column.filter(pa.array(stays))
+
+    user, user_ids = compact(log.user, log.user_ids)
+    item, item_ids = compact(log.item, log.item_ids)
+    others = (log.timestamp, log.rating, log.review_text, log.summary)
+    return Interactions(user_ids, item_ids, user, item, *map(kept, others))
 
 
 class ItemBuilder:
@@ -266,26 +239,19 @@ class ItemBuilder:
         self._records: dict[str, tuple[str, str, str, list[str], str]] = {}
         self._repeats = 0
 
-    def add(
-        self,
-        line: int,
-        item: object,
-        title: object = None,
-        brand: object = None,
-        price: object = None,
-        categories: object = None,
-        description: object = None,
-    ) -> None:
-        """One record; without an id it is a bad line."""
-        value = item
+    def add(self, line: int, item: object, *texts: object) -> None:
+        """One record: title, brand, price, categories and description, None for what there is not;
+        without an id it is a bad line."""
+        value: object = item
         try:
             raw_id = parse_id(item)
             wanted = self._joining.of_log(raw_id)
             if wanted is None:
                 self._tally.accepted += 1
                 return
-            value = (title, brand, price, categories, description)
-            texts = (
+            value = texts
+            title, brand, price, categories, description = texts
+            record = (
                 item_text(title),
                 item_text(brand),
                 item_price(price),
@@ -300,7 +266,7 @@ class ItemBuilder:
             self._repeats += 1
             if self._records[wanted][0]:
                 return
-        self._records[wanted] = texts
+        self._records[wanted] = record
 
     @property
     def joined(self) -> bool:

@@ -126,8 +126,13 @@ def resolve_columns(
     free = [name for name in names if name not in taken]
     for role in roles:
         if role in given:
+            if given[role] not in ("", *names):
+                raise UserError(
+                    f"{path}: no column {given[role]!r} (given as the {role} column) among"
+                    f" {listed(names)}"
+                )
             if given[role]:
-                found[role] = _existing(given[role], role, names, path)
+                found[role] = given[role]
             continue
         fitting = _fitting(role, free)
         if role == "item" and not fitting and "user" not in roles:
@@ -162,20 +167,29 @@ def several_fit(path: str, role: str, names: Sequence[str]) -> UserError:
     )
 
 
+_MADE_OF = {
+    "user": [(_PEOPLE, _KEYS), (_VISITS, _KEYS)],
+    "item": [(_THINGS, _KEYS)],
+    "title": [(_NAMES, _THINGS | _PLAIN)],
+    "rating": [(_OPINIONS, _OPINION_WORDS | _THINGS | _PEOPLE)],
+}
+"""Role -> the words that its column's name needs, and those that may be beside them; the likeliest
+kind of name first."""
+
+
 def _fitting(role: str, names: Sequence[str]) -> list[str]:
-    """Names that are known for the role; else those whose words say it, the known kinds first."""
+    """Names that are known for the role; else those whose words say it, the known kinds first.
+
+    >>> _fitting("user", ["userName", "cust_no"]), _fitting("item", ["product_type"])
+    (['cust_no'], [])
+    >>> _fitting("title", ["prod_name", "appTitle", "brand_name", "type_name"])
+    ['prod_name', 'appTitle']
+    """
     if exact := known_for(role, names):
         return exact
-    if role == "user":
-        people = [name for name in names if _is_key(name, _PEOPLE)]
-        return people or [name for name in names if _is_key(name, _VISITS)]
-    if role == "item":
-        return [name for name in names if _is_key(name, _THINGS)]
-    if role == "title":
-        return [name for name in names if _is_title(words(name))]
-    if role == "rating":
-        others = _OPINION_WORDS | _THINGS | _PEOPLE
-        return [name for name in names if _is_made_of(words(name), _OPINIONS, others)]
+    for needed, others in _MADE_OF.get(role, ()):
+        if found := [name for name in names if _is_made_of(words(name), needed, others)]:
+            return found
     return []
 
 
@@ -185,24 +199,6 @@ def known_for(role: str, names: Sequence[str]) -> list[str]:
         if exact := [name for name in names if _plain(name) in known]:
             return sorted(exact, key=lambda name: known.index(_plain(name)))
     return []
-
-
-def _is_key(name: str, nouns: Collection[str]) -> bool:
-    """Whether a name says which one of its noun.
-
-    >>> _is_key("cust_no", _PEOPLE), _is_key("userName", _PEOPLE), _is_key("product_type", _THINGS)
-    (True, False, False)
-    """
-    return _is_made_of(words(name), nouns, _KEYS)
-
-
-def _is_title(parts: Sequence[str]) -> bool:
-    """Whether a name is that of a thing's name.
-
-    >>> [_is_title(words(name)) for name in ("prod_name", "appTitle", "brand_name", "type_name")]
-    [True, True, False, False]
-    """
-    return _is_made_of(parts, _NAMES, _THINGS | _PLAIN)
 
 
 def _is_made_of(parts: Sequence[str], needed: Collection[str], others: Collection[str]) -> bool:
@@ -243,14 +239,6 @@ def _plain(name: str) -> str:
     ('userid', 'movieid')
     """
     return re.sub(r"[^a-z0-9]", "", name.lower().split(":")[0])
-
-
-def _existing(name: str, role: str, names: Sequence[str], path: str) -> str:
-    if name not in names:
-        raise UserError(
-            f"{path}: no column {name!r} (given as the {role} column) among {listed(names)}"
-        )
-    return name
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:

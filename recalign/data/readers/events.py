@@ -49,11 +49,7 @@ class Events:
         return not self.chosen or kind in self.chosen
 
     def check(self, tally: Tally) -> None:
-        """Refuses a kind that no line is of.
-
-        Raises:
-            UserError: naming the kinds that there are.
-        """
+        """Raises a UserError, with the kinds that there are, for one that no line is of."""
         if absent := self.chosen.difference(tally.events):
             raise UserError(
                 f"{tally.path}: no event is {min(absent)!r} (--events): there are {_kinds(tally)}"

@@ -125,10 +125,6 @@ class Joining:
 
 
 def check_repair(repair: str) -> None:
-    """Refuses a --join_ids that is not there.
-
-    Raises:
-        UserError: an unknown repair.
-    """
+    """Raises a UserError for a --join_ids that is not there."""
     if repair and repair not in REPAIRS:
         raise UserError(f"--join_ids {repair!r} is none of {', '.join(REPAIRS)}")

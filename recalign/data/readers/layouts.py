@@ -1,4 +1,4 @@
-"""Published logs whose files and columns are known: MovieLens and three editions of Amazon."""
+"""Logs whose columns are known: sequences; and as published, MovieLens and Amazon's editions."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ from etils import epath
 
 from recalign.data.readers.delimited import Csv, Tsv
 from recalign.data.readers.objects import JSON, PYTHON
+from recalign.data.readers.sequences import SequenceLines, TitleLines
 from recalign.data.readers.tables import Table
 from recalign.errors import UserError
 
@@ -29,98 +30,55 @@ class Layout:
     item_file: str | None = None
 
 
-_RATINGS = {"user": "user", "item": "item", "time": "timestamp", "rating": "rating"}
+def _columns(pairs: str) -> dict[str, str]:
+    """
+    >>> _columns("user=userId item=movieId")
+    {'user': 'userId', 'item': 'movieId'}
+    """
+    return dict(pair.split("=") for pair in pairs.split())
 
+
+_RATINGS = _columns("user=user item=item time=timestamp rating=rating")
+_AMAZON = _columns(
+    "user=reviewerID item=asin time=unixReviewTime rating=overall review=reviewText summary=summary"
+)
+_AMAZON_ITEMS = _columns(
+    "item=asin title=title brand=brand price=price categories=categories description=description"
+)
 LAYOUTS = {
+    "sequences": Layout(
+        SequenceLines(),
+        _columns("user=user item=item"),
+        TitleLines(),
+        _columns("item=item title=title"),
+    ),
     "movielens": Layout(
         log_table=Csv(),
-        log_columns={
-            "user": "userId",
-            "item": "movieId",
-            "time": "timestamp",
-            "rating": "rating",
-        },
+        log_columns=_columns("user=userId item=movieId time=timestamp rating=rating"),
         item_table=Csv(),
-        item_columns={"item": "movieId", "title": "title", "categories": "genres"},
+        item_columns=_columns("item=movieId title=title categories=genres"),
         log_file="ratings.csv",
         item_file="movies.csv",
     ),
     # The metadata of 2014 are Python literals, one a line, although the files are named .json.
-    "amazon2014": Layout(
-        log_table=JSON,
-        log_columns={
-            "user": "reviewerID",
-            "item": "asin",
-            "time": "unixReviewTime",
-            "rating": "overall",
-            "review": "reviewText",
-            "summary": "summary",
-        },
-        item_table=PYTHON,
-        item_columns={
-            "item": "asin",
-            "title": "title",
-            "brand": "brand",
-            "price": "price",
-            "categories": "categories",
-            "description": "description",
-        },
-    ),
-    "amazon2018": Layout(
-        log_table=JSON,
-        log_columns={
-            "user": "reviewerID",
-            "item": "asin",
-            "time": "unixReviewTime",
-            "rating": "overall",
-            "review": "reviewText",
-            "summary": "summary",
-        },
-        item_table=JSON,
-        item_columns={
-            "item": "asin",
-            "title": "title",
-            "brand": "brand",
-            "price": "price",
-            "categories": "category",
-            "description": "description",
-        },
-    ),
+    "amazon2014": Layout(JSON, _AMAZON, PYTHON, _AMAZON_ITEMS),
+    "amazon2018": Layout(JSON, _AMAZON, JSON, {**_AMAZON_ITEMS, "categories": "category"}),
     # Variants of a product share a parent, which is what the metadata describe.
     "amazon2023": Layout(
-        log_table=JSON,
-        log_columns={
-            "user": "user_id",
-            "item": "parent_asin",
-            "time": "timestamp",
-            "rating": "rating",
-            "review": "text",
-            "summary": "title",
-        },
-        item_table=JSON,
-        item_columns={
-            "item": "parent_asin",
-            "title": "title",
-            "brand": "store",
-            "price": "price",
-            "categories": "categories",
-            "description": "description",
-        },
+        JSON,
+        _columns(
+            "user=user_id item=parent_asin time=timestamp rating=rating review=text summary=title"
+        ),
+        JSON,
+        {**_AMAZON_ITEMS, "item": "parent_asin", "brand": "store"},
     ),
     # The "ratings only" files of 2014, with the same edition's metadata. (Those of 2018 have the
     # item first; those of 2023 have a header: --format csv.)
     "amazon_ratings": Layout(
-        log_table=Tsv(names=("user", "item", "rating", "timestamp"), separator=",", quotes=False),
-        log_columns=_RATINGS,
-        item_table=PYTHON,
-        item_columns={
-            "item": "asin",
-            "title": "title",
-            "brand": "brand",
-            "price": "price",
-            "categories": "categories",
-            "description": "description",
-        },
+        Tsv(names=("user", "item", "rating", "timestamp"), separator=",", quotes=False),
+        _RATINGS,
+        PYTHON,
+        _AMAZON_ITEMS,
     ),
 }
 

@@ -30,6 +30,7 @@ _LINES_THAT_TELL = 1_000
 _PROGRESS = 10_000
 """Lines from one sign of progress to the next."""
 
+_ICONV = "(iconv -f utf-16 -t utf-8 makes UTF-8 of it)"
 _GZIP = b"\x1f\x8b"
 _UNREADABLE = {
     b"PK\x03\x04": "a zip archive",
@@ -37,8 +38,7 @@ _UNREADABLE = {
     b"\xfd7zXZ": "compressed by xz",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"PAR1": "a Parquet file (--format parquet)",
-    b"\xff\xfe": "UTF-16 text (iconv -f utf-16 -t utf-8 makes UTF-8 of it)",
-    b"\xfe\xff": "UTF-16 text (iconv -f utf-16 -t utf-8 makes UTF-8 of it)",
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), f"UTF-16 text {_ICONV}"),
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -137,11 +137,7 @@ def seek_line(file: IO[bytes], start: int) -> None:
 
 
 def is_gzipped(path: str | os.PathLike) -> bool:
-    """Whether the file begins as gzip does, so that only its start can be sought.
-
-    Raises:
-        UserError: as `open_file`.
-    """
+    """Whether the file begins as gzip does, so that only its start can be sought."""
     with open_file(path) as file:
         return file.read(len(_GZIP)) == _GZIP
 

@@ -70,13 +70,10 @@ def _are_times(values: Sequence[object], is_named: bool) -> bool:
     there = [value for value in values if value is not None and str(value).strip()]
     if 2 * len(there) < len(values) or len(set(map(str, there))) < min(2, len(there)):
         return False
-    if not there:
-        return False
-    kinds = [_kind(value, is_named) for value in there]
-    if kinds.count("moment") + kinds.count("number") == len(kinds):
-        return True
-    texts = [value for value, kind in zip(there, kinds, strict=True) if kind == "text"]
-    return len(texts) == len(there) and bool(fitting_formats(texts))
+    kinds = {_kind(value, is_named) for value in there}
+    if kinds == {"text"}:
+        return bool(fitting_formats(there))
+    return bool(kinds) and kinds <= {"moment", "number"}
 
 
 def _kind(value: object, is_named: bool) -> str:

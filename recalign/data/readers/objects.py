@@ -25,11 +25,7 @@ class NotAnObject(ValueError):
 
 
 def json_object(text: str) -> object:
-    """What a line of JSON holds.
-
-    Raises:
-        NotAnObject: it is not JSON.
-    """
+    """What a line of JSON holds; NotAnObject where it is not JSON."""
     try:
         return json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError) as error:
@@ -43,11 +39,7 @@ def _whole(digits: str) -> int:
 
 
 def python_literal(text: str) -> object:
-    """What a line of Python literals holds; a call, a name or an operator is none.
-
-    Raises:
-        NotAnObject: it is anything but literals.
-    """
+    """What a line of Python literals holds; NotAnObject for a call, a name or an operator."""
     try:
         with warnings.catch_warnings():
             # Titles hold backslashes that Python would warn about.
@@ -74,11 +66,7 @@ class Objects(Table):
     is_open = True
 
     def column_names(self, path: str) -> list[str]:
-        """The keys of the first records, in order of first appearance.
-
-        Raises:
-            UserError: no line among the first ones is good.
-        """
+        """The keys of the first records, in order of first appearance."""
         tally = Tally(path)
         records = itertools.islice(self._records(path, tally, None), _LOOKED_AT)
         names = list(dict.fromkeys(str(key) for _, record in records for key in record))

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from recalign.data.interactions import Interactions, ItemTable
-from recalign.data.readers import sequences
 from recalign.data.readers.builders import ItemBuilder, LogBuilder
 from recalign.data.readers.columns import ITEM_ROLES, listed
-from recalign.data.readers.file_sets import files_of
 from recalign.data.readers.sources import (
     FORMATS,
     LogFiles,
@@ -23,25 +21,9 @@ from recalign.data.readers.sources import (
     log_reader,
     rows_of,
 )
-from recalign.data.readers.tally import (
-    DEFAULT_MAX_BAD_FRACTION,
-    FileReport,
-    ReadReport,
-    Tally,
-    file_report,
-)
+from recalign.data.readers.tally import DEFAULT_MAX_BAD_FRACTION, ReadReport, Tally
 from recalign.data.readers.values import id_or_nothing
 from recalign.errors import UserError
-
-__all__ = [
-    "FORMATS",
-    "check_fraction",
-    "read_all_items",
-    "read_files",
-    "read_interactions",
-    "read_items",
-    "read_log",
-]
 
 _TOKENS = ":token_seq"
 """How RecBole names a column of words between spaces."""
@@ -95,7 +77,7 @@ def read_files(
 
 def read_interactions(
     files: LogFiles, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
-) -> tuple[Interactions, FileReport]:
+) -> tuple[Interactions, Tally]:
     """Reads a log without its items; for arguments and errors see `read_log`."""
     check_fraction(max_bad_fraction)
     reader = log_reader(files)
@@ -110,17 +92,13 @@ def read_interactions(
 
 
 def check_fraction(max_bad_fraction: float) -> None:
-    """Refuses a --max_bad_fraction that is no fraction.
-
-    Raises:
-        UserError: it is negative, or 1 or more.
-    """
+    """Raises a UserError for a --max_bad_fraction below 0, or of 1 or more."""
     if not 0 <= max_bad_fraction < 1:
         raise UserError(f"--max_bad_fraction {max_bad_fraction}: 0 or more and below 1")
 
 
 def read_items(
-    files: LogFiles, log_report: FileReport, wanted: Mapping[str, int], max_bad_fraction: float
+    files: LogFiles, log_report: Tally, wanted: Mapping[str, int], max_bad_fraction: float
 ) -> tuple[ItemTable, ReadReport]:
     """What is known of the items of a log that has been read.
 
@@ -135,9 +113,9 @@ def read_items(
     """
     of_items = files.of_items()
     source = item_source(of_items, log_report.columns)
-    if source is None and files.item_path is None:
+    if source is None:
         report = dataclasses.replace(log_report, notes=(*log_report.notes, _UNTITLED))
-        return ItemTable([], [], [], [], [], []), ReadReport(report, None)
+        return ItemTable.of_titles([], []), ReadReport(report, None)
     items, item_report = _item_table(of_items, source, wanted, max_bad_fraction)
     if of_items.options.encoding != files.options.encoding:
         note = f"is UTF-8: --encoding {files.options.encoding} is for the log alone"
@@ -167,52 +145,36 @@ def read_all_items(
         raise UserError(f"{path}: say its format: {', '.join(FORMATS)}")
     files = find_log(format, path, path, columns or {}, ReadOptions())
     source = item_source(files, {"item": ""})
+    assert source is not None, "there is a path of items"
     items, report = _item_table(files, source, None, max_bad_fraction)
     return items, report.lines()
 
 
 def _item_table(
-    files: LogFiles,
-    source: Source | None,
-    wanted: Mapping[str, int] | None,
-    max_bad_fraction: float,
-) -> tuple[ItemTable, FileReport]:
-    path = source.path if source else str(files.item_path)
-    tally = Tally(path, source.table.unit if source else "line")
-    found: dict[str, str] = {}
-    guessed = False
-    unused: list[str] = []
-    if source is not None:
-        source, found, guessed = _item_columns(source)
+    files: LogFiles, source: Source, wanted: Mapping[str, int] | None, max_bad_fraction: float
+) -> tuple[ItemTable, Tally]:
+    tally = Tally(source.path, source.table.unit)
+    source, found, guessed = _item_columns(source)
     spaced = found.get("categories", "").endswith(_TOKENS)
     builder = ItemBuilder(tally, wanted, files.options.join_ids, spaced)
-    if source is None:
-        for file in files_of(path):
-            tally.file = file
-            sequences.read_titles(file, builder, tally, files.encodings)
-    else:
-        unused = source.unused(found)
-        source.check_files(found)
-        columns = [found.get(role) for role in ITEM_ROLES]
-        for number, values in rows_of(source, columns, tally):
-            builder.add(number, *values)
+    unused = source.unused(found)
+    source.check_files(found)
+    for number, values in rows_of(source, [found.get(role) for role in ITEM_ROLES], tally):
+        builder.add(number, *values)
     tally.check(max_bad_fraction)
-    if source and wanted and not builder.joined:
+    if wanted and not builder.joined:
         _refuse_for_another_column(source, found["item"], unused, wanted)
     items, notes = builder.build()
     if unused:
         notes = (*notes, f"not used: {', '.join(name[:40] for name in unused[:20])}")
-    return items, file_report(tally, columns=found, guessed=guessed, notes=notes)
+    columns = {} if source.table.is_own_form else found
+    return items, dataclasses.replace(tally, columns=columns, guessed=guessed, notes=notes)
 
 
 def _refuse_for_another_column(
     source: Source, column: str, others: Sequence[str], wanted: Mapping[str, int]
 ) -> None:
-    """Says which other column of the items holds the log's IDs.
-
-    Raises:
-        UserError: one does.
-    """
+    """Raises a UserError where another column of the items holds the log's IDs."""
     held = {name: set(map(id_or_nothing, v)) for name, v in source.sample(others).items() if name}
     found = {name: ids.intersection(wanted) for name, ids in held.items()}
     best = max(found, key=lambda name: len(found[name]), default="")
@@ -225,17 +187,12 @@ def _refuse_for_another_column(
 
 
 def _item_columns(source: Source) -> tuple[Source, dict[str, str], bool]:
-    """The columns of the items; a table of one's own has to have titles, or to be said to have
-    none.
-
-    Raises:
-        UserError: no column of IDs, or none of titles.
-    """
+    """The columns of the items; a UserError where a table of one's own has no IDs, or neither
+    titles nor word that there are none."""
     names = source.names()
     if source.given.get("item", "") not in ("", *names):
         # The log's name of the item column need not be the items file's.
-        others = {role: name for role, name in source.given.items() if role != "item"}
-        source = dataclasses.replace(source, given=others)
+        source = source.without_item_column()
     found, guessed = source.columns(ITEM_ROLES, ("item",))
     if "title" in found or "title" in source.given or source.layout:
         return source, found, guessed

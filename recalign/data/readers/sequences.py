@@ -1,47 +1,62 @@
 """Sequences: `user<TAB>item item …`, a user a line, items in time order; `item<TAB>title`."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
-from recalign.data.readers.builders import InteractionCollector, ItemBuilder
-from recalign.data.readers.lines import UTF_8, Span, text_lines
+from recalign.data.readers.lines import Span, raw_lines, text_lines
+from recalign.data.readers.tables import Table
 from recalign.data.readers.tally import Tally
 
 
-def read_sequences(
-    path: str,
-    builder: InteractionCollector,
-    tally: Tally,
-    span: Span | None = None,
-    encodings: Sequence[str] = UTF_8,
-) -> Iterator[int]:
-    """Adds every user's items in order; a user's second line continues the first.
+@dataclasses.dataclass(frozen=True)
+class SequenceLines(Table):
+    """A user's items, a line; a user's second line continues the first."""
 
-    Yields:
-        The number of each line whose items were added.
-    """
-    for number, text in text_lines(path, tally, span, encodings):
-        user, _, items = text.partition("\t")
-        sequence = items.split()
-        tabs = text.rstrip("\t").count("\t")
-        if tabs > 1:
-            tally.reject(number, f"{tabs} tabs, not `user<TAB>item item …`", text)
-            continue
-        if not tabs or not user.strip() or not sequence:
-            tally.reject(number, "not `user<TAB>item item …`", text)
-            continue
-        for item in sequence:
-            builder.add(number, user, item)
-        tally.accepted -= len(sequence) - 1  # The bad are counted by the line, so are the good.
-        yield number
+    is_own_form = True
+
+    def column_names(self, path: str) -> list[str]:
+        """Those that the layout gives them, of a file that has lines at all."""
+        next(raw_lines(path))
+        return ["user", "item"]
+
+    def rows(
+        self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
+    ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
+        """(line number, values of the named columns, None for None) of every item."""
+        for number, text in text_lines(path, tally, span, self.encodings):
+            user, _, items = text.partition("\t")
+            sequence = items.split()
+            tabs = text.rstrip("\t").count("\t")
+            if tabs > 1:
+                tally.reject(number, f"{tabs} tabs, not `user<TAB>item item …`", text)
+            elif not tabs or not user.strip() or not sequence:
+                tally.reject(number, "not `user<TAB>item item …`", text)
+            else:
+                for item in sequence:
+                    values = {"user": user, "item": item}
+                    yield number, tuple(values.get(name or "") for name in names)
+                # The bad are counted by the line, so are the good.
+                tally.accepted -= len(sequence) - 1
 
 
-def read_titles(
-    path: str, builder: ItemBuilder, tally: Tally, encodings: Sequence[str] = UTF_8
-) -> None:
-    """Adds every item's title, which may be empty."""
-    for number, text in text_lines(path, tally, None, encodings):
-        item, tab, title = text.partition("\t")
-        if tab:
-            builder.add(number, item, title)
-        else:
-            tally.reject(number, "not `item<TAB>title`", text)
+@dataclasses.dataclass(frozen=True)
+class TitleLines(Table):
+    """An item and its title, which may be empty, a line."""
+
+    is_own_form = True
+
+    def column_names(self, path: str) -> list[str]:
+        """Those that the layout gives them."""
+        return ["item", "title"]
+
+    def rows(
+        self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
+    ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
+        """(line number, values of the named columns, None for None) of every good line."""
+        for number, text in text_lines(path, tally, span, self.encodings):
+            item, tab, title = text.partition("\t")
+            if tab:
+                values = {"item": item, "title": title}
+                yield number, tuple(values.get(name or "") for name in names)
+            else:
+                tally.reject(number, "not `item<TAB>title`", text)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from recalign.data.readers import sequences
 from recalign.data.readers.builders import InteractionCollector
 from recalign.data.readers.columns import (
     EVENT,
@@ -20,19 +19,19 @@ from recalign.data.readers.events import Events, find_events
 from recalign.data.readers.file_sets import ending_of, files_of, folder_values, rows_of_file
 from recalign.data.readers.joining import check_repair
 from recalign.data.readers.layouts import LAYOUTS, Layout, published_log
-from recalign.data.readers.lines import UTF_8, Span, check_encoding, is_utf_8_after_all
+from recalign.data.readers.lines import Span, check_encoding, is_utf_8_after_all
 from recalign.data.readers.moments import find_time
 from recalign.data.readers.objects import JSON
 from recalign.data.readers.parquet_files import Parquet
 from recalign.data.readers.tables import Table
-from recalign.data.readers.tally import NO_TIME, WARNING, FileReport, Tally, file_report
+from recalign.data.readers.tally import NO_TIME, WARNING, Tally
 from recalign.data.readers.times import TimeFormat
 from recalign.data.readers.values import RatingFormat
 from recalign.errors import UserError
 
 TABLES: dict[str, Table] = {"csv": Csv(), "tsv": Tsv(), "jsonl": JSON, "parquet": Parquet()}
 
-FORMATS = ("sequences", *TABLES, *LAYOUTS)
+FORMATS = tuple(dict.fromkeys(("sequences", *TABLES, *LAYOUTS)))
 
 ENDINGS = {
     **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".inter": "tsv", ".item": "tsv"},
@@ -107,17 +106,18 @@ class Source:
         told = {**dict.fromkeys(roles, ""), **self.layout, **self.given}
         return resolve_columns(roles, required, names, told, self.files[0])
 
+    def without_item_column(self) -> "Source":
+        """The same, with the column of the items still to be found."""
+        others = {role: name for role, name in self.given.items() if role != "item"}
+        return dataclasses.replace(self, given=others)
+
     def unused(self, columns: Mapping[str, str]) -> list[str]:
         """The columns of a table of one's own that play no role."""
         used = set(columns.values())
         return [] if self.layout else [n for n in self.names() if n.strip() and n not in used]
 
     def check_files(self, columns: Mapping[str, str]) -> None:
-        """Refuses files of different columns.
-
-        Raises:
-            UserError: a column of the first file is missing in another.
-        """
+        """Raises a UserError where a column of the first file is missing in another."""
         for file in self.files[1:]:
             if missing := self._missing(file, columns.values()):
                 raise UserError(f"{file}: no column {min(missing)!r}, which {self.files[0]} has")
@@ -141,12 +141,17 @@ class Source:
 
 
 def rows_of(
-    source: Source, names: Sequence[str | None], tally: Tally
+    source: Source,
+    names: Sequence[str | None],
+    tally: Tally,
+    file: str | None = None,
+    span: Span | None = None,
 ) -> Iterator[tuple[int, tuple]]:
-    """The records of all files, one after the other; the numbers are each file's own."""
-    for file in source.files:
-        tally.file = file
-        yield from rows_of_file(source.table, source.path, file, names, tally)
+    """The records of all files, one after the other, or of one or a span of it; the numbers are
+    each file's own."""
+    for each in source.files if file is None else (file,):
+        tally.file = each
+        yield from rows_of_file(source.table, source.path, each, names, tally, span)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,21 +174,15 @@ class LogFiles:
     options: ReadOptions
 
     @property
-    def log_table(self) -> Table | None:
-        """What reads the log; None for sequences, which are no table."""
-        table = self.layout.log_table if self.layout else TABLES.get(self.format)
-        return None if table is None else self.encoded(table)
-
-    @property
-    def encodings(self) -> tuple[str, ...]:
-        """What the lines of a file of text are tried in."""
-        return (self.options.encoding,) if self.options.encoding else UTF_8
+    def log_table(self) -> Table:
+        """What reads the log."""
+        return self.encoded(self.layout.log_table if self.layout else TABLES[self.format])
 
     def encoded(self, table: Table) -> Table:
         """What reads a table in the encoding that was given."""
         if not self.options.encoding:
             return table
-        return dataclasses.replace(table, encodings=self.encodings)
+        return dataclasses.replace(table, encodings=(self.options.encoding,))
 
     def of_items(self) -> "LogFiles":
         """The same for reading the items, whose file may be UTF-8 where the log's is not."""
@@ -200,27 +199,19 @@ class LogReader:
     """Reads a log, whole or a span of a file of it, into whatever collects its interactions.
 
     Attributes:
-        path: as it was given.
-        files: the files.
-        table: what reads them; None for sequences.
+        source: its files and what reads them.
         columns: role -> column, of the roles that the log has.
-        guessed: whether a column was guessed from its name.
+        guessed: whether a column was guessed.
         time, rating: how they are read; None where the log has none.
         events: which lines count.
-        unused: columns without a role.
-        encodings: of sequences.
     """
 
-    path: str
-    files: Sequence[str]
-    table: Table | None
+    source: Source
     columns: Mapping[str, str]
     guessed: bool
     time: TimeFormat | None
     rating: RatingFormat | None
     events: Events
-    unused: Sequence[str]
-    encodings: tuple[str, ...] = UTF_8
 
     @property
     def has(self) -> dict[str, Any]:
@@ -230,7 +221,7 @@ class LogReader:
 
     def tally(self) -> Tally:
         """A tally of the log, at nothing."""
-        return Tally(self.path, self.table.unit if self.table else "line")
+        return Tally(self.source.path, self.source.table.unit)
 
     def feed(
         self,
@@ -241,31 +232,27 @@ class LogReader:
     ) -> Iterator[int]:
         """Adds the interactions of all files, or of one or a span of it; yields the number of each
         line once it is added."""
-        for each in self.files if file is None else (file,):
-            tally.file = each
-            if self.table is None:
-                yield from sequences.read_sequences(each, collector, tally, span, self.encodings)
-                continue
-            roles = (*LOG_ROLES, *REVIEW_ROLES, EVENT)
-            columns = [self.columns.get(role) for role in roles]
-            records = rows_of_file(self.table, self.path, each, columns, tally, span)
-            for number, (*values, event) in records:
-                # What a stray quote swallowed may hold events that count: the collector rejects it.
-                needed = values[: len(LOG_ROLES)]
-                swallowed = tally.taken > 1 and any("\n" in str(v).strip() for v in needed)
-                counts = swallowed or EVENT not in self.columns
-                if counts or self.events.counts(number, event, tally):
-                    collector.add(number, *values)
-                    yield number
+        columns = [self.columns.get(role) for role in (*LOG_ROLES, *REVIEW_ROLES, EVENT)]
+        records = rows_of(self.source, columns, tally, file, span)
+        for number, (*values, event) in records:
+            # What a stray quote swallowed may hold events that count: the collector rejects it.
+            needed = values[: len(LOG_ROLES)]
+            swallowed = tally.taken > 1 and any("\n" in str(v).strip() for v in needed)
+            counts = swallowed or EVENT not in self.columns
+            if counts or self.events.counts(number, event, tally):
+                collector.add(number, *values)
+                yield number
 
-    def report(self, tally: Tally) -> FileReport:
-        """What reading the whole log gave."""
+    def report(self, tally: Tally) -> Tally:
+        """A tally of the whole log, with what a person should know of how it was read."""
         notes = self.events.notes(tally, self.columns.get(EVENT, ""))
-        unused = f"not used: {', '.join(name[:40] for name in self.unused[:20])}"
-        if self.table is not None and "time" not in self.columns:
-            way = f" ({unused}; name it with --time_column)" if self.unused else ""
+        left = self.source.unused(self.columns)
+        unused = f"not used: {', '.join(name[:40] for name in left[:20])}"
+        is_own_form = self.source.table.is_own_form
+        if "time" not in self.columns and not is_own_form:
+            way = f" ({unused}; name it with --time_column)" if left else ""
             notes.append(f"{WARNING}{NO_TIME}: the order of the file is taken for it{way}")
-        elif self.unused:
+        elif left:
             notes.append(unused)
         if tally.unrated:
             share = 100 * tally.unrated / (tally.unrated + tally.accepted)
@@ -273,11 +260,10 @@ class LogReader:
                 f"{tally.unrated:,} lines without a rating left out ({share:.1f} %; without"
                 " --no_rating, and with --rating_column=, they are interactions like all others)"
             )
-        if len(self.files) > 1:
-            notes.append(f"{len(self.files):,} files")
-        return file_report(
-            tally, columns=dict(self.columns), guessed=self.guessed, notes=tuple(notes)
-        )
+        if len(self.source.files) > 1:
+            notes.append(f"{len(self.source.files):,} files")
+        columns = {} if is_own_form else self.columns
+        return dataclasses.replace(tally, columns=columns, guessed=self.guessed, notes=tuple(notes))
 
 
 def format_of(path: str | os.PathLike) -> str | None:
@@ -323,24 +309,15 @@ def log_reader(files: LogFiles) -> LogReader:
         UserError: columns that cannot be found, times that can be read in two ways, or review
             texts or events asked for that are not there.
     """
-    table, options = files.log_table, files.options
-    if table is None:
-        if options.events or options.review_texts or options.time_format or options.no_rating:
-            raise UserError("--format sequences has users and items alone: no events, times, texts")
-        paths = files_of(files.log_path)
-        return LogReader(
-            files.log_path, paths, None, {}, False, None, None, Events(), (), files.encodings
-        )
-    endings = {
-        ending for ending, format in ENDINGS.items() if TABLES[format] is TABLES.get(files.format)
-    }
-    source = Source(
-        table,
-        files.log_path,
-        files_of(files.log_path, endings),
-        files.layout.log_columns if files.layout else {},
-        files.given,
-    )
+    options = files.options
+    if files.format == "sequences" and (
+        options.events or options.review_texts or options.time_format or options.no_rating
+    ):
+        raise UserError("--format sequences has users and items alone: no events, times, texts")
+    endings = {end for end, format in ENDINGS.items() if format == files.format}
+    paths = files_of(files.log_path, endings)
+    layout = files.layout.log_columns if files.layout else {}
+    source = Source(files.log_table, files.log_path, paths, layout, files.given)
     source = _without_name_of_items(files, source)
     roles = (*LOG_ROLES, *REVIEW_ROLES) if options.review_texts else LOG_ROLES
     found, guessed = source.columns(roles, ("user", "item"))
@@ -354,18 +331,10 @@ def log_reader(files: LogFiles) -> LogReader:
     if options.no_rating and "rating" not in found:
         raise UserError(f"{files.log_path}: --no_rating: no rating column: name it")
     source.check_files(found)
-    rating = RatingFormat(frozenset(options.no_rating), options.negative_ratings)
-    return LogReader(
-        files.log_path,
-        source.files,
-        table,
-        found,
-        guessed or by_values,
-        time,
-        rating if "rating" in found else None,
-        events,
-        source.unused(found),
-    )
+    rating = None
+    if "rating" in found:
+        rating = RatingFormat(frozenset(options.no_rating), options.negative_ratings)
+    return LogReader(source, found, guessed or by_values, time, rating, events)
 
 
 def _without_name_of_items(files: LogFiles, source: Source) -> Source:
@@ -376,14 +345,11 @@ def _without_name_of_items(files: LogFiles, source: Source) -> Source:
     items = item_source(files, {"item": ""})
     if items is None or name not in items.names():
         return source
-    others = {role: column for role, column in source.given.items() if role != "item"}
-    return dataclasses.replace(source, given=others)
+    return source.without_item_column()
 
 
 def item_source(files: LogFiles, log_columns: Mapping[str, str]) -> Source | None:
     """The table of the items, where there is one; the log itself where it holds their titles."""
-    if files.log_table is None:
-        return None
     if files.layout is not None and files.item_path is not None:
         table = files.encoded(files.layout.item_table)
         paths = files_of(files.item_path)

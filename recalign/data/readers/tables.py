@@ -20,6 +20,8 @@ class Table(abc.ABC):
     unit = "line"
     is_open = False
     """Whether records may have columns that `column_names` does not know of."""
+    is_own_form = False
+    """Whether it is recalign's own, of columns without names and lines in the order of time."""
     may_quote = False
     """Whether a record may go over several lines where the file holds a double quote."""
 

@@ -1,7 +1,7 @@
 """Bad lines: counted, sampled, reported, and too many of them end the run."""
 
 import dataclasses
-import os
+from collections.abc import Mapping
 
 from recalign.errors import UserError
 
@@ -28,7 +28,7 @@ def shown(value: object) -> str:
 
 @dataclasses.dataclass
 class Tally:
-    """Counts the good and the bad lines of one file.
+    """Counts the good and the bad lines of a file, and holds what reading it gave.
 
     Attributes:
         path: the file, or the pattern or folder of several.
@@ -41,6 +41,9 @@ class Tally:
         unrated: lines left out since their rating stands for none (--no_rating).
         events: kind -> how many lines were of it, where the log tells.
         hopeless: so many bad lines, and most of all, end the run before the file's end.
+        columns: role -> the name of the column that plays it; empty for formats without columns.
+        guessed: whether a column was guessed from its name.
+        notes: what else a person should know, a line each.
     """
 
     path: str
@@ -53,6 +56,9 @@ class Tally:
     unrated: int = 0
     events: dict[str, int] = dataclasses.field(default_factory=dict)
     hopeless: int = 10_000
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    guessed: bool = False
+    notes: tuple[str, ...] = ()
 
     def reject(self, line: int, reason: str, value: object, lines: int = 1, file: str = "") -> None:
         """Notes a bad line (or several that belong to one record) of `file`, by default the one
@@ -72,39 +78,13 @@ class Tally:
             )
 
     def check(self, max_bad_fraction: float) -> None:
-        """Ends the run where too much was bad.
-
-        Raises:
-            UserError: more than `max_bad_fraction` of the lines were bad.
-        """
+        """Raises a UserError where more than `max_bad_fraction` of the lines were bad."""
         total = self.accepted + self.rejected
         if self.rejected > max_bad_fraction * total:
             raise UserError(
                 f"{self.samples[0]} ({self.rejected:,} of {total:,} {self.unit}s are bad, more than"
                 f" --max_bad_fraction {max_bad_fraction:g} allows)"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class FileReport:
-    """What reading one file gave.
-
-    Attributes:
-        path: the file.
-        accepted, rejected: lines that were used, and bad ones that were left out.
-        samples: the first bad ones, a text each.
-        columns: role -> the name of the column that plays it; empty for formats without columns.
-        guessed: whether a column was guessed from its name.
-        notes: what else a person should know, a line each.
-    """
-
-    path: str
-    accepted: int
-    rejected: int
-    samples: tuple[str, ...]
-    columns: dict[str, str]
-    guessed: bool
-    notes: tuple[str, ...]
 
     def lines(self, samples: bool = True) -> list[str]:
         """The report as text, with the first bad lines themselves or without."""
@@ -127,19 +107,16 @@ class FileReport:
 
     def source(self) -> dict[str, object]:
         """What `dataset.json` keeps of it."""
-        return {
-            "path": self.path,
-            "lines": self.accepted + self.rejected,
-            "bad_lines": self.rejected,
-        }
+        lines = self.accepted + self.rejected
+        return {"path": self.path, "lines": lines, "bad_lines": self.rejected}
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadReport:
     """What reading a log and, where there is one, its items file gave."""
 
-    interactions: FileReport
-    items: FileReport | None
+    interactions: Tally
+    items: Tally | None
 
     def lines(self, samples: bool = True) -> list[str]:
         """The report as text, for a person; what the dataset keeps of it is without samples."""
@@ -149,22 +126,3 @@ class ReadReport:
     def sources(self) -> list[dict[str, object]]:
         """What `dataset.json` keeps of the files."""
         return [file.source() for file in (self.interactions, self.items) if file]
-
-
-def file_report(
-    tally: Tally,
-    *,
-    columns: dict[str, str] | None = None,
-    guessed: bool = False,
-    notes: tuple[str, ...] = (),
-) -> FileReport:
-    """A tally that has ended, and what was learned beside it."""
-    return FileReport(
-        path=os.fspath(tally.path),
-        accepted=tally.accepted,
-        rejected=tally.rejected,
-        samples=tuple(tally.samples),
-        columns=columns or {},
-        guessed=guessed,
-        notes=notes,
-    )

@@ -97,11 +97,7 @@ def _digits(value: object) -> str:
 
 @functools.lru_cache(maxsize=100_000)
 def _of_digits(text: str, pattern: str) -> float:
-    """Seconds of a date without a separator.
-
-    Raises:
-        ValueError: no such day.
-    """
+    """Seconds of a date without a separator; a ValueError where there is no such day."""
     return _seconds(datetime.datetime.strptime(text, pattern))
 
 

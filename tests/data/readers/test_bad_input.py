@@ -21,6 +21,11 @@ def csv_with(line):
     return GOOD + line + "\n"
 
 
+def after_good(line, message):
+    """A case of twelve good lines and this one."""
+    return "csv", "f.csv", csv_with(line), message
+
+
 REVIEW = {"reviewerID": "A", "asin": "B", "overall": 5.0, "unixReviewTime": 1_400_000_000}
 
 
@@ -56,44 +61,31 @@ LOGS = {
     "UTF-16": ("csv", "f.csv", GOOD.encode("utf-16"), "UTF-16 text"),
     "Latin-1": ("csv", "f.csv", csv_with("ü,i,3,1").encode("latin-1"), "line 14: not UTF-8"),
     "Latin-1 header": ("csv", "f.csv", "user,größe\n".encode("latin-1"), "line 1: not UTF-8"),
-    "NUL byte": ("csv", "f.csv", csv_with("u\0,i,3,1"), "line 14: a NUL byte"),
-    "too few fields": ("csv", "f.csv", csv_with("u,i"), "line 14: fewer fields than 4: ['u', 'i']"),
-    "too many fields": ("csv", "f.csv", csv_with("u,i,3,1,x"), "line 14: more fields than 4"),
-    "a quote never closed": (
-        "csv",
-        "f.csv",
-        csv_with('"u,i,3,1'),
-        "line 14: a quote is not closed",
-    ),
-    "a quote in the middle": ("csv", "f.csv", csv_with('"u"x,i,3,1'), "line 14: not CSV"),
+    "NUL byte": after_good("u\0,i,3,1", "line 14: a NUL byte"),
+    "too few fields": after_good("u,i", "line 14: fewer fields than 4: ['u', 'i']"),
+    "too many fields": after_good("u,i,3,1,x", "line 14: more fields than 4"),
+    "a quote never closed": after_good('"u,i,3,1', "line 14: a quote is not closed"),
+    "a quote in the middle": after_good('"u"x,i,3,1', "line 14: not CSV"),
     "a quote that swallows the file": (
         "csv",
         "f.csv",
         csv_with('"u,i,3,1') + "u,i,3,1\n" * 2000,
         "line 14: a quote is not closed",
     ),
-    "empty user": ("csv", "f.csv", csv_with(" ,i,3,1400000000"), "line 14: an empty id: ' '"),
-    "empty item": ("csv", "f.csv", csv_with("u,,3,1400000000"), "line 14: an empty id: ''"),
-    "negative rating": ("csv", "f.csv", csv_with("u,i,-3,1400000000"), "line 14: no rating"),
-    "NaN rating": ("csv", "f.csv", csv_with("u,i,nan,1400000000"), "line 14: no rating"),
-    "infinite rating": ("csv", "f.csv", csv_with("u,i,inf,1400000000"), "line 14: no rating"),
-    "a rating that no float32 holds": (
-        "csv",
-        "f.csv",
-        csv_with("u,i,9e99,1400000000"),
-        "no rating (0",
-    ),
-    "rating in words": ("csv", "f.csv", csv_with("u,i,good,1400000000"), "no rating (a number"),
-    "no rating": ("csv", "f.csv", csv_with("u,i,,1400000000"), "line 14: no rating"),
-    "negative time": ("csv", "f.csv", csv_with("u,i,3,-1"), "line 14: no time"),
-    "NaN time": ("csv", "f.csv", csv_with("u,i,3,nan"), "line 14: no time"),
-    "time in words": ("csv", "f.csv", csv_with("u,i,3,yesterday"), "line 14: no time"),
-    "a date before 1970": ("csv", "f.csv", csv_with("u,i,3,1066-10-14"), "line 14: no time"),
-    "mixed time units": (
-        "csv",
-        "f.csv",
-        csv_with("u,i,3,1400000000000"),
-        "line 14: mixed time units (milliseconds among seconds)",
+    "empty user": after_good(" ,i,3,1400000000", "line 14: an empty id: ' '"),
+    "empty item": after_good("u,,3,1400000000", "line 14: an empty id: ''"),
+    "negative rating": after_good("u,i,-3,1400000000", "line 14: no rating"),
+    "NaN rating": after_good("u,i,nan,1400000000", "line 14: no rating"),
+    "infinite rating": after_good("u,i,inf,1400000000", "line 14: no rating"),
+    "a rating that no float32 holds": after_good("u,i,9e99,1400000000", "no rating (0"),
+    "rating in words": after_good("u,i,good,1400000000", "no rating (a number"),
+    "no rating": after_good("u,i,,1400000000", "line 14: no rating"),
+    "negative time": after_good("u,i,3,-1", "line 14: no time"),
+    "NaN time": after_good("u,i,3,nan", "line 14: no time"),
+    "time in words": after_good("u,i,3,yesterday", "line 14: no time"),
+    "a date before 1970": after_good("u,i,3,1066-10-14", "line 14: no time"),
+    "mixed time units": after_good(
+        "u,i,3,1400000000000", "line 14: mixed time units (milliseconds among seconds)"
     ),
     "tsv with too few fields": ("tsv", "f.tsv", "user\titem\nu\n", "line 2: 1 fields instead of 2"),
     "not JSON": ("jsonl", "f.jsonl", '{"user": "u", "item": "i"}\n{"user"\n', "line 2: not JSON"),

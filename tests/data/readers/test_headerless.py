@@ -24,7 +24,7 @@ def test_a_line_with_other_fields_is_bad(write):
     path = write("r.csv", "A1,B1,5.0,1252800000\nA2,B1,1.0\n")
     log, _, report = read_log("amazon_ratings", path, max_bad_fraction=0.5)
     assert len(log) == 1
-    assert report.interactions.samples == (f"{path}, line 2: 3 fields instead of 4: 'A2,B1,1.0'",)
+    assert report.interactions.samples == [f"{path}, line 2: 3 fields instead of 4: 'A2,B1,1.0'"]
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
