@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from recalign.data.from_files import prepare_from_files
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.prepare import prepare
 
@@ -87,6 +88,17 @@ def prepare_small(small_log, small_items, tmp_path):
 @pytest.fixture
 def prepared(prepare_small):
     return prepare_small()
+
+
+@pytest.fixture
+def prepare_files(tmp_path):
+    """Prepares files of a log of one's own, whole unless settings say otherwise."""
+
+    def prepare_it(interactions, **settings):
+        defaults = {"data_dir": tmp_path / "data", "k_core": 0}
+        return prepare_from_files("mine", interactions=interactions, **defaults | settings)
+
+    return prepare_it
 
 
 @pytest.fixture

@@ -23,13 +23,8 @@ REVIEWS = "".join(
 METADATA = "".join(f"{{'asin': 'B{item}', 'title': 'Toy {item}'}}\n" for item in range(6))
 
 
-def test_a_log_of_ones_own(write, tmp_path):
-    dataset, lines = prepare_from_files(
-        "mine",
-        data_dir=tmp_path / "data",
-        interactions=write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
-        k_core=0,
-    )
+def test_a_log_of_ones_own(write, tmp_path, prepare_files):
+    dataset, lines = prepare_files(write("log.csv", "user,item\nu,a\nu,b\nu,c\n"))
     assert dataset.info["sources"] == [
         {"path": str(tmp_path / "log.csv"), "lines": 3, "bad_lines": 0}
     ]

@@ -4,7 +4,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.from_files import prepare_from_files
 from recalign.data.readers import read_log
 from recalign.data.readers.sources import format_of
 from recalign.errors import UserError
@@ -167,7 +166,7 @@ def test_sequences_with_more_tabs(ending, write):
         assert pairs(log) == [("u", "a"), ("u", "b")]
 
 
-def test_a_folder_of_parquet_shards_and_a_pattern(tmp_path, write):
+def test_a_folder_of_parquet_shards_and_a_pattern(tmp_path, write, prepare_files):
     folder = tmp_path / "events"
     (folder / "day=1").mkdir(parents=True)
     (folder / "_SUCCESS").write_text("")
@@ -179,12 +178,7 @@ def test_a_folder_of_parquet_shards_and_a_pattern(tmp_path, write):
     assert "2 files" in report.interactions.notes
     write("day1.csv", "user,item\nu,a\nu,b\n")
     write("day2.csv", "user,item\nu,c\n")
-    dataset, _ = prepare_from_files(
-        "mine",
-        data_dir=tmp_path / "data",
-        interactions=str(folder.parent / "day*.csv"),
-        k_core=0,
-    )
+    dataset, _ = prepare_files(str(folder.parent / "day*.csv"))
     assert sorted(dataset.catalogue.raw_ids) == ["a", "b", "c"]
 
 

@@ -293,12 +293,10 @@ def test_events_are_chosen(write):
         ({"events": ["view"], "verb": ("viewed", "view")}, None),
     ],
 )
-def test_a_verb_is_asked_for_where_events_are_no_purchases(settings, kinds, write, tmp_path):
+def test_a_verb_is_asked_for_where_events_are_no_purchases(settings, kinds, write, prepare_files):
     lines = [f"u{u},{e},i{i}" for u in (1, 2) for i in range(3) for e in ("view", "transaction")]
     path = write("log.csv", "\n".join(["user,event,item", "u1,addtocart,i0", *lines]))
-    dataset, said = prepare_from_files(
-        "mine", data_dir=tmp_path / "data", interactions=path, k_core=0, **settings
-    )
+    dataset, said = prepare_files(path, **settings)
     told = [note for note in dataset.info["notes"] if "has purchased" in note]
     assert told == [note for note in said if "has purchased" in note]
     assert told == [
@@ -342,25 +340,21 @@ def test_repeats_are_kept_where_they_are_wanted(write, tmp_path):
     assert (dataset.info["interactions"], dataset.info["sparsity_percent"]) == (5, 0)
 
 
-def test_the_k_core_counts_a_devoted_user_once(write, tmp_path):
+def test_the_k_core_counts_a_devoted_user_once(write, prepare_files):
     lines = [(f"u{u}", item, 10 * u + n) for u in range(3) for n, item in enumerate("abc")]
     lines += [("u0", "d", 100 + n) for n in range(5)]
     path = write("log.csv", "user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in lines))
-    dataset, _ = prepare_from_files(
-        "mine", data_dir=tmp_path / "data", interactions=path, k_core=3, keep_repeats=True
-    )
+    dataset, _ = prepare_files(path, k_core=3, keep_repeats=True)
     assert sorted(dataset.catalogue.raw_ids) == ["a", "b", "c"]
 
 
-def test_ties_in_a_file_that_is_sorted_by_item_are_told(write, tmp_path):
+def test_ties_in_a_file_that_is_sorted_by_item_are_told(write, prepare_files):
     lines = sorted((f"i{item}", f"u{user}") for user in range(30) for item in range(4))
     path = write(
         "log.csv",
         "item,user,date\n" + "".join(f"{i},{u},2014-03-0{1 + (i != 'i0')}\n" for i, u in lines),
     )
-    dataset, notes = prepare_from_files(
-        "mine", data_dir=tmp_path / "data", interactions=path, k_core=0
-    )
+    dataset, notes = prepare_files(path)
     (warning,) = [note for note in notes if "one timestamp" in note]
     assert warning.startswith("warning: the last two items of 100.0 % of the users")
     assert "which sorts them by item, chooses the test item" in warning

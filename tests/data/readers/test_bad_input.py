@@ -7,14 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.from_files import prepare_from_files
 from recalign.data.readers import read_log
 from recalign.errors import UserError
 
 GOOD = "user,item,rating,time\n" + "".join(
     f"u{user},i{item},3,{1_400_000_000 + item}\n" for user in range(3) for item in range(4)
 )
-ENOUGH = {"k_core": 0}
 
 
 def csv_with(line):
@@ -121,18 +119,16 @@ LOGS = {
 
 
 @pytest.mark.parametrize("kind", LOGS)
-def test_a_bad_log(kind, write, tmp_path):
+def test_a_bad_log(kind, write, tmp_path, prepare_files):
     format, name, content, message = LOGS[kind]
     if kind in ("truncated gzip", "damaged gzip"):
         path = tmp_path / name
         path.write_bytes(content)
     else:
         path = write(name, content)
-    settings = {} if kind == "one user" else ENOUGH
+    settings = {"k_core": 5} if kind == "one user" else {}
     with pytest.raises(UserError) as error:
-        prepare_from_files(
-            "mine", data_dir=tmp_path / "data", format=format, interactions=path, **settings
-        )
+        prepare_files(format=format, interactions=path, **settings)
     assert message in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
     assert name in str(error.value) or "nothing is left" in str(error.value)
@@ -299,26 +295,20 @@ def test_only_the_first_bad_lines_are_shown(write):
     assert len(report.interactions.samples) == 5
 
 
-def test_a_title_of_a_megabyte_is_cut_and_counted(write, tmp_path):
-    dataset, lines = prepare_from_files(
-        "mine",
-        data_dir=tmp_path / "data",
-        interactions=write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
+def test_a_title_of_a_megabyte_is_cut_and_counted(write, prepare_files):
+    dataset, lines = prepare_files(
+        write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
         items=write("items.csv", f'item,title\na,"{"long, " * 170_000}"\nb,B\nc,C\n'),
-        **ENOUGH,
     )
     assert "1 titles cut to 1,000 characters" in lines
     title = dataset.catalogue.titles[dataset.catalogue.raw_ids.index("a")]
     assert 990 < len(title) <= 1000
 
 
-def test_an_item_without_a_title_gets_a_name_and_is_counted(write, tmp_path):
-    dataset, lines = prepare_from_files(
-        "mine",
-        data_dir=tmp_path / "data",
-        interactions=write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
+def test_an_item_without_a_title_gets_a_name_and_is_counted(write, prepare_files):
+    dataset, lines = prepare_files(
+        write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
         items=write("items.csv", "item,title,brand\na,Apple,\nb, ,Lego\n"),
-        **ENOUGH,
     )
     titles = dict(zip(dataset.catalogue.raw_ids, dataset.catalogue.titles, strict=True))
     assert titles == {"a": "Apple", "b": "Lego", "c": "c"}

@@ -4,7 +4,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.from_files import prepare_from_files
 from recalign.data.readers import read_log
 from recalign.data.readers.columns import ITEM_ROLES, resolve_columns
 from recalign.data.statistics import dataset_statistics, format_statistics
@@ -60,15 +59,12 @@ def test_nothing_joins_them(write):
     assert "--join_ids" not in str(error.value)
 
 
-def test_part_of_the_items_is_a_warning_with_both_shares_that_stays(write, tmp_path):
+def test_part_of_the_items_is_a_warning_with_both_shares_that_stays(write, prepare_files):
     # Of four items one is missing, and with it 3 of 12 interactions.
     lines = "".join(f"u{user},{item}\n" for user in range(3) for item in ("007", "a", "b", "c"))
-    dataset, said = prepare_from_files(
-        "mine",
-        data_dir=tmp_path / "data",
-        interactions=write("log.csv", f"user,item\n{lines}"),
+    dataset, said = prepare_files(
+        write("log.csv", f"user,item\n{lines}"),
         items=write("items.csv", "item,title\na,A\nb,B\nc,C\n7,Seven\n"),
-        k_core=0,
     )
     (warning,) = [line for line in said if "are not in it" in line]
     assert warning.startswith("warning: ")
@@ -94,13 +90,8 @@ def test_an_unknown_repair(write):
         read_log("csv", path, join_ids="magic")
 
 
-def test_the_text_of_stats_holds_what_was_noticed(write, tmp_path):
-    dataset, _ = prepare_from_files(
-        "mine",
-        data_dir=tmp_path / "data",
-        interactions=write("log.csv", "user,item\nu,a\nu,b\nu,c\n"),
-        k_core=0,
-    )
+def test_the_text_of_stats_holds_what_was_noticed(write, prepare_files):
+    dataset, _ = prepare_files(write("log.csv", "user,item\nu,a\nu,b\nu,c\n"))
     text = format_statistics("mine", dataset_statistics(dataset))
     assert "noticed when it was prepared:" in text
     assert "warning:" in text and "no time column: the order of the file is taken for it" in text
