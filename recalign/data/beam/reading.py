@@ -152,7 +152,7 @@ def read_users(
             | "whole account" >> beam.CombineGlobally(add_accounts)
         )
     grouped = interactions | "by user" >> beam.GroupByKey()
-    users = grouped | "in time order" >> beam.MapTuple(user_log, keep_repeats, has_time)
+    users = grouped | "in time order" >> beam.Map(user_log, keep_repeats, has_time)
     return users, account, interactions
 
 

@@ -65,11 +65,10 @@ class UserLog(NamedTuple):
         return UserLog(first, user, *kept)
 
 
-def user_log(
-    user: str, interactions: Iterable[tuple], keep_repeats: bool, has_time: bool
-) -> UserLog:
+def user_log(grouped: tuple[str, Iterable[tuple]], keep_repeats: bool, has_time: bool) -> UserLog:
     """Time order with ties in file order; of repeats of an item the earliest stays, or with
     `keep_repeats` the earliest of each moment."""
+    user, interactions = grouped
     in_file_order = sorted(map(Interaction._make, interactions), key=lambda it: it.position)
     first = in_file_order[0].position
     seen: set[object] = set()
