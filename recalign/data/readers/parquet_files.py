@@ -88,3 +88,13 @@ def _values(name: str, column: pa.Array) -> list:
     if pa.types.is_decimal(column.type):
         return [None if value is None else _number(value) for value in column.to_pylist()]
     return column.to_pylist()
+
+
+def _number(value: decimal.Decimal) -> int | float:
+    """A decimal without the zeros of its scale: of a whole one every digit.
+
+    >>> _number(decimal.Decimal("12345678901234567890.00")), _number(decimal.Decimal("4.50"))
+    (12345678901234567890, 4.5)
+    """
+    whole = int(value)
+    return whole if whole == value else float(value)
