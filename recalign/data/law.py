@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,48 +157,58 @@ class Law:
         names = {field.name for field in dataclasses.fields(cls)}
         if arrays.keys() != names:
             raise ValueError(f"it has {', '.join(sorted(arrays))[:60]} and not {', '.join(names)}")
-        _check(arrays)
         fields: dict[str, Any] = dict(arrays)
-        return cls(**fields | {name: float(arrays[name]) for name in _NUMBERS})
+        for name in _NUMBERS:
+            fields[name] = _number(name, arrays[name])
+        _check_arrays(fields)
+        _check_mixture(fields)
+        return cls(**fields)
 
 
 _NUMBERS = ("taste_weight", "sequel_weight", "popularity_weight", "taste_effect")
-_KINDS = {
-    **{"raw_ids": "U", "theme": "iu", "quality": "f", "popularity": "f", "sequel": "iu"},
-    **dict.fromkeys(_NUMBERS, "iuf"),
-}
 _MOST_LOGITS = 300.0
 """Of a quality or of a taste's effect: the exponential of their sum is a finite float."""
 
 
-def _check(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises a ValueError where they are not as `Law` says, or leave an item impossible."""
-    size = arrays["raw_ids"].size
-    for name, kinds in _KINDS.items():
-        array, shape = arrays[name], () if name in _NUMBERS else (size,)
-        if array.shape != shape or not size or array.dtype.kind not in kinds:
+def _number(name: str, array: np.ndarray) -> float:
+    if array.shape != () or array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is no number but {array.dtype}, {list(array.shape)[:4]}")
+    return float(array)
+
+
+def _check_arrays(fields: dict[str, Any]) -> None:
+    """Refuses arrays that are not as `Law` says."""
+    size = fields["raw_ids"].size
+    for name, kinds in (
+        ("raw_ids", "U"), ("theme", "iu"), ("quality", "f"), ("popularity", "f"), ("sequel", "iu"),
+    ):  # fmt: skip
+        array = fields[name]
+        if array.shape != (size,) or not size or array.dtype.kind not in kinds:
             raise ValueError(f"{name} is {array.dtype}, {list(array.shape)[:4]}, for {size} items")
-    if len(np.unique(arrays["raw_ids"])) != size:
+    if len(np.unique(fields["raw_ids"])) != size:
         raise ValueError("an item stands in raw_ids twice")
-    themes = np.unique(arrays["theme"])
+    themes = np.unique(fields["theme"])
     if themes[0] != 0 or themes[-1] != len(themes) - 1:
         raise ValueError(f"theme has {len(themes)} values from {themes[0]} to {themes[-1]}")
-    for name, least, most in (
-        ("quality", -_MOST_LOGITS, _MOST_LOGITS),
-        ("popularity", np.finfo(np.float64).tiny, 1),
-        ("sequel", 0, size - 1),
-        ("taste_weight", 0, 1),
-        ("sequel_weight", 0, 1),
-        ("popularity_weight", 1e-12, 1),
-        ("taste_effect", -_MOST_LOGITS, _MOST_LOGITS),
-    ):
-        values = np.atleast_1d(arrays[name])
-        if len(others := values[~((values >= least) & (values <= most))]):  # NaN is in no range
-            raise ValueError(f"{name} is {others[0]:g}, not from {least:g} to {most:g}")
-    weights = sum(float(arrays[name]) for name in _NUMBERS[:3])
-    for what, total in (
-        ("popularity sums", arrays["popularity"].sum()),
-        ("the weights sum", weights),
-    ):
-        if not np.isclose(total, 1):
-            raise ValueError(f"{what} to {total:g}")
+    _check_range("quality", fields["quality"], -_MOST_LOGITS, _MOST_LOGITS)
+    _check_range("popularity", fields["popularity"], np.finfo(np.float64).tiny, 1)
+    _check_range("sequel", fields["sequel"], 0, size - 1)
+    if not np.isclose(total := fields["popularity"].sum(), 1):
+        raise ValueError(f"popularity sums to {total:g}")
+
+
+def _check_mixture(fields: dict[str, Any]) -> None:
+    """Refuses weights that do not make every item possible after every history."""
+    weights = {name: fields[name] for name in _NUMBERS[:3]}
+    for name, weight in weights.items():
+        _check_range(name, weight, 1e-12 if name == "popularity_weight" else 0, 1)
+    if not np.isclose(total := sum(weights.values()), 1):
+        raise ValueError(f"the weights sum to {total:g}")
+    _check_range("taste_effect", fields["taste_effect"], -_MOST_LOGITS, _MOST_LOGITS)
+
+
+def _check_range(name: str, values: Any, least: float, most: float) -> None:
+    """NaN is in no range."""
+    values = np.atleast_1d(values)
+    if len(others := values[~((values >= least) & (values <= most))]):
+        raise ValueError(f"{name} is {others[0]:g}, not from {least:g} to {most:g}")

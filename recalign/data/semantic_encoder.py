@@ -108,9 +108,10 @@ def _check(centres: Sequence[np.ndarray], tfidf: Tfidf | None, embed: str) -> No
         if len({*tfidf.words}) != len(tfidf.words) or "" in tfidf.words:
             raise ValueError("a word stands there twice, or is empty")
     for name, (array, axes) in floats.items():
-        is_finite = array.dtype.kind == "f" and np.isfinite(array).all()
-        if array.ndim != axes or not is_finite or not array.size:
+        if array.ndim != axes or array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(f"{name} is {array.dtype}, {list(array.shape)[:4]}, or not finite")
+        if not array.size:
+            raise ValueError(f"{name} is empty")
     if tfidf is not None and (
         tfidf.components.shape != (centres[0].shape[1], len(tfidf.words))
         or len(tfidf.idf) != len(tfidf.words)
