@@ -241,18 +241,30 @@ class Transformer(nn.Module):
           decoder_segment_ids_BxT: the same for the targets; given with the inputs' or not at all.
           enable_dropout: needs the random stream "dropout".
         """
-        dtype, deterministic = self.config.activation_dtype, not enable_dropout
-        segments_BxL, segments_BxT = encoder_segment_ids_BxL, decoder_segment_ids_BxT
+        deterministic = not enable_dropout
+        segments = encoder_segment_ids_BxL, decoder_segment_ids_BxT
+        encoded = self.encode(encoder_input_tokens_BxL, segments[0], deterministic=deterministic)
+        given = encoded, encoder_input_tokens_BxL, decoder_input_tokens_BxT
+        return self.decode(*given, *segments, deterministic=deterministic)
+
+    def decode(
+        self,
+        encoded_BxLxD: Float[Array, "B L D"],
+        encoder_input_tokens_BxL: Int[Array, "B L"],
+        decoder_input_tokens_BxT: Int[Array, "B T"],
+        encoder_segment_ids_BxL: Int[Array, "B L"] | None = None,
+        decoder_segment_ids_BxT: Int[Array, "B T"] | None = None,
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T V"]:
+        dtype, own_segments = self.config.activation_dtype, decoder_segment_ids_BxT
         cross_bias, own_bias = padding_bias(encoder_input_tokens_BxL, dtype), None
-        if segments_BxL is not None and segments_BxT is not None:
-            cross_bias = segment_bias(segments_BxT, segments_BxL, dtype)
-            own_bias = segment_bias(segments_BxT, segments_BxT, dtype)
+        if encoder_segment_ids_BxL is not None and own_segments is not None:
+            cross_bias = segment_bias(own_segments, encoder_segment_ids_BxL, dtype)
+            own_bias = segment_bias(own_segments, own_segments, dtype)
+        embedded_BxTxD = self.token_embedder(decoder_input_tokens_BxT)
         return self.decoder(
-            self.token_embedder(decoder_input_tokens_BxT),
-            self.encode(encoder_input_tokens_BxL, segments_BxL, deterministic=deterministic),
-            cross_bias,
-            own_bias,
-            deterministic=deterministic,
+            embedded_BxTxD, encoded_BxLxD, cross_bias, own_bias, deterministic=deterministic
         )
 
     def encode(
