@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from recalign import __version__, arguments, asking, host_memory, quiet, verbs
@@ -39,47 +40,47 @@ _OF_THE_DEVICE = {
     "BATCH_SIZE (in evaluation EVAL_BATCH_SIZE); `recalign plan` says what fits",
     "cuDNN is not detected": "ATTENTION = 'cudnn' is for NVIDIA GPUs: set it to None",
 }
-# Verb -> what adds its arguments, what it does, the same in words, an example.
-_VERBS: Mapping[str, tuple[Callable, Callable, str, str]] = {
-    "demo": (arguments.demo, verbs.demo,
+# Verb -> what adds its arguments, where its function is, what it does in words, an example.
+_VERBS: Mapping[str, tuple[Callable, ModuleType, str, str]] = {
+    "demo": (arguments.demo, verbs,
         "makes a synthetic corpus, fine-tunes on it and writes a report, in minutes",
         "recalign demo --seed 1"),
-    "prepare": (arguments.prepare, verbs.prepare,
+    "prepare": (arguments.prepare, verbs,
         "turns a raw log into a prepared dataset and prints its row of Table 7",
         "recalign prepare movielens --format movielens"
         " --interactions ratings.csv.gz --items movies.csv.gz"),
-    "stats": (arguments.stats, verbs.stats,
+    "stats": (arguments.stats, verbs,
         "shows a dataset's statistics and its sample counts per task and split",
         "recalign stats demo --json"),
-    "show": (arguments.show, verbs.show,
+    "show": (arguments.show, verbs,
         "shows samples of a task as a person reads them, with token counts",
         "recalign show retrieval_demo --split test --n 2"),
-    "train": (arguments.train, verbs.train,
+    "train": (arguments.train, verbs,
         "fine-tunes a model; the same command again resumes an interrupted run",
         "recalign train --gin_file=gin/ut_at_demo.gin --gin.MODEL_DIR=\"'runs/demo'\""),
-    "eval": (arguments.eval, verbs.evaluate,
+    "eval": (arguments.eval, verbs,
         "evaluates a checkpoint and writes MODEL_DIR/results.json",
         "recalign eval --gin_file=gin/ut_at_demo.gin --gin.MODEL_DIR=\"'runs/demo'\""
         " --split test --checkpoint best"),
-    "recommend": (asking.recommend_arguments, asking.recommend,
+    "recommend": (asking.recommend_arguments, asking,
         "recommends the next items after a history, or for every user into a file",
         "recalign recommend --model_dir runs/demo --history I3,I17,I42 --k 5"),
-    "serve": (asking.serve_arguments, asking.serve,
+    "serve": (asking.serve_arguments, asking,
         "answers over HTTP: recommendations, health, metrics and the API's description",
         "recalign serve --model_dir runs/demo --port 8000"),
-    "baselines": (arguments.baselines, verbs.baselines,
+    "baselines": (arguments.baselines, verbs,
         "measures conventional recommenders on the same split, for comparison",
         "recalign baselines demo"),
-    "plan": (arguments.plan, verbs.plan,
+    "plan": (arguments.plan, verbs,
         "compiles an experiment for a TPU slice without having one: memory, step time, hours",
         "recalign plan --gin_file=gin/ut_at_toys.gin --topology v5e:4x4 --search"),
-    "convert": (arguments.convert, verbs.convert,
+    "convert": (arguments.convert, verbs,
         "converts weights between T5X, Hugging Face and recalign",
         "recalign convert google/flan-t5-base flan_t5_base --from hugging_face --to own"),
-    "experiments": (arguments.experiments, verbs.experiments,
+    "experiments": (arguments.experiments, verbs,
         "lists the experiments that --gin_file finds by name",
         "recalign experiments --search_paths"),
-    "report": (arguments.report, verbs.report,
+    "report": (arguments.report, verbs,
         "compares runs and baselines with the paper's figures, with intervals, on one page",
         "recalign report runs/demo runs/baselines_demo --out runs/demo/report.html"),
 }  # fmt: skip
@@ -198,7 +199,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"recalign {__version__}")
     adder = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    for name, (add_arguments, function, does, example) in _VERBS.items():
+    for name, (add_arguments, room, does, example) in _VERBS.items():
         added = adder.add_parser(
             name,
             help=does,
@@ -207,6 +208,6 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        added.set_defaults(run=function)
+        added.set_defaults(run=getattr(room, "evaluate" if name == "eval" else name))
         add_arguments(added)
     return parser
