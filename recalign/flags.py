@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 from collections.abc import Callable, Iterable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 N = TypeVar("N", int, float)
 
@@ -27,7 +27,7 @@ def seed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add(group: argparse._ActionsContainer, *rows: tuple) -> None:
+def add(group: Any, *rows: tuple) -> None:
     """Flags: (name, stands for the value, its type or choices, help); a switch is (name, help)."""
     for flag, *value, told in rows:
         if not value:
@@ -38,7 +38,7 @@ def add(group: argparse._ActionsContainer, *rows: tuple) -> None:
             group.add_argument(flag, metavar=value[0], type=value[1], help=told)
 
 
-def columns(group: argparse._ActionsContainer, roles: Iterable[str], which: str) -> None:
+def columns(group: Any, roles: Iterable[str], which: str) -> None:
     for role in roles:
         group.add_argument(f"--{role}_column", metavar="COLUMN", help=f"{which} with the {role}")
 

@@ -95,7 +95,13 @@ def fresh_gin():
 
 @contextlib.contextmanager
 def compiled_quickly() -> Iterator[None]:
-    """Programs that run for a moment are not worth compiling well, in child processes neither."""
+    """Programs that run for a moment are not worth compiling well, in child processes neither.
+
+    But with --slow they are compiled as users' are.
+    """
+    if _OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", ""):
+        yield
+        return
     import jax  # it takes a second, which not all tests wait for
 
     name = "jax_disable_most_optimizations"

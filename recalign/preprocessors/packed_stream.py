@@ -126,7 +126,8 @@ class PackedStream:
         left_out = np.count_nonzero(row_N == LEFT_OUT)
         if left_out and self.tell is not None and not self._told:
             share = f"{left_out / len(row_N):.2%} of a window's examples"
-            self._told.append(f"packed: {share} have no room in its {self.rows:,} rows: left out")
+            room = f"no room in its {self.rows:,} rows and are left out"
+            self._told.append(f"packed: {share} have {room}; other windows differ and say no more")
             self.tell(self._told[0])
         # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
         row_N = np.where(row_N == LEFT_OUT, row_N, spread(self.rows)[row_N])

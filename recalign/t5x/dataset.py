@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import seqio
 import tensorflow as tf
+from absl import logging
 from t5x import checkpoints_utils, utils
 
 from recalign.errors import UserError
@@ -65,7 +66,7 @@ def _packed(
     size = cfg.batch_size // num_shards
     rows = slice(shard_id * size, (shard_id + 1) * size)
     lengths = cfg.task_feature_lengths
-    batches = PackedStream.of(stream, lengths).batches(
+    batches = PackedStream.of(stream, lengths, logging.warning).batches(
         first_position, lengths, cfg.batch_size, rows
     )
     return batches.map(_under_t5x_names, num_parallel_calls=tf.data.AUTOTUNE)

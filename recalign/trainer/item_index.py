@@ -106,9 +106,12 @@ class ItemIndex:
         """
         meant = self._meant(item)
         if len(meant) > 1:
+            one_or_other = f"id:{item} or raw:{item}"
+            if item not in self._catalogue.indices:  # what looks like raw:… is itself an ID
+                one_or_other = " or ".join(f"id:{self._catalogue.ids[n]}" for n in sorted(meant))
             raise UserError(
                 f"{where}: {item!r} is the ID of one item in the catalogue and of another in the "
-                f"log: say id:{item} or raw:{item}"
+                f"log: say {one_or_other}"
             )
         if self._may_be_another(item):
             raise UserError(

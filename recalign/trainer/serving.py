@@ -1,5 +1,6 @@
 """Requests as JSON lines: a process that keeps a run's model and answers line by line."""
 
+import collections
 import json
 import time
 import traceback
@@ -49,7 +50,7 @@ def serve(
     begun = time.perf_counter()
     lengths = recommender.warm_up(k)
     say(f"ready: {lengths} prompt lengths compiled in {time.perf_counter() - begun:.1f} s")
-    latencies_ms: list[float] = []
+    latencies_ms = Latencies()
     errors = 0
     try:
         for number, line in enumerate(lines, start=1):
@@ -72,14 +73,15 @@ def serve(
                     say(f"line {number}: {''.join(traceback.format_exception(error)).strip()}")
                 _write(answers, {"error": _in_one_line(error), "line": number})
                 continue
-            latencies_ms.append((time.perf_counter() - begun) * 1e3)
+            latency_ms = (time.perf_counter() - begun) * 1e3
+            latencies_ms.add(latency_ms)
             answer = {
                 "items": [item._asdict() for item in items],
-                "latency_ms": round(latencies_ms[-1], 3),
+                "latency_ms": round(latency_ms, 3),
             }
             _write(answers, answer if request.user is None else answer | {"user": request.user})
     finally:
-        say(summary(latencies_ms, errors))
+        say(latencies_ms.summary(errors))
 
 
 def lines_of(stream: TextIO) -> Iterator[str]:
@@ -137,17 +139,34 @@ def _ids(value: Any, name: str) -> list[str]:
     return [str(it) for it in value]
 
 
-def summary(latencies_ms: Sequence[float], errors: int) -> str:
-    """
-    >>> summary([30.0, 2.0, 4.0], 1)
-    '3 answers, 1 error | first 30.0 ms, p50 4.0 ms, p95 27.4 ms'
-    """
-    answers = f"{len(latencies_ms):,} answer{'' if len(latencies_ms) == 1 else 's'}"
-    counts = f"{answers}, {errors:,} error{'' if errors == 1 else 's'}"
-    if not latencies_ms:
-        return counts
-    p50, p95 = np.percentile(latencies_ms, [50, 95])
-    return f"{counts} | first {latencies_ms[0]:.1f} ms, p50 {p50:.1f} ms, p95 {p95:.1f} ms"
+class Latencies:
+    """Of the answers of a process that may answer for weeks: the first, and the last ones."""
+
+    def __init__(self, most: int = 10_000):
+        """Keeps `most` of them."""
+        self.answers, self._first_ms = 0, 0.0
+        self._last_ms: collections.deque[float] = collections.deque(maxlen=most)
+
+    def add(self, latency_ms: float) -> None:
+        if not self.answers:
+            self._first_ms = latency_ms
+        self.answers += 1
+        self._last_ms.append(latency_ms)
+
+    def summary(self, errors: int) -> str:
+        """
+        >>> latencies = Latencies()
+        >>> for ms in (30.0, 2.0, 4.0): latencies.add(ms)
+        >>> latencies.summary(1)
+        '3 answers, 1 error | first 30.0 ms, p50 4.0 ms, p95 27.4 ms'
+        """
+        answers = f"{self.answers:,} answer{'' if self.answers == 1 else 's'}"
+        counts = f"{answers}, {errors:,} error{'' if errors == 1 else 's'}"
+        if not self.answers:
+            return counts
+        p50, p95 = np.percentile(self._last_ms, [50, 95])
+        of = f" of the last {len(self._last_ms):,}" if self.answers > len(self._last_ms) else ""
+        return f"{counts} | first {self._first_ms:.1f} ms, p50 {p50:.1f} ms, p95 {p95:.1f} ms{of}"
 
 
 def _write(answers: TextIO, value: Mapping[str, Any]) -> None:

@@ -215,5 +215,5 @@ def score(folder: epath.Path) -> float | None:
         return None
     try:
         return float(json.loads(path.read_text())[SELECTION])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: damaged: {error!r}") from error

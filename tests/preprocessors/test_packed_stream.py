@@ -101,7 +101,7 @@ def test_examples_without_room_are_told_once_and_not_counted(packed):
     held = sum(batch["examples"].sum() for batch in batches)
     assert 0 < held < 128
     share = f"packed: {1 - held / 128:.2%} of a window's examples have no room in its {narrow.rows}"
-    assert said == [f"{share} rows: left out"]
+    assert said == [f"{share} rows and are left out; other windows differ and say no more"]
 
 
 def test_steps_are_alike(packed, whole):

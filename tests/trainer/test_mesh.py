@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests.conftest import compiled_quickly
+
 # 4x2 has copies, as 8x1, and partitions, as 2x2: the same assertions of both. Copies alone are what
 # test_processes.py trains with.
 TOGETHER, APART = ("4x2",), ("8x1", "2x2")
@@ -114,20 +116,15 @@ print(json.dumps({"losses": losses, "meshes": found}))
 def outcome_of(meshes):
     """What a process of its own found of one device and of these meshes."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *meshes],
-        cwd=pathlib.Path(__file__).resolve().parents[2],
-        # Its programs run three times: they are not worth compiling well.
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": flags,
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    with compiled_quickly():
+        process = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *meshes],
+            cwd=pathlib.Path(__file__).resolve().parents[2],
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout)
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from recalign.preprocessors.packed_stream import PackedStream
 from recalign.trainer.checkpoints import FOLDER, Checkpoints
 from recalign.trainer.loop import train
 from recalign.trainer.optimization import optimizer_of
@@ -25,15 +26,28 @@ def end_of(experiment):
     return saved, without_times(map(json.loads, lines))
 
 
+MACROS = {
+    **TWO_TASKS,
+    "PACK": True,
+    "TASK_FEATURE_LENGTHS": {"inputs": 192, "targets": 48},
+    "EVAL_PERIOD": 0,
+    "TEST_SPLIT": None,
+}
+
+
+@pytest.mark.slow
+def test_what_finds_no_room_is_said(experiment, capsys, monkeypatch):
+    rows_of = PackedStream.rows_of
+    monkeypatch.setattr(PackedStream, "rows_of", lambda needed: rows_of(needed) // 16 * 8)
+    train(experiment(TRAIN_STEPS=1, **MACROS))
+    assert capsys.readouterr().err.count(" have no room in its ") == 1
+
+
 @pytest.mark.slow
 def test_goes_on_to_the_same_end(experiment, tmp_path, capsys):
     macros = {
-        **TWO_TASKS,
-        "PACK": True,
-        "TASK_FEATURE_LENGTHS": {"inputs": 192, "targets": 48},
-        "EVAL_PERIOD": 0,
+        **MACROS,
         "CHECKPOINT_PERIOD": FIRST,
-        "TEST_SPLIT": None,
         "LOG_PERIOD": 3,  # the checkpoint is between two lines
     }
     whole = experiment(TRAIN_STEPS=STEPS, MODEL_DIR=str(tmp_path / "whole"), **macros)

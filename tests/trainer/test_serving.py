@@ -7,7 +7,7 @@ from recalign import cli
 from recalign.errors import UserError
 from recalign.trainer import serving
 from recalign.trainer.recommend import Recommender
-from recalign.trainer.serving import Request, parse, serve, summary
+from recalign.trainer.serving import Latencies, Request, parse, serve
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +123,17 @@ def test_numbers_are_raw_ids():
     assert request == Request(["318", "527"], 10, ["1"], None, [])
 
 
-def test_the_summary():
-    assert summary([], 2) == "0 answers, 2 errors"
-    latencies = [100.0, *range(1, 100)]
-    assert (
-        summary(latencies, 0) == "100 answers, 0 errors | first 100.0 ms, p50 50.5 ms, p95 95.0 ms"
-    )
+@pytest.mark.parametrize(
+    ("most", "figures"),
+    [(100, "p50 50.5 ms, p95 95.0 ms"), (10, "p50 94.5 ms, p95 98.5 ms of the last 10")],
+)
+def test_the_summary_holds_no_more_than_the_last_answers(most, figures):
+    latencies = Latencies(most)
+    assert latencies.summary(2) == "0 answers, 2 errors"
+    for ms in [100.0, *range(1, 100)]:
+        latencies.add(ms)
+    assert latencies.summary(0) == f"100 answers, 0 errors | first 100.0 ms, {figures}"
+    assert len(latencies._last_ms) == most
 
 
 def test_by_the_command_line(trained, monkeypatch, capsys, tmp_path):

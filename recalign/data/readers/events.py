@@ -20,7 +20,7 @@ _PURCHASE = re.compile(
 )
 _NO_PURCHASE = re.compile(
     "cancel|refund|return|fail|declin|reject|abandon|void|remov|delet|begin|start|initiat|attempt"
-    "|view|click|wish|intent"
+    "|view|click|wish|intent|pending|(?:^|[^a-z])(?:not|un|in)_?(?:complete|paid)|expire"
 )
 """What makes another event of one that is named for a purchase."""
 

@@ -101,7 +101,7 @@ class T5Config(T5Sizes, Network):
         return log_probs_of_hidden(logits_of, hidden_BxKxD, next_BxKxM, wanted_BxK), cache
 
     def _output_layer(self, params: Any, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        logits: Array = Transformer(self).bind({"params": params}).decoder.logits(hidden)
+        logits: Array = Transformer(self).bind({"params": params}).logits(hidden)
         return logits
 
     def _hidden(

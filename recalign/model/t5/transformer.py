@@ -267,6 +267,10 @@ class Transformer(nn.Module):
             embedded_BxTxD, encoded_BxLxD, cross_bias, own_bias, deterministic=deterministic
         )
 
+    def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        """The output layer alone; from here, where a tied one finds the embedding."""
+        return self.decoder.logits(x)
+
     def encode(
         self,
         encoder_input_tokens_BxL: Int[Array, "B L"],

@@ -306,7 +306,16 @@ def test_a_verb_is_asked_for_where_events_are_no_purchases(settings, kinds, writ
 
 
 @pytest.mark.parametrize(
-    "kind", ["order_cancelled", "purchase refunded", "PaymentFailed", "begin_checkout", "display"]
+    "kind",
+    [
+        "order_cancelled",
+        "purchase refunded",
+        "PaymentFailed",
+        "begin_checkout",
+        "display",
+        "order_pending",
+        "order_not_completed",
+    ],
 )
 def test_what_undoes_a_purchase_is_none(write, kind):
     path = write("log.csv", f"user,item,event\nu,a,{kind}\nu,b,order\nu,c,re-ordered\n")

@@ -9,6 +9,7 @@ import pytest
 
 from recalign.errors import UserError
 from recalign.model.names import from_t5x
+from recalign.model.network import shift_right
 from recalign.model.t5.transformer import Transformer
 from tests.model.conftest import ragged, seeded_weights, tiny_config
 
@@ -109,6 +110,18 @@ def test_tied_logits_are_products_with_the_embedding(inputs_BxL):
     decoder = {**params["decoder"], "logits_dense": {"kernel": kernel}}
     untied = _apply(tiny_config(), {**params, "decoder": decoder}, inputs_BxL)
     np.testing.assert_allclose(_apply(config, params, inputs_BxL), untied, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_steps_have_the_logits_of_the_whole(inputs_BxL, tied):
+    config = tiny_config(logits_via_embedding=tied)
+    params = config.init(jax.random.key(0))
+    targets_BxT = np.arange(2, 2 + 3 * len(inputs_BxL)).reshape(-1, 3)
+    whole_BxTxV = config.logits(params, {"inputs": inputs_BxL, "targets": targets_BxT}, None)
+    memory, cache = config.start(params, inputs_BxL, 1, 3)
+    for position, tokens_B in enumerate(shift_right(targets_BxT).T):
+        logits_BxKxV, cache = config.step(params, memory, cache, tokens_B[:, None], position)
+        np.testing.assert_allclose(logits_BxKxV[:, 0], whole_BxTxV[:, position], atol=1e-5)
 
 
 def test_the_embeddings_scale_is_set():
