@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-# A block of 200 MB, written and freed four times, and a step of XLA's with some 40 MB: page faults
-# of each time. Then glibc's own count of its arenas, after two threads had memory.
+# A block of 200 MB, written and freed 20 times, and as many steps of XLA's with some 40 MB: page
+# faults of each time. Then glibc's own count of its arenas, after two threads had memory.
 _PROGRAM = """
 import ctypes, os, resource, sys, threading
 from recalign.host_memory import keep_freed_memory
@@ -26,7 +26,7 @@ def block():
 def faults_of(work):
     faults = []
     def run():
-        for _ in range(4):
+        for _ in range(20):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             work()
             faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -59,23 +59,31 @@ def run(keep, where="main"):
     return kept == "True", list(map(int, blocks)), list(map(int, steps)), arenas
 
 
-def test_only_the_first_step_faults():
+def with_faults(times):
+    """How many times there were more page faults than the process has by itself."""
+    return sum(faults > 100 for faults in times)
+
+
+# What is handed back faults every time. What is kept faults the first time, and once more whenever
+# threads overlap as they did not before: at most twice in each of twelve runs of 4 or 60 steps.
+A_FEW = 5
+
+
+def test_freed_memory_is_kept():
     kept, blocks, steps, arenas = run("yes")
     if not kept:
         pytest.skip("no glibc")
-    assert blocks[0] > 100 and max(blocks[1:]) < 100
-    assert max(steps[1:]) < 100
+    assert blocks[0] > 100 and with_faults(blocks) == 1
+    assert with_faults(steps) <= A_FEW
     assert arenas > 1  # XLA's threads have memory of their own
     _, blocks, steps, _ = run("no")
-    assert min(blocks) > 100 and min(steps) > 100
+    assert with_faults(blocks) == with_faults(steps) == 20
 
 
 def test_on_another_thread_all_share_one_arena():
     kept, blocks, steps, arenas = run("one_arena", "thread")
     if not kept:
         pytest.skip("no glibc")
-    assert max(blocks[1:]) < 100
-    # XLA's threads share the arena: the first time that they overlap otherwise, it grows once. What
-    # is handed back faults in every step (the test above).
-    assert sorted(steps[1:])[1] < 100
+    assert with_faults(blocks) == 1
+    assert with_faults(steps) <= A_FEW
     assert arenas == 1
