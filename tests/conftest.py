@@ -85,6 +85,14 @@ def interruptible():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power. What is asked of the disk, and when, is seen by `on_disk`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def fresh_gin():
     """Each file finds gin without bindings and unlocked, whatever ran before it."""

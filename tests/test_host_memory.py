@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-# A block of 200 MB, written and freed 20 times, and as many steps of XLA's with some 40 MB: page
+# A block of 50 MB, written and freed 20 times, and as many steps of XLA's with some 40 MB: page
 # faults of each time. Then glibc's own count of its arenas, after two threads had memory.
 _PROGRAM = """
 import ctypes, os, resource, sys, threading
@@ -19,8 +19,8 @@ libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 
 def block():
-    memory = libc.malloc(200_000_000)
-    ctypes.memset(memory, 1, 200_000_000)
+    memory = libc.malloc(50_000_000)
+    ctypes.memset(memory, 1, 50_000_000)
     libc.free(memory)
 
 def faults_of(work):
