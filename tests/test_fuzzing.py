@@ -216,7 +216,7 @@ def logs(data_dir, tmp_path_factory):
     pq.write_table(table, folder / "log.parquet")
     opened = prepared.open_dataset("tiny", data_dir)
     contents = {**_LOGS, "log.parquet": (folder / "log.parquet").read_bytes()}
-    return folder, contents, opened, ItemIndex(opened.catalogue)
+    return folder, contents, opened, ItemIndex(opened.catalogue, opened.ids_alike)
 
 
 @MANY

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,13 +82,6 @@ class Catalogue:
         indices = self.indices
         return [raw for n, raw in enumerate(self.raw_ids) if indices.get(raw, n) != n]
 
-    @functools.cached_property
-    def log_looks_alike(self) -> bool:
-        """Whether raw ids have the form of short ones, so that an id may be of an item of the log
-        that was left out."""
-        forms = {_form(raw) for raw in self.raw_ids if raw.startswith("I")}  # as short ids do
-        return bool(forms) and not forms.isdisjoint(map(_form, self.ids))
-
     def index_of(self, id_: str) -> int:
         """The catalogue index of a short id; a UserError where no item has it."""
         index = self.indices.get(id_)
@@ -99,15 +91,6 @@ class Catalogue:
                 f" {self.ids[0]!r} to {self.ids[-1]!r}"
             )
         return index
-
-
-def _form(id_: str) -> str:
-    """An id without its numbers.
-
-    >>> _form("I17"), _form("Ia12_b7")
-    ('I0', 'Ia0_b0')
-    """
-    return re.sub("[0-9]+", "0", id_)
 
 
 def build_catalogue(

@@ -6,7 +6,7 @@ The last part of the preparation, in memory and on Beam alike.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -14,7 +14,7 @@ from jaxtyping import Int64
 
 from recalign.data import integrity
 from recalign.data.catalogue import FILE_NAME, Catalogue, build_catalogue, write_catalogue
-from recalign.data.ids import SEQUENTIAL_WARNING
+from recalign.data.ids import SEQUENTIAL_WARNING, look_alike
 from recalign.data.interactions import ItemTable
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
 from recalign.data.own_vocabulary import own_vocabulary
@@ -69,6 +69,7 @@ def finish(
     findings: Findings,
     asked: Preparation,
     *,
+    log_ids: Iterable[str],
     sources: Sequence[object],
     vocabulary: bytes | None,
     extra_files: Mapping[str, bytes],
@@ -83,6 +84,7 @@ def finish(
         items: what is known of them.
         findings: about the sequences.
         asked: the settings.
+        log_ids: the raw ids of all items of the log, those that were left out among them.
         sources, extra_files: as `prepare` takes them.
         vocabulary: the content of a SentencePiece model's file.
     """
@@ -106,13 +108,14 @@ def finish(
         notes += more_notes
     write_metadata(shards, directory, asked.name, findings.has_ratings, findings.has_reviews)
     write_catalogue(catalogue, directory)
+    ids_alike = look_alike(log_ids, catalogue.ids)
     if shared := catalogue.ambiguous:
         notes.append(
             f"{WARNING}{len(shared):,} of the items have an ID in the log that is another item's in"
             f" the catalogue ({shared[0]}): `recommend` asks for raw:{shared[0]} or id:{shared[0]}"
             " there"
         )
-    elif catalogue.log_looks_alike:
+    elif ids_alike:
         notes.append(
             f"{WARNING}IDs of the log have the form of the catalogue's ({catalogue.ids[0]}):"
             " `recommend` asks for raw:… or id:… where an ID could be both"
@@ -141,6 +144,7 @@ def finish(
         "semantic_ids": None if semantic is None else semantic.figures(),
         "item_tokens": None if tokens is None else dataclasses.asdict(tokens),
         "base_vocabulary": base,
+        "ids_alike": ids_alike,
         "has_ratings": findings.has_ratings,
         "has_reviews": findings.has_reviews,
         "users": users,

@@ -1,5 +1,8 @@
 """Short item ids: which index, and so which id, each raw item gets."""
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Int32, Int64
 
@@ -54,3 +57,22 @@ def item_id(index: int) -> str:
     'I1'
     """
     return f"I{index + 1}"
+
+
+def look_alike(log_ids: Iterable[str], ids: Iterable[str]) -> bool:
+    """Whether any id of a log has the form of a short one, so that an id may be meant as either.
+
+    >>> look_alike(["B7", "I17"], ["I1", "I2"]), look_alike(["B7", "Item17"], ["I1", "I2"])
+    (True, False)
+    """
+    forms = {_form(raw) for raw in log_ids if raw.startswith("I")}  # as short ids do
+    return bool(forms) and not forms.isdisjoint(map(_form, ids))
+
+
+def _form(id_: str) -> str:
+    """An id without its numbers.
+
+    >>> _form("I17"), _form("Ia12_b7")
+    ('I0', 'Ia0_b0')
+    """
+    return re.sub("[0-9]+", "0", id_)

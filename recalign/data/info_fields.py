@@ -79,6 +79,7 @@ FIELDS: Mapping[str, Check] = {
         also(object_of({"first": _PIECES, "count": _PIECES}), lambda it: len(it) == 2)
     ),
     "base_vocabulary": or_null(text),
+    "ids_alike": flag,
     "has_ratings": flag,
     "has_reviews": flag,
     "users": whole(1),
@@ -112,6 +113,8 @@ FIELDS: Mapping[str, Check] = {
 def fault_of(info: Mapping[str, Any]) -> str | None:
     """What in a whole dataset.json cannot be of a dataset; None where all can."""
     if (name := first_fault(info, FIELDS)) is not None:
+        if name not in info:
+            return f"it has no {name}: an earlier recalign may have written it"
         return f"{name} is {shown(info.get(name))}"
     users, rows = info["users"], sum(records for records, _ in info["shards"]["train"])
     if users != rows:

@@ -105,6 +105,7 @@ def prepare(
             items,
             findings,
             asked,
+            log_ids=log.item_ids,
             sources=sources,
             vocabulary=vocabulary,
             extra_files=extra_files or {},

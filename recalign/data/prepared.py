@@ -9,6 +9,7 @@ from etils import epath
 
 from recalign.data.catalogue import FILE_NAME as CATALOGUE_FILE
 from recalign.data.catalogue import Catalogue, read_catalogue
+from recalign.data.ids import look_alike
 from recalign.data.info_fields import fault_of
 from recalign.data.integrity import DIGEST, digest_of, is_sealed, parse_json, read_text
 from recalign.data.item_tokens import ItemTokens
@@ -84,6 +85,14 @@ class PreparedDataset:
         """The pieces of the vocabulary that are items; None where ids are spelled."""
         found = self.info.get("item_tokens")
         return None if found is None else ItemTokens(**found)
+
+    @property
+    def ids_alike(self) -> bool:
+        """Whether an ID of the log, or of an item that came later, has the form of the catalogue's.
+
+        Of the log's items those count too that `prepare` left out.
+        """
+        return self.info["ids_alike"] or look_alike(self.catalogue.raw_ids, self.catalogue.ids)
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:

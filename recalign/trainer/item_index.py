@@ -63,14 +63,20 @@ class LogItems(NamedTuple):
 class ItemIndex:
     """The items of a catalogue by their IDs; `of_raw_id`: their numbers by the raw log's."""
 
-    def __init__(self, catalogue: Catalogue):
-        self._catalogue = catalogue
+    def __init__(self, catalogue: Catalogue, ids_alike: bool):
+        """
+        Args:
+          catalogue: the items.
+          ids_alike: whether IDs of the log, those of items that were left out among them, look like
+            the catalogue's.
+        """
+        self._catalogue, self._ids_alike = catalogue, ids_alike
         self.of_raw_id = {raw: number for number, raw in enumerate(catalogue.raw_ids)}
 
     def of_log(self, ids: Sequence[str]) -> LogItems:
         """The items that the IDs of a log mean: its own before the catalogue's, if there are both.
 
-        Where the log's own look like the catalogue's, one that the catalogue alone has is of no
+        Where IDs of the log look like the catalogue's, one that the catalogue alone has is of no
         item: `prepare` may have left out the log's item of that ID.
         """
         numbers = np.full(len(ids), NO_ITEM, np.int64)
@@ -116,7 +122,7 @@ class ItemIndex:
         if self._may_be_another(item):
             raise UserError(
                 f"{where}: {item!r} is an item's ID in the catalogue, but no item of the log has it"
-                f" which `prepare` kept, and the log's own IDs look alike: say id:{item}"
+                f" which `prepare` kept, and IDs of the log look alike: say id:{item}"
             )
         for index in meant:
             return index
@@ -135,13 +141,9 @@ class ItemIndex:
         return {number for number in found if number is not None}
 
     def _may_be_another(self, item: str) -> bool:
-        """Whether only the catalogue has an ID, and a log whose own IDs look like it may have had
+        """Whether only the catalogue has an ID, and a log with IDs that look like it may have had
         it too."""
-        return (
-            item in self._catalogue.indices
-            and item not in self.of_raw_id
-            and self._catalogue.log_looks_alike
-        )
+        return self._ids_alike and item in self._catalogue.indices and item not in self.of_raw_id
 
     def subset(self, ids: Sequence[str]) -> Bool[np.ndarray, " N"]:
         """The items to choose from, as `only` of `Recommender.query`.

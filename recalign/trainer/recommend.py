@@ -132,7 +132,7 @@ class Recommender:
             new = self.dataset.catalogue.table.slice(self.trained_items)
             self.new_items = integrity.digest_of_json(new.to_pylist())
         self._catalogue = self.dataset.catalogue
-        self.items = ItemIndex(self._catalogue)
+        self.items = ItemIndex(self._catalogue, self.dataset.ids_alike)
         self.names_users = names_users(task)
         users = self.dataset.sequences("train").users if self.names_users else []
         self._row_of_user = {user: row for row, user in enumerate(users)}

@@ -81,20 +81,3 @@ def test_what_recalign_never_writes_is_no_catalogue(small_items, column, values,
 def test_a_log_whose_ids_look_like_the_catalogues_is_noticed(small_items):
     catalogue, _ = build_catalogue(["I2", "x", "I3"], small_items, np.zeros(3, np.int64))
     assert catalogue.ambiguous == ["I2"]  # I3 is the third in both
-
-
-@pytest.mark.parametrize(
-    ("raw_ids", "short", "alike"),
-    [
-        (["I2", "x"], None, True),
-        (["x", "I17"], None, True),  # the catalogue has no I17, but the log may have had an I2
-        (["x", "Item2"], None, False),
-        (["Ia1b2", "x"], None, False),
-        (["I2", "x"], ["Ia1b2", "Ia1b2c1"], False),
-        (["Ia7b0c3", "x"], ["Ia1b2", "Ia1b2c1"], True),
-        (["Ia7_b0", "x"], ["Ia1b2", "Ia1b2c1"], False),
-    ],
-)
-def test_the_form_of_ids(small_items, raw_ids, short, alike):
-    catalogue, _ = build_catalogue(raw_ids, small_items, np.zeros(2, np.int64))
-    assert (catalogue if short is None else catalogue.with_ids(short)).log_looks_alike == alike

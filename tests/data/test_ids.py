@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recalign.data.ids import item_id, item_order
+from recalign.data.ids import item_id, item_order, look_alike
 from recalign.errors import UserError
 
 
@@ -33,3 +33,20 @@ def test_ids_start_at_one():
 def test_methods_that_are_not_there(method):
     with pytest.raises(UserError, match=method):
         item_order(method, ["a"], np.asarray([0]), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("log_ids", "ids", "alike"),
+    [
+        (["I2", "x"], ["I1", "I2"], True),
+        (["x", "I17"], ["I1", "I2"], True),  # the log may have had an I2, too
+        (["x", "Item2"], ["I1", "I2"], False),
+        (["Ia1b2", "x"], ["I1", "I2"], False),
+        (["I2", "x"], ["Ia1b2", "Ia1b2c1"], False),
+        (["Ia7b0c3", "x"], ["Ia1b2", "Ia1b2c1"], True),
+        (["Ia7_b0", "x"], ["Ia1b2", "Ia1b2c1"], False),
+        ([], ["I1"], False),
+    ],
+)
+def test_the_form_of_ids(log_ids, ids, alike):
+    assert look_alike(log_ids, ids) == alike

@@ -63,7 +63,8 @@ _WRONG = [
     ("item_tokens", []), ("item_tokens", {"first": 1, "last": 2}),
     ("item_tokens", {"first": 1, "count": 10**30}), ("item_tokens", {"first": -1, "count": 5}),
     ("item_tokens", {"first": 1, "count": 5, "more": 1}),
-    ("base_vocabulary", 7), ("has_ratings", 1), ("has_reviews", None),
+    ("base_vocabulary", 7), ("ids_alike", 1), ("has_ratings", 1),
+    ("has_reviews", None),
     ("users", -5), ("users", 0), ("users", 60.0), ("users", 61), ("users", 10**400), ("items", 0),
     ("items", "50"), ("interactions", -1), ("interactions", {}),
     ("sparsity_percent", "x"), ("sparsity_percent", 101), ("sparsity_percent", float("nan")),
@@ -115,7 +116,7 @@ def test_a_field_that_is_missing_is_refused_unless_it_may_be_null(path, info, fi
     if field in MAY_BE_NULL:
         assert open_dataset("tiny", path.parents[2]).name == "tiny"
         return
-    with pytest.raises(UserError, match=r"damaged .*(is None|ratings is null)"):
+    with pytest.raises(UserError, match=rf"damaged .*(no {field}: an earlier|ratings is null)"):
         open_dataset("tiny", path.parents[2])
 
 

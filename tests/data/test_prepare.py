@@ -66,6 +66,32 @@ def test_a_log_that_may_have_had_an_id_of_the_catalogue_is_warned_of(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("item_ids", "left_out", "alike"),
+    [
+        ("random", "I3", True),
+        ("sequential", "I17", True),
+        ("random", "Ia3b1c0", False),
+        ("semantic", "Ia3b1c0", True),
+        ("semantic", "I3", False),
+    ],
+)
+def test_an_item_that_is_left_out_may_look_like_the_catalogues(tmp_path, item_ids, left_out, alike):
+    """The 2-core drops it; all others are B1 to B5, and the data is as if it were B6."""
+    kept = [f"B{n}" for n in range(1, 6)]
+    made = {}
+    for number, raw in enumerate((left_out, "B6")):
+        log = log_of([[*kept, raw], *(kept[n:] + kept[:n] for n in range(1, 5))])
+        folder = tmp_path / str(number)
+        made[raw] = prepare(log, NO_ITEMS, name="b", data_dir=folder, k_core=2, item_ids=item_ids)
+    dataset = made[left_out]
+    assert sorted(dataset.catalogue.raw_ids) == kept
+    assert (dataset.info["ids_alike"], dataset.ids_alike) == (alike, alike)
+    assert any("IDs of the log have the form" in it for it in dataset.info["notes"]) == alike
+    assert not made["B6"].ids_alike
+    assert dataset.fingerprint == made["B6"].fingerprint
+
+
 def test_ratings_stay_with_their_items(prepared):
     assert prepared.sequences("test").ratings.tolist() == [1, 2, 3, 5, 4, 3, 2, 1, 2, 3]
     assert prepared.sequences("train").ratings.tolist() == [1, 5, 4, 1]
@@ -104,6 +130,7 @@ def test_what_the_dataset_says_of_itself(prepared):
         "semantic_ids": None,
         "item_tokens": None,
         "base_vocabulary": None,
+        "ids_alike": False,
         "has_ratings": True,
         "has_reviews": False,
         "users": 3,

@@ -29,7 +29,7 @@ def log(tmp_path):
 
 
 def test_an_id_is_never_silently_another_items(dataset, log):
-    items, raw = ItemIndex(dataset.catalogue), dataset.catalogue.raw_ids.index
+    items, raw = ItemIndex(dataset.catalogue, dataset.ids_alike), dataset.catalogue.raw_ids.index
     eve = ("eve,I5", "eve,I6", "eve,raw:I6", "eve,raw:I1", "eve,id:I5", "eve,I1")
     source = log("log.csv", *eve, "adam,I5", "user1,I3")
     found, notices = histories_of_log(source, items, dataset)

@@ -77,7 +77,10 @@ def test_a_flipped_bit_of_a_dataset_is_told(dataset, name):
     content = path.read_bytes()
     few = 8 if "tfrecord" in name else 40
     for number, place in enumerate(places(content, few)):
-        path.write_bytes(flipped(content, place, number % 8))
+        damaged = flipped(content, place, number % 8)
+        if name == "dataset.json" and integrity.record_of(damaged, False) == json.loads(content):
+            continue  # the same numbers: a float's 17th digit may be one of several
+        path.write_bytes(damaged)
         open_dataset.__globals__["_open"].cache_clear()
         with pytest.raises(UserError, match=r"damaged .*: prepare the dataset again") as error:
             read_all(dataset)

@@ -22,9 +22,14 @@ def catalogue(request, tmp_path_factory):
     return found
 
 
-def test_an_id_that_only_the_catalogue_has_is_refused(catalogue):
+@pytest.fixture(scope="module")
+def items(catalogue):
+    return ItemIndex(catalogue, ids_alike=True)
+
+
+def test_an_id_that_only_the_catalogue_has_is_refused(catalogue, items):
     """I5 was an item of the log, and is another in the catalogue."""
-    items, raw = ItemIndex(catalogue), catalogue.raw_ids
+    raw = catalogue.raw_ids
     told = "'I5' is an item's ID in the catalogue, but no item of the log has it .*: say id:I5"
     with pytest.raises(UserError, match=f"history: {told}"):
         items.index("I5", "history")
@@ -39,9 +44,9 @@ def test_an_id_that_only_the_catalogue_has_is_refused(catalogue):
     assert items.subset(["id:I5", "raw:I1"]).nonzero()[0].tolist() == sorted({4, raw.index("I1")})
 
 
-def test_the_ids_of_a_log_are_its_own_and_what_could_be_two_is_counted(catalogue):
+def test_the_ids_of_a_log_are_its_own_and_what_could_be_two_is_counted(catalogue, items):
     raw = catalogue.raw_ids.index
-    found = ItemIndex(catalogue).of_log(["I1", "I5", "I6", "id:I5", "raw:I6", "raw:I5", "gone"])
+    found = items.of_log(["I1", "I5", "I6", "id:I5", "raw:I6", "raw:I5", "gone"])
     expected = [raw("I1"), NO_ITEM, raw("I6"), 4, raw("I6"), NO_ITEM, NO_ITEM]
     assert found.numbers.tolist() == expected
     assert found.unknown == 2
@@ -52,8 +57,14 @@ def test_the_ids_of_a_log_are_its_own_and_what_could_be_two_is_counted(catalogue
     assert found.notices == ([both] if raw("I1") != 0 else []) + [DROPPED.format(7)]
 
 
-def test_a_long_id_is_shortened_in_its_error(catalogue):
+def test_a_long_id_is_shortened_in_its_error(items):
     for prefix in ("", "id:", "raw:"):
         with pytest.raises(UserError, match="history: no item has the id '.*x…: the cata") as error:
-            ItemIndex(catalogue).index(prefix + "x" * 3_000_000, "history")
+            items.index(prefix + "x" * 3_000_000, "history")
         assert len(str(error.value)) < 250
+
+
+def test_an_id_of_the_catalogue_alone_is_its_own_where_no_id_of_the_log_looks_like_it(catalogue):
+    items = ItemIndex(catalogue, ids_alike=False)
+    assert items.index("I5", "history") == items.index("id:I5", "history") == 4
+    assert items.of_log(["I5"]).numbers.tolist() == [4]

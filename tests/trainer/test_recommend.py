@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
+from recalign import cli
 from recalign.errors import UserError
 from recalign.trainer import decoding, evaluation
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.item_index import read_ids
 from recalign.trainer.loop import train
 from recalign.trainer.recommend import Recommender
+from tests.corpus import make_corpus, random_sequences
 from tests.trainer.conftest import FILES, bindings
 
 
@@ -144,6 +146,18 @@ def test_an_id_means_one_item_or_says_which(recommender, monkeypatch):
     assert recommender.items.index("raw:raw:I9", "x") == 0
     monkeypatch.setattr(recommender.items, "of_raw_id", {"I3": 2})  # the same item
     assert recommender.items.index("I3", "x") == 2
+
+
+def test_the_id_of_an_item_that_was_left_out_is_not_another_items(data_dir, experiment, capsys):
+    """Its only user has no more than it; the IDs of all items that stayed look otherwise."""
+    make_corpus("outsider", data_dir, sequences=[*random_sequences(0, 60, 50, 30), ["I3"]])
+    made = experiment(MIXTURE_OR_TASK_NAME="retrieval_outsider", TRAIN_STEPS=1, CHECKPOINT_PERIOD=1)
+    train(made)
+    words = ["recommend", "--model_dir", made.model_dir, "--k", "3", "--history"]
+    assert cli.main([*words, "I3"]) == 2
+    assert "'I3' is an item's ID in the catalogue, but" in capsys.readouterr().err
+    assert cli.main([*words, "id:I3"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_the_advice_about_a_small_catalogue_works_to_the_end(data_dir, tmp_path):

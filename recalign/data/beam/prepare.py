@@ -100,6 +100,7 @@ def prepare_on_beam(
             items,
             findings,
             asked,
+            log_ids=seen,
             sources=report.sources(),
             vocabulary=vocabulary,
             extra_files={},

@@ -200,3 +200,13 @@ def test_several_files_events_repeats_and_ratings_of_another_scale(both, write, 
     assert "3 files" in " ".join(dataset.info["notes"])
     assert dataset.info["ratings"]["minimum"] == 6
     assert dataset.info["trained_later_fraction"] > 0
+
+
+@pytest.mark.parametrize("item_ids", ["random", "semantic"])
+def test_an_item_that_is_left_out_and_looks_like_the_catalogues(both, write, item_ids):
+    """Of either form of the catalogue's IDs there is one, of an item that the 2-core drops."""
+    lines = ["user,item", "u0,I3", "u1,Ia3b1c0"]
+    lines += [f"u{user},B{(user + n) % 5}" for user in range(5) for n in range(5)]
+    dataset = both(interactions=write("log.csv", "\n".join(lines)), k_core=2, item_ids=item_ids)
+    assert sorted(dataset.catalogue.raw_ids) == [f"B{n}" for n in range(5)]
+    assert dataset.ids_alike
