@@ -3,7 +3,16 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
 from pydantic_core import PydanticCustomError
 
 MOST_REQUESTS = 1_000
@@ -99,8 +108,8 @@ class Item(BaseModel):
     id: str
     raw_id: str
     title: str
-    score: float
-    log_prob: float
+    score: FiniteFloat
+    log_prob: FiniteFloat
     untrained: bool
 
 

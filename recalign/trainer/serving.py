@@ -2,6 +2,7 @@
 
 import collections
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -67,19 +68,20 @@ def serve(
                     user=str(request.user) if isinstance(request.user, str | int) else None,
                     untrained=request.untrained,
                 )
+                latency_ms = (time.perf_counter() - begun) * 1e3
+                answer = {
+                    "items": [item._asdict() for item in items],
+                    "latency_ms": round(latency_ms, 3),
+                }
+                written = _line(answer if request.user is None else answer | {"user": request.user})
+                latencies_ms.add(latency_ms)
             except Exception as error:  # one request must not end those after it
                 errors += 1
                 if not isinstance(error, UserError):
                     say(f"line {number}: {''.join(traceback.format_exception(error)).strip()}")
-                _write(answers, {"error": _in_one_line(error), "line": number})
-                continue
-            latency_ms = (time.perf_counter() - begun) * 1e3
-            latencies_ms.add(latency_ms)
-            answer = {
-                "items": [item._asdict() for item in items],
-                "latency_ms": round(latency_ms, 3),
-            }
-            _write(answers, answer if request.user is None else answer | {"user": request.user})
+                written = _line({"error": _in_one_line(error), "line": number})
+            answers.write(written)
+            answers.flush()
     finally:
         say(latencies_ms.summary(errors))
 
@@ -105,7 +107,7 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
     if len(line) > MOST_CHARACTERS:
         raise UserError(f"a line of more than {MOST_CHARACTERS:,} characters")
     try:
-        given = json.loads(line)
+        given = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise UserError(f"not JSON: {error}") from error
     if not isinstance(given, Mapping) or "history" not in given:
@@ -128,6 +130,13 @@ def parse(line: str, k: int, only: Sequence[str] | None) -> Request:
         exclude=_ids(given.get("exclude", []), "exclude"),
         untrained=untrained,
     )
+
+
+def _finite(text: str) -> float:
+    """A number of JSON, which Python would also read from NaN, Infinity and 1e999."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{shown(text)} is no finite number")
+    return number
 
 
 def _ids(value: Any, name: str) -> list[str]:
@@ -169,8 +178,8 @@ class Latencies:
         return f"{counts} | first {self._first_ms:.1f} ms, p50 {p50:.1f} ms, p95 {p95:.1f} ms{of}"
 
 
-def _write(answers: TextIO, value: Mapping[str, Any]) -> None:
+def _line(value: Mapping[str, Any]) -> str:
+    """A line of JSON; a ValueError for a number that is not finite."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     # Half a surrogate pair, which a request may hand in, is no text but can be escaped.
-    line = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
-    answers.write(f"{line}\n")
-    answers.flush()
+    return f"{text.encode(errors='backslashreplace').decode()}\n"

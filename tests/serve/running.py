@@ -105,4 +105,13 @@ def ask(port, path, body=None, *, method="POST", headers=()):
     raw = response.read()
     connection.close()
     is_json = response.headers.get("Content-Type") == "application/json"
-    return response.status, json.loads(raw) if is_json else raw, response.headers
+    return response.status, _strictly(raw) if is_json else raw, response.headers
+
+
+def _strictly(raw):
+    """A value of JSON, which has no NaN but in Python."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {raw}")
+
+    return json.loads(raw, parse_constant=refuse)

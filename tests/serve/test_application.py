@@ -21,7 +21,7 @@ MALFORMED = 10_000
 HEAD = b"POST /recommend HTTP/1.1\r\nHost: x\r\n"
 # JSON, as Python reads it.
 ODD = ["null", "[]", "{}", "-1", "1" + "0" * 400, r'"\ud800"', r'{"\ud800": 1}', '""', "true"]
-ODD += ["1e308", "-Infinity", "NaN", '{"history": [1]}', f"[{', '.join(['[]'] * 50)}]"]
+ODD += ["1e308", "1e999", "-Infinity", "NaN", '{"history": [1]}', f"[{', '.join(['[]'] * 50)}]"]
 ODD += ["[" * depth + "]" * depth for depth in (30, 300, 900)]
 SUBSETS = {"in_stock": ["3", "9", "12"]}
 
@@ -101,6 +101,10 @@ def test_several_histories(port):
         ({"history": [4], "user": "\ud800"}, "user: no JSON"),
         ({"history": [4], "user": {"\ud800": 1}}, "user: no JSON"),
         ({"history": [4], "user": [float("nan")]}, "user: no JSON"),
+        (b'{"history": [4], "user": {"age": -1e999}}', "user: no JSON"),
+        ({"history": [4, float("nan")]}, "history.1: "),
+        (b'{"history": [4], "k": 1e999}', "k: "),
+        ({"history": [4], "exclude": [float("inf")]}, "exclude.0: "),
         (b'{"history": [4], "user": %b}' % (b"[" * 900 + b"1" + b"]" * 900), "user: nested more"),
         (
             b'{"requests": [{"history": [4], "user": %b}]}' % (b"[" * 33 + b"1" + b"]" * 33),
@@ -201,6 +205,18 @@ def test_errors_say_nothing_of_the_machine(stand_in, port):
     assert ask(port, "/recommend", {"history": [4]})[0] == 200
     assert ask(port, "/nowhere", {})[:2] == (404, {"error": "Not Found"})
     assert ask(port, "/recommend", method="GET")[:2] == (405, {"error": "Method Not Allowed"})
+
+
+def test_a_score_that_json_has_no_word_for_is_an_error():
+    class Broken(StandIn):
+        def _answer(self, query):
+            items = super()._answer(query)
+            items[0].score = float("nan")
+            return items
+
+    with running(make_app(Broken())) as (port, _):
+        status, answer, _ = ask(port, "/recommend", {"history": [4]})
+        assert (status, answer) == (500, {"error": "the request failed"})
 
 
 def test_probes_metrics_and_the_description(port):

@@ -6,7 +6,7 @@ import pytest
 from recalign import cli
 from recalign.errors import UserError
 from recalign.trainer import serving
-from recalign.trainer.recommend import Recommender
+from recalign.trainer.recommend import Recommendation, Recommender
 from recalign.trainer.serving import Latencies, Request, parse, serve
 
 
@@ -18,7 +18,16 @@ def recommender(trained):
 def answers_to(recommender, lines, **options):
     out, said = io.StringIO(), []
     serve(recommender, lines, out, said.append, **options)
-    return [json.loads(line) for line in out.getvalue().splitlines()], said
+    return [json_of(line) for line in out.getvalue().splitlines()], said
+
+
+def json_of(line):
+    """A line's value, read as strictly as others read JSON: Python's own NaN is none."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {line}")
+
+    return json.loads(line, parse_constant=refuse)
 
 
 def test_a_line_is_answered_as_the_recommender_answers(recommender):
@@ -52,6 +61,32 @@ def test_a_bad_line_is_answered_by_what_is_wrong_with_it(recommender):
     assert "not JSON" in answers[0]["error"]
     assert "'I99999'" in answers[2]["error"]
     assert said[1].startswith("1 answer, 4 errors | ")
+
+
+def test_what_is_no_number_of_json_is_an_error_of_its_line(recommender):
+    lines = [
+        '{"history": ["I3"], "user": %s}',
+        '{"history": ["I3"], "user": {"ages": [1.5, %s]}}',
+        '{"history": ["I3"], "k": %s}',
+        '{"history": ["I3"], "only": ["I5", %s]}',
+        '{"history": ["I3"], "untrained": %s}',
+        '{"history": ["I3", %s]}',
+    ]
+    numbers = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"]
+    asked = [line % number for line in lines for number in numbers]
+    answers, said = answers_to(recommender, [*asked, '{"history": ["I3"], "k": 1}'])
+    assert [answer.get("line") for answer in answers] == [*range(1, 31), None]
+    told = [f"not JSON: '{number}' is no finite number" for number in numbers]
+    assert [answer["error"] for answer in answers[:-1]] == told * len(lines)
+    assert said[-1].startswith("1 answer, 30 errors")
+
+
+def test_a_score_that_json_has_no_word_for_is_an_error_of_its_line(recommender, monkeypatch):
+    item = Recommendation("I1", "raw1", "title", float("nan"), float("-inf"))
+    monkeypatch.setattr(recommender, "recommend", lambda *asked, **more: [item])
+    (answer,), said = answers_to(recommender, ['{"history": ["I3"], "user": 7}'])
+    assert answer["error"].startswith("the request failed: ValueError") and answer["line"] == 1
+    assert "Traceback" in said[1] and said[-1] == "0 answers, 1 error"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +191,7 @@ def test_by_the_command_line(trained, monkeypatch, capsys, tmp_path):
     ]
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
-    first, second, third = map(json.loads, out.splitlines())
+    first, second, third = map(json_of, out.splitlines())
     assert {item["id"] for item in first["items"]} == {"I5", "I9"}
     assert first["user"] == "\ud800"
     assert second["line"] == 2
