@@ -86,6 +86,9 @@ def make_app(
         longest_wait_s=limits.longest_wait_ms / 1e3,
         most_waiting=limits.most_waiting,
         answered=lambda size, seconds: monitoring.batch_answered(size, seconds),
+        failed=lambda size, error: say(
+            f"{size} histories failed together, and are decoded one by one: {_told(error)}"
+        ),
     )
     monitoring = Monitoring(lambda: batcher.waiting)
     is_ready, is_ending = asyncio.Event(), threading.Event()
@@ -97,7 +100,7 @@ def make_app(
                 recommender.warm_up, k, together=True, until=is_ending.is_set
             )
         except Exception as error:
-            say(f"never ready: {''.join(traceback.format_exception(error)).strip()}")
+            say(f"never ready: {_told(error)}")
             raise
         say(f"ready: {lengths} prompt lengths compiled in {time.perf_counter() - begun:.1f} s")
         is_ready.set()
@@ -212,8 +215,12 @@ def _handle_errors(app: FastAPI, say: Callable[[str], None]) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        say("".join(traceback.format_exception(error)).strip())
+        say(_told(error))
         return failure(500, "the request failed")
+
+
+def _told(error: Exception) -> str:
+    return "".join(traceback.format_exception(error)).strip()
 
 
 def _first(errors: Sequence[Any]) -> str:

@@ -24,11 +24,16 @@ class _Waiting(NamedTuple, Generic[Q, A]):
     answer: asyncio.Future[A]
 
 
+class _Failed(NamedTuple):
+    error: Exception
+
+
 class Batcher(Generic[Q, A]):
     """Collects queries of one event loop, and has them answered in a thread, batch by batch.
 
     The first query of a batch waits for others until the batch is full or `longest_wait_s` are
-    over; while a batch is being answered the next one gathers without a limit of time.
+    over; while a batch is being answered the next one gathers without a limit of time. The queries
+    of a batch that fails are answered one by one, so that an error is of its own query alone.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Batcher(Generic[Q, A]):
         longest_wait_s: float,
         most_waiting: int,
         answered: Callable[[int, float], None] = lambda size, seconds: None,
+        failed: Callable[[int, Exception], None] = lambda size, error: None,
     ):
         """Answers nothing before `run`.
 
@@ -47,9 +53,10 @@ class Batcher(Generic[Q, A]):
           largest_batch: queries of a batch, at most.
           longest_wait_s: how long the first one of a batch waits for others.
           most_waiting: queries that may wait, those being answered not counted.
-          answered: is told the size of each batch and how long it took.
+          answered: is told the size of each batch and how long it took, in that thread.
+          failed: is told the size of each batch of several that failed, and why, in that thread.
         """
-        self._answer, self._answered = answer, answered
+        self._answer, self._answered, self._failed = answer, answered, failed
         self._largest_batch, self._longest_wait_s = largest_batch, longest_wait_s
         self._most_waiting = most_waiting
         self._queue: asyncio.Queue[_Waiting[Q, A]] = asyncio.Queue()
@@ -65,7 +72,7 @@ class Batcher(Generic[Q, A]):
 
         Raises:
           Full: they would be more than may wait; then none of them is answered.
-          Exception: what `answer` raised.
+          Exception: what `answer` raised for one of them.
         """
         if self.waiting + len(queries) > self._most_waiting:
             seconds = math.ceil(self.waiting * self._seconds_a_query)
@@ -107,20 +114,30 @@ class Batcher(Generic[Q, A]):
         return [waiting for waiting in batch if not waiting.answer.cancelled()]
 
     async def _answer_all(self, batch: Sequence[_Waiting[Q, A]]) -> None:
-        begun = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(
-                self._thread, self._answer, [waiting.query for waiting in batch]
-            )
-        except Exception as error:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
-            return
-        seconds = time.perf_counter() - begun
-        self._seconds_a_query = seconds / len(batch)
-        self._answered(len(batch), seconds)
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._answers_or_errors, [waiting.query for waiting in batch]
+        )
         for waiting, answer in zip(batch, found, strict=True):
-            if not waiting.answer.done():
+            if waiting.answer.done():
+                continue
+            if isinstance(answer, _Failed):
+                waiting.answer.set_exception(answer.error)
+            else:
                 waiting.answer.set_result(answer)
+
+    def _answers_or_errors(self, queries: Sequence[Q]) -> Sequence[A | _Failed]:
+        try:
+            return self._answers(queries)
+        except Exception as error:
+            if len(queries) == 1:
+                return [_Failed(error)]
+            self._failed(len(queries), error)
+        return [answer for query in queries for answer in self._answers_or_errors([query])]
+
+    def _answers(self, queries: Sequence[Q]) -> Sequence[A]:
+        begun = time.perf_counter()
+        answers = self._answer(queries)
+        seconds = time.perf_counter() - begun
+        self._seconds_a_query = seconds / len(queries)
+        self._answered(len(queries), seconds)
+        return answers

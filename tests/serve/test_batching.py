@@ -65,19 +65,49 @@ def test_beyond_the_bound_nothing_is_taken():
     assert batched(too_many, list) == (0, list(range(8)))
 
 
-def test_an_error_is_its_batch_s_alone():
+def test_an_error_is_its_query_s_alone():
+    asked, told, sizes = [], [], []
+
     def picky(queries):
+        asked.append(list(queries))
         if "bad" in queries:
             raise ValueError("bad")
         return queries
 
-    async def three(batcher):
-        first = await asyncio.gather(batcher.ask(["bad"]), return_exceptions=True)
-        return first, await batcher.ask(["good"])
+    async def several(batcher):
+        together = [batcher.ask([query]) for query in ("a", "bad", "b")]
+        first = await asyncio.gather(*together, return_exceptions=True)
+        return first, await batcher.ask(["c"])
 
-    (error,), good = batched(three, picky)
-    assert isinstance(error, ValueError)
-    assert good == ["good"]
+    first, last = batched(
+        several,
+        picky,
+        answered=lambda size, seconds: sizes.append(size),
+        failed=lambda size, error: told.append((size, str(error))),
+    )
+    assert (first[0], first[2], last) == (["a"], ["b"], ["c"])
+    assert isinstance(first[1], ValueError)
+    assert asked == [["a", "bad", "b"], ["a"], ["bad"], ["b"], ["c"]]
+    assert told == [(3, "bad")]  # the query's own error is for whoever asked
+    assert sizes == [1, 1, 1]
+
+
+def test_what_fails_together_may_be_answered_one_by_one():
+    """As a batch does that the device has no memory for."""
+
+    def small(queries):
+        if len(queries) > 1:
+            raise MemoryError
+        return queries
+
+    told = []
+    answers = batched(
+        lambda batcher: batcher.ask([1, 2, 3]),
+        small,
+        failed=lambda size, error: told.append((size, type(error))),
+    )
+    assert answers == [1, 2, 3]
+    assert told == [(3, MemoryError)]
 
 
 def test_who_no_longer_waits_is_not_answered():
