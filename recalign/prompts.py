@@ -299,7 +299,7 @@ def _text(sentences: Sequence[Sentence], shown: Mapping[str, str]) -> str:
         if fields and not any(shown[key] for key in fields):
             continue
         words = (
-            part.variants[-1 if said else 0]
+            part.variants[bool(said)]
             if isinstance(part, Words)
             else f"{part.prefix}{shown[part.key]}{part.suffix}"
             for part in sentence

@@ -25,8 +25,8 @@ class Words:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The words; where they hold a subject, in the first sentence that is shown and later."""
-        return tuple(dict.fromkeys(self.text.replace(_SUBJECT, subject) for subject in SUBJECTS))
+        """The words as the first sentence that is shown has them, and as later ones do."""
+        return tuple(self.text.replace(_SUBJECT, subject) for subject in SUBJECTS)
 
 
 @dataclasses.dataclass(frozen=True)

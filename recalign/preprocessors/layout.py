@@ -2,12 +2,14 @@
 
 An example is a row of columns. Its template says of each column where its kind of phrase begins in
 the table, and which of the example's numbers to add. A text that the batch holds as a string is a
-phrase of a table made for the batch. Of several templates an example's `drawn_template` chooses.
+phrase that is added to the table for the batch. Of several templates an example's `drawn_template`
+chooses.
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import seqio
@@ -21,12 +23,13 @@ from recalign.preprocessors.phrases import (
     END_OF_SEQUENCE,
     SHORTENED_END,
     Block,
+    Phrases,
     PhraseTable,
-    join,
-    plain_texts,
+    concatenated,
+    encoded_texts,
 )
 from recalign.preprocessors.settings import TaskSettings
-from recalign.wording import Field, Sentence, Template, Words
+from recalign.wording import Field, Part, Sentence, Template, Words
 
 Fields = Mapping[str, tf.Tensor]
 
@@ -66,9 +69,10 @@ class _Column:
 
     first: int = EMPTY  # the phrase of the number 0
     value: int = 0  # the place of its number in the row of numbers; 0 holds a zero
-    text: int = -1  # which text it is; -1 for none
-    turn: int = 0  # in which turn it is cut; 0 for never
+    words: int = 0  # tokens of words or of the end of sequence, at most; 0 for others
     field: str = ""  # the field that it shows; "" for words and ends
+    turn: int = 0  # in which turn it is cut; 0 for never
+    end: int = 0  # tokens of the next column where this one is cut
     is_end: bool = False  # whether it stands there only after a cut
 
 
@@ -85,37 +89,37 @@ class Side:
     ):
         self._types, self._vocabulary = types, vocabulary
         parts = [part for side in sides for sentence in side for part in sentence]
-        names = list(dict.fromkeys(part.name for part in parts if isinstance(part, Field)))
-        self._names = [name for name in names if types[name].forms]
-        self._texts = [name for name in names if not types[name].forms]
-        self._widths = {name: types[name].width(settings) for name in self._names}
-        blocks = [b for part in parts if isinstance(part, Field) for b in self._blocks(part)]
-        words = list(dict.fromkeys(p.variants for p in parts if isinstance(p, Words)))
+        fields = [part for part in parts if isinstance(part, Field)]
+        self._widths = {field.name: types[field.name].width(settings) for field in fields}
+        self._texts = [name for name in self._widths if not types[name].forms]
+        blocks = [block for field in fields for block in self._blocks(field)]
+        words = [part.variants for part in parts if isinstance(part, Words)]
         self.table = PhraseTable(dataset, vocabulary, words, blocks)
-        *places, self._size = itertools.accumulate(self._widths.values(), initial=1)
-        self._places = dict(zip(self._names, places, strict=True))
-        # Numbers beside the fields': 0 or 1 for the variant of a sentence's words, -1 for none.
-        self._variants: list[tuple[Sequence[Sentence], int, int]] = []
-        rows = [[*self._row(side), _Column(END_OF_SEQUENCE)] for side in sides]
+        self._masks = {
+            field.name: int(self.table.lengths_of(self._blocks(field)[1])[-1])
+            for field in fields
+            if types[field.name].in_window
+        }
+        *places, size = itertools.accumulate(self._widths.values(), initial=1)
+        self._places = dict(zip(self._widths, places, strict=True))
+        # Those of which sentences may be left out: a number says of each whether it is shown.
+        self._varying: list[Sequence[Sentence]] = []
+        rows = []
+        for side in sides:
+            place = 0
+            if any(map(self._is_optional, side)):
+                place = size + sum(map(len, self._varying))
+                self._varying.append(side)
+            # The first column is empty: what a template lacks is there.
+            end = _Column(END_OF_SEQUENCE, words=1)
+            rows.append([_Column(), *self._row(side, place), end])
         longest = max(map(len, rows))
         self._rows = [row + [_Column()] * (longest - len(row)) for row in rows]
         self.least = max(self._least(side) for side in sides)
-        self._masks = {
-            part.name: int(self.table.lengths_of(self._blocks(part)[1])[-1])
-            for part in parts
-            if isinstance(part, Field) and types[part.name].in_window
-        }
-        cost_of_words_T = [1 + sum(map(self._words_cost, side)) for side in sides]
-        with tf.init_scope():
-            self._first = self._matrix(lambda column: column.first)
-            self._value = self._matrix(lambda column: column.value)
-            self._text = self._matrix(lambda column: column.text)
-            self._ends = self._matrix(lambda column: not column.is_end)
-            self._cost_of_words = tf.constant(cost_of_words_T, tf.int32)
 
     def shows(self, field: str) -> bool:
         """Whether any template shows the field."""
-        return field in self._names or field in self._texts
+        return field in self._widths
 
     # Columns --------------------------------------------------------------------------------------
 
@@ -127,63 +131,46 @@ class Side:
         last = Block(form, field.prefix, f"{form.end}{field.suffix}")
         return Block(form, field.prefix, f"{form.end}{form.separator}"), last
 
-    def _row(self, sentences: Sequence[Sentence]) -> list[_Column]:
+    def _row(self, sentences: Sequence[Sentence], place: int) -> list[_Column]:
+        """The columns of sentences, the numbers of which are at this place; 0 where all stay."""
         row: list[_Column] = []
         for number, sentence in enumerate(sentences):
             for part in sentence:
-                if isinstance(part, Words):
-                    value = self._variant(sentences, number, part)
-                    row.append(_Column(self.table.first(part.variants), value))
-                elif part.name in self._texts:
-                    turn = self._types[part.name].cut
-                    text = self._texts.index(part.name)
-                    row.append(_Column(text=text, turn=turn, field=part.name))
-                else:
+                if isinstance(part, Field):
                     row.extend(self._columns_of(part))
+                    continue
+                first, words = self.table.first(part.variants), self._words_cost([part])
+                if place:
+                    row.append(_Column(first, place + number, words))
+                else:
+                    row.append(_Column(first + (number > 0), words=words))
         return row
 
     def _columns_of(self, field: Field) -> list[_Column]:
+        name, made = field.name, self._types[field.name]
+        place, width = self._places[name], self._widths[name]
+        if name in self._texts:
+            return [_Column(self.table.size, place, field=name, turn=made.cut)]
         other, last = self._blocks(field)
-        width = self._widths[field.name]
+        end = self.table.shortened_end if last.form.end else 0
         columns: list[_Column] = []
         for number in range(width):
             is_last = number == width - 1
             # Of a list that may lose its first items, only the last one is cut.
-            is_cut = is_last or not self._types[field.name].dropped
-            turn = last.form.cut if is_cut else 0
+            turn = last.form.cut if is_last or not made.dropped else 0
             first = self.table.first(last if is_last else other)
-            columns.append(
-                _Column(first, self._places[field.name] + number, turn=turn, field=field.name)
-            )
-            if turn and last.form.end:
+            columns.append(_Column(first, place + number, field=name, turn=turn, end=end))
+            if turn and end:
                 columns.append(_Column(SHORTENED_END, is_end=True))
         return columns
-
-    def _variant(self, sentences: Sequence[Sentence], number: int, words: Words) -> int:
-        """The place of the number that says which variant of a sentence's words is shown."""
-        if len(words.variants) == 1 and not self._is_optional(sentences[number]):
-            return 0
-        key = (sentences, number, len(words.variants) - 1)
-        if key not in self._variants:
-            self._variants.append(key)
-        return self._size + self._variants.index(key)
 
     def _is_optional(self, sentence: Sentence) -> bool:
         fields = [part for part in sentence if isinstance(part, Field)]
         return bool(fields) and all(self._types[field.name].optional for field in fields)
 
-    def _matrix(self, of: Callable[[_Column], int]) -> tf.Tensor:
-        return tf.constant([[int(of(column)) for column in row] for row in self._rows], tf.int32)
-
-    def _of_template(self, matrix_TxL: tf.Tensor, fields: Fields) -> tf.Tensor:
-        """int32 [B, L], or [1, L] where there is one template."""
-        if len(self._rows) == 1:
-            return matrix_TxL
-        return tf.gather(matrix_TxL, fields["drawn_template"])
-
     # Least lengths --------------------------------------------------------------------------------
 
-    def _words_cost(self, sentence: Sentence) -> int:
+    def _words_cost(self, sentence: Iterable[Part]) -> int:
         """Tokens of a sentence's words, at most."""
         words = (part.variants for part in sentence if isinstance(part, Words))
         return sum(int(self.table.lengths_of(variants).max()) for variants in words)
@@ -219,125 +206,92 @@ class Side:
         mask.
         """
         is_kept = self._types[base].in_window
-        names = [n for n in self._names if n == base or (is_kept and self._types[n].in_window)]
+        names = [n for n in self._widths if n == base or (is_kept and self._types[n].in_window)]
         later = [name for name in names if name not in fields]
-        _, length_BxL, _, _ = self._columns({**fields, **dict.fromkeys(later, fields[base])})
-        others = self._matrix(lambda c: bool(c.field) and c.field not in names)
-        cost_of_words_Bx1 = self._of_template(self._cost_of_words[:, tf.newaxis], fields)
-        others_BxL = length_BxL * self._of_template(others, fields)
-        fixed_B = tf.reduce_sum(others_BxL, axis=1) + tf.squeeze(cost_of_words_Bx1, axis=1)
+        _, _, length_BxL = self._columns({**fields, **dict.fromkeys(later, fields[base])})
+        others = self._of_template(lambda c: bool(c.field) and c.field not in names, fields)
+        words = self._of_template(lambda c: c.words, fields)
+        fixed_B = tf.reduce_sum(length_BxL * others + words, axis=1)
         cost_BxW = tf.zeros_like(fields[base])
         for name in names:
-            own_BxW = self._lengths_of(name, length_BxL, fields)
+            columns = [[n for n, c in enumerate(row) if c.field == name] for row in self._rows]
+            absent = [0] * self._widths[name]
+            own_BxW = self._taken(length_BxL, [row or absent for row in columns], fields)
             if name in later:
                 present_BxW = tf.cast(fields[base] >= 0, tf.int32)
                 own_BxW = tf.maximum(own_BxW, self._masks[name] * present_BxW)
             cost_BxW += own_BxW
         return (fields[base] >= 0) & keep_recent(cost_BxW, fixed_B, budget)
 
-    def _lengths_of(self, name: str, length_BxL: tf.Tensor, fields: Fields) -> tf.Tensor:
-        """int32 [B, w]: tokens of the field's columns; 0 where the row's template lacks it."""
-        columns = [[n for n, c in enumerate(row) if c.field == name] for row in self._rows]
-        if len(columns) == 1:
-            return tf.gather(length_BxL, columns[0], axis=1)
-        absent = [len(self._rows[0])] * self._widths[name]
-        column_TxW = tf.constant([of_template or absent for of_template in columns])
-        padded_BxL = tf.pad(length_BxL, [[0, 0], [0, 1]])
-        return tf.gather(padded_BxL, self._of_template(column_TxW, fields), batch_dims=1)
-
     def tokens(self, fields: Fields, budget: int | None) -> tf.RaggedTensor:
         """int32 [B, (tokens)]: each row in its template's words, cut to fit the budget."""
-        phrase_BxL, length_BxL, start_BxL, tokens = self._columns(fields)
-        length_BxL *= self._of_template(self._ends, fields)
+        phrases, phrase_BxL, length_BxL = self._columns(fields)
+        length_BxL *= self._of_template(lambda c: not c.is_end, fields)
         if budget is not None:
-            for turn in sorted({column.turn for row in self._rows for column in row} - {0}):
-                length_BxL = self._shortened(length_BxL, budget, turn, phrase_BxL, fields)
+            turn_BxL = self._of_template(lambda c: c.turn, fields)
+            end_BxL = self._of_template(lambda c: c.end, fields)
+            cut_to = functools.partial(phrases.cut_to, phrase_BxL)
+            for turn in sorted({c.turn for row in self._rows for c in row} - {0}):
+                bare_BxL = tf.gather(phrases.bare, phrase_BxL)
+                least_BxL = tf.where(tf.equal(turn_BxL, turn), bare_BxL, length_BxL)
+                length_BxL = shorten(length_BxL, least_BxL, end_BxL, cut_to, budget)
+        return phrases.join(phrase_BxL, length_BxL)
+
+    def _columns(self, fields: Fields) -> tuple[Phrases, tf.Tensor, tf.Tensor]:
+        """The phrases, and for each column the number of one and its length, int32 [B, L]."""
+        phrases = self.table.phrases
         if self._texts:
-            return join(tokens, start_BxL, length_BxL)
-        return self.table.join(phrase_BxL, length_BxL)
-
-    def _columns(self, fields: Fields) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """int32 [B, L] phrases, their lengths and starts, and the tokens that these are in."""
-        number_BxV = self._numbers(fields)
-        if len(self._rows) == 1:
-            number_BxL = tf.gather(number_BxV, self._value[0], axis=1)
-        else:
-            value_BxL = self._of_template(self._value, fields)
-            number_BxL = tf.gather(number_BxV, value_BxL, batch_dims=1)
-        phrase_BxL = self._of_template(self._first, fields) + number_BxL
+            text_XB = tf.concat([fields[name] for name in self._texts], axis=0)
+            phrases = concatenated([phrases, encoded_texts(text_XB, self._vocabulary)])
+        places = [[column.value for column in row] for row in self._rows]
+        number_BxL = self._taken(self._numbers(fields), places, fields)
+        phrase_BxL = self._of_template(lambda c: c.first, fields) + number_BxL
         phrase_BxL = tf.where(number_BxL >= 0, phrase_BxL, EMPTY)
-        length_BxL = tf.gather(self.table.lengths, phrase_BxL)
-        start_BxL = tf.gather(self.table.starts, phrase_BxL)
-        if not self._texts:
-            return phrase_BxL, length_BxL, start_BxL, self.table.tokens
-        text_XB = tf.concat([plain_texts(fields[name]) for name in self._texts], axis=0)
-        ragged = self._vocabulary.tf_tokenizer.tokenize(text_XB)
-        text_BxL = self._of_template(self._text, fields)
-        text_BxL = tf.broadcast_to(text_BxL, tf.shape(phrase_BxL))
-
-        def of_texts(value_XB: tf.Tensor) -> tf.Tensor:
-            value_BxX = tf.transpose(tf.reshape(value_XB, [len(self._texts), -1]))
-            return tf.cast(tf.gather(value_BxX, tf.maximum(text_BxL, 0), batch_dims=1), tf.int32)
-
-        start_of_texts = of_texts(ragged.row_starts()) + tf.size(self.table.tokens)
-        start_BxL = tf.where(text_BxL >= 0, start_of_texts, start_BxL)
-        length_BxL = tf.where(text_BxL >= 0, of_texts(ragged.row_lengths()), length_BxL)
-        tokens = tf.concat([self.table.tokens, tf.cast(ragged.flat_values, tf.int32)], axis=0)
-        return phrase_BxL, length_BxL, start_BxL, tokens
+        return phrases, phrase_BxL, tf.gather(phrases.lengths, phrase_BxL)
 
     def _numbers(self, fields: Fields) -> tf.Tensor:
-        """int32 [B, V]: a zero, the numbers of the fields, then which variant words have."""
-        zero_Bx1 = tf.zeros([tf.shape(fields["position"])[0], 1], tf.int32)
+        """int32 [B, V]: a zero, the numbers of the fields, then those of varying sentences.
+
+        A sentence has 0 where it is the first that is shown, 1 where it is a later one, else -1.
+        """
+        batch = tf.shape(fields["position"])[0]
+        zero_Bx1 = tf.zeros([batch, 1], tf.int32)
         numbers = [zero_Bx1]
-        for name in self._names:
-            number = tf.cast(fields[name], tf.int32)
+        for name, width in self._widths.items():
+            if name in self._texts:
+                number = self._texts.index(name) * batch + tf.range(batch)
+            else:
+                number = tf.cast(fields[name], tf.int32)
             number_BxN = number if number.shape.rank == 2 else number[:, tf.newaxis]
-            numbers.append(tf.ensure_shape(number_BxN, [None, self._widths[name]]))
-        for sentences, number, later in self._variants:
-            is_first_Bx1 = tf.equal(zero_Bx1, 0)
-            for sentence in sentences[:number]:
-                is_first_Bx1 &= tf.logical_not(self._is_shown(sentence, fields))
-            variant_Bx1 = tf.where(is_first_Bx1, zero_Bx1, later)
-            shown = self._is_shown(sentences[number], fields)
-            numbers.append(tf.where(shown, variant_Bx1, -1))
+            numbers.append(tf.ensure_shape(number_BxN, [None, width]))
+        for sentences in self._varying:
+            later_Bx1 = zero_Bx1
+            for sentence in sentences:
+                if self._is_optional(sentence):
+                    names = [part.name for part in sentence if isinstance(part, Field)]
+                    shown_BxN = tf.concat([fields[name] for name in names], axis=1) >= 0
+                    is_shown_Bx1 = tf.reduce_any(shown_BxN, axis=1, keepdims=True)
+                    numbers.append(tf.where(is_shown_Bx1, later_Bx1, -1))
+                    later_Bx1 = tf.where(is_shown_Bx1, 1, later_Bx1)
+                else:
+                    numbers.append(later_Bx1)
+                    later_Bx1 = tf.ones_like(zero_Bx1)
         return tf.concat(numbers, axis=1)
 
-    def _is_shown(self, sentence: Sentence, fields: Fields) -> tf.Tensor:
-        """bool [B, 1], or of one value: whether the sentence has anything to show."""
-        if not self._is_optional(sentence):
-            return tf.constant([[True]])
-        names = [part.name for part in sentence if isinstance(part, Field)]
-        number_BxN = tf.concat([fields[name] for name in names], axis=1)
-        return tf.reduce_any(number_BxN >= 0, axis=1, keepdims=True)
+    # Templates ------------------------------------------------------------------------------------
 
-    def _shortened(
-        self, length_BxL: tf.Tensor, budget: int, turn: int, phrase_BxL: tf.Tensor, fields: Fields
+    def _of_template(self, value: Callable[[_Column], int], fields: Fields) -> tf.Tensor:
+        """int32 [B, L], of the columns of the rows' templates; [1, L] where there is one."""
+        matrix_TxL = tf.constant([[int(value(c)) for c in row] for row in self._rows], tf.int32)
+        if len(self._rows) == 1:
+            return matrix_TxL
+        return tf.gather(matrix_TxL, fields["drawn_template"])
+
+    def _taken(
+        self, value_BxN: tf.Tensor, place_TxK: Sequence[Sequence[int]], fields: Fields
     ) -> tf.Tensor:
-        """int32 [B, L]: the lengths when what is cut in this turn has been cut."""
-        length = len(self._rows[0])
-        columns = [n for n in range(length) if any(row[n].turn == turn for row in self._rows)]
-        ends = [
-            n + 1 if n + 1 < length and any(row[n + 1].is_end for row in self._rows) else None
-            for n in columns
-        ]
-        is_cut = self._matrix(lambda column: column.turn == turn)
-        is_cut_BxK = tf.gather(self._of_template(is_cut, fields), columns, axis=1) > 0
-        is_text = self._matrix(lambda column: column.text >= 0)
-        is_text_BxK = tf.gather(self._of_template(is_text, fields), columns, axis=1) > 0
-        phrase_BxK = tf.gather(phrase_BxL, columns, axis=1)
-        whole_BxK = tf.gather(length_BxL, columns, axis=1)
-        bare_BxK = tf.gather(self.table.bare, phrase_BxK)
-        bare_BxK = tf.where(is_text_BxK, tf.minimum(whole_BxK, 1), bare_BxK)
-
-        def cut_to(limit_BxK: tf.Tensor) -> tf.Tensor:
-            return tf.where(is_text_BxK, limit_BxK, self.table.cut_to(phrase_BxK, limit_BxK))
-
-        return shorten(
-            length_BxL,
-            columns,
-            ends,
-            tf.where(is_cut_BxK, bare_BxK, whole_BxK),
-            self.table.shortened_end,
-            cut_to,
-            budget,
-        )
+        """int32 [B, K]: the values at these places, which differ by template."""
+        if len(place_TxK) == 1:
+            return tf.gather(value_BxN, place_TxK[0], axis=1)
+        place_BxK = tf.gather(tf.constant(place_TxK), fields["drawn_template"])
+        return tf.gather(value_BxN, place_BxK, batch_dims=1)
