@@ -16,7 +16,7 @@ from recalign.data.explanations import explained_places, reviewed_places
 from recalign.data.prepared import PreparedDataset
 from recalign.preprocessors import fields
 from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
-from recalign.preprocessors.windows import ABSENT, split_columns
+from recalign.preprocessors.windows import ABSENT, split_columns, windows
 
 _MAKES = {
     "row": fields.ROW,
@@ -27,43 +27,19 @@ _MAKES = {
 }
 
 
-def _about(
-    context: Context,
-    places: np.ndarray,
-    texts: Mapping[str, tf.Tensor] | None = None,
-    place_of: Callable[[Batch, tf.Tensor], tf.Tensor] | None = None,
-) -> Epoch:
-    """Samples about places in the split's columns, int64 [n], ascending, a sample each.
+def _without_history(context: Context, rule: str, target_of: Callable[..., tf.Tensor]) -> Epoch:
+    """Samples that show no window; see `windows` for `rule`.
 
-    `texts` are further fields of the samples, string [n]; `place_of` gives, of a batch and its
-    records, other places of these records, int64 [B].
+    In training `target_of` gives, of a batch, each sample's number in its record and the record's
+    length, the target's place in the record, int64 [B]; held-out targets are the last items.
     """
-    columns = split_columns(context.dataset, context.split)
-    ends = (columns.starts + columns.lengths).numpy()
-    with tf.init_scope():
-        place_S = tf.constant(places, tf.int64)
-        record_S = tf.constant(np.searchsorted(ends, places, side="right"), tf.int64)
 
-    def fields_of(batch: Batch) -> Batch:
-        sample_B = batch["sample"]
-        record_B = tf.gather(record_S, sample_B)
-        place_B = place_of(batch, record_B) if place_of else tf.gather(place_S, sample_B)
-        return {
-            "row": tf.gather(columns.rows, record_B),
-            "record": record_B,
-            "history": tf.fill([tf.size(sample_B), 1], ABSENT),
-            "target": tf.gather(columns.items, place_B),
-            "place": place_B,
-            **{name: tf.gather(text_S, sample_B) for name, text_S in (texts or {}).items()},
-        }
+    def bounds_of(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tuple:
+        is_train = context.split == "train"
+        target_B = target_of(batch, number_B, length_B) if is_train else length_B - 1
+        return length_B, length_B, target_B
 
-    return Epoch(len(places), fields_of)
-
-
-def _last_places(context: Context) -> np.ndarray:
-    columns = split_columns(context.dataset, context.split)
-    lengths = columns.lengths.numpy()
-    return (columns.starts.numpy() + lengths - 1)[lengths > 0]
+    return windows(context, rule, 1, bounds_of)
 
 
 @preprocessor(makes=_MAKES)
@@ -76,15 +52,11 @@ def users_items(context: Context) -> Epoch:
 
     Makes `row`, `target`, `record` and `place` [B]; `history` shows nothing.
     """
-    columns = split_columns(context.dataset, context.split)
 
-    def drawn(batch: Batch, record_B: tf.Tensor) -> tf.Tensor:
-        length_B = tf.gather(columns.lengths, record_B)
-        start_B = tf.gather(columns.starts, record_B)
-        return start_B + context.draws(batch).below("which item", length_B)
+    def drawn(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tf.Tensor:
+        return context.draws(batch).below("which item", length_B)
 
-    place_of = drawn if context.split == "train" else None
-    return _about(context, _last_places(context), place_of=place_of)
+    return _without_history(context, "p5_direct", drawn)
 
 
 @preprocessor(makes=_MAKES)
@@ -97,10 +69,7 @@ def each_interaction(context: Context) -> Epoch:
 
     Makes what `users_items` makes.
     """
-    if context.split != "train":
-        return _about(context, _last_places(context))
-    count = int(split_columns(context.dataset, context.split).items.shape[0])
-    return _about(context, np.arange(count, dtype=np.int64))
+    return _without_history(context, "p5_rating", lambda batch, number_B, length_B: number_B)
 
 
 @functools.lru_cache(64)
@@ -127,6 +96,29 @@ def _shown_reviews(
             name: tf.constant(text.to_numpy(zero_copy_only=False), tf.string)
             for name, text in texts.items()
         }
+
+
+def _of_reviews(context: Context, *, explained: bool) -> Epoch:
+    """A sample for each review of the training parts that is shown."""
+    places, texts = _shown_reviews(context.dataset, explained=explained)
+    columns = split_columns(context.dataset, "train")
+    record_of_places = np.searchsorted(columns.starts.numpy(), places, side="right") - 1
+    with tf.init_scope():
+        place_S, record_S = tf.constant(places, tf.int64), tf.constant(record_of_places, tf.int64)
+
+    def fields_of(batch: Batch) -> Batch:
+        sample_B = batch["sample"]
+        record_B, place_B = tf.gather(record_S, sample_B), tf.gather(place_S, sample_B)
+        return {
+            "row": tf.gather(columns.rows, record_B),
+            "record": record_B,
+            "history": tf.fill([tf.size(sample_B), 1], ABSENT),
+            "target": tf.gather(columns.items, place_B),
+            "place": place_B,
+            **{name: tf.gather(text_S, sample_B) for name, text_S in texts.items()},
+        }
+
+    return Epoch(len(places), fields_of)
 
 
 def _missing(*made: str, explained: bool) -> Callable[[PreparedDataset], Mapping[str, str]]:
@@ -161,7 +153,7 @@ def reviews(context: Context) -> Epoch:
 
     Makes what `users_items` makes, `review` and, where the log has them, `headline`, string [B].
     """
-    return _about(context, *_shown_reviews(context.dataset, explained=False))
+    return _of_reviews(context, explained=False)
 
 
 @preprocessor(
@@ -178,4 +170,4 @@ def explanations(context: Context) -> Epoch:
     Makes what `users_items` makes, `explanation`, `feature` and, where the log has them,
     `headline`, string [B].
     """
-    return _about(context, *_shown_reviews(context.dataset, explained=True))
+    return _of_reviews(context, explained=True)

@@ -102,17 +102,13 @@ class Side:
         }
         *places, size = itertools.accumulate(self._widths.values(), initial=1)
         self._places = dict(zip(self._widths, places, strict=True))
-        # Those of which sentences may be left out: a number says of each whether it is shown.
-        self._varying: list[Sequence[Sentence]] = []
-        rows = []
-        for side in sides:
-            place = 0
-            if any(map(self._is_optional, side)):
-                place = size + sum(map(len, self._varying))
-                self._varying.append(side)
-            # The first column is empty: what a template lacks is there.
-            end = _Column(END_OF_SEQUENCE, words=1)
-            rows.append([_Column(), *self._row(side, place), end])
+        self._sides = sides
+        starts = itertools.accumulate(map(len, sides), initial=size)
+        # The first column is empty: what a template lacks is there.
+        rows = [
+            [_Column(), *self._row(side, start), _Column(END_OF_SEQUENCE, words=1)]
+            for side, start in zip(sides, starts, strict=False)
+        ]
         longest = max(map(len, rows))
         self._rows = [row + [_Column()] * (longest - len(row)) for row in rows]
         self.least = max(self._least(side) for side in sides)
@@ -131,19 +127,16 @@ class Side:
         last = Block(form, field.prefix, f"{form.end}{field.suffix}")
         return Block(form, field.prefix, f"{form.end}{form.separator}"), last
 
-    def _row(self, sentences: Sequence[Sentence], place: int) -> list[_Column]:
-        """The columns of sentences, the numbers of which are at this place; 0 where all stay."""
+    def _row(self, sentences: Sequence[Sentence], start: int) -> list[_Column]:
+        """The columns of sentences, the numbers of which begin at this place."""
         row: list[_Column] = []
-        for number, sentence in enumerate(sentences):
+        for place, sentence in enumerate(sentences, start):
             for part in sentence:
                 if isinstance(part, Field):
                     row.extend(self._columns_of(part))
-                    continue
-                first, words = self.table.first(part.variants), self._words_cost([part])
-                if place:
-                    row.append(_Column(first, place + number, words))
                 else:
-                    row.append(_Column(first + (number > 0), words=words))
+                    words = self._words_cost([part])
+                    row.append(_Column(self.table.first(part.variants), place, words))
         return row
 
     def _columns_of(self, field: Field) -> list[_Column]:
@@ -250,7 +243,7 @@ class Side:
         return phrases, phrase_BxL, tf.gather(phrases.lengths, phrase_BxL)
 
     def _numbers(self, fields: Fields) -> tf.Tensor:
-        """int32 [B, V]: a zero, the numbers of the fields, then those of varying sentences.
+        """int32 [B, V]: a zero, the numbers of the fields, then those of the sentences.
 
         A sentence has 0 where it is the first that is shown, 1 where it is a later one, else -1.
         """
@@ -264,7 +257,7 @@ class Side:
                 number = tf.cast(fields[name], tf.int32)
             number_BxN = number if number.shape.rank == 2 else number[:, tf.newaxis]
             numbers.append(tf.ensure_shape(number_BxN, [None, width]))
-        for sentences in self._varying:
+        for sentences in self._sides:
             later_Bx1 = zero_Bx1
             for sentence in sentences:
                 if self._is_optional(sentence):

@@ -56,7 +56,7 @@ Bounds = Callable[[Batch, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.
 one after its last, and the target, all as places in the record; None for no target; int64 [B]."""
 
 
-def _windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoch:
+def windows(context: Context, rule: str, width: int, bounds_of: Bounds) -> Epoch:
     """The samples of a split by number: first those of the first record, in time order.
 
     `rule` says how many a record has (`samples_per_user`), `bounds_of` where windows and targets
@@ -119,7 +119,7 @@ def next_item_windows(context: Context, every_prefix: bool = False) -> Epoch:
             end_B = tf.minimum(number_B + width, length_B - 1)
         return end_B - width, end_B, end_B
 
-    return _windows(context, "tiger" if every_prefix else "retrieval", width, bounds_of)
+    return windows(context, "tiger" if every_prefix else "retrieval", width, bounds_of)
 
 
 @preprocessor(makes=_WINDOW)
@@ -138,7 +138,7 @@ def item_windows(context: Context) -> Epoch:
         end_B = tf.minimum(number_B + width, length_B)
         return end_B - width, end_B, None
 
-    return _windows(context, "mim", width, bounds_of)
+    return windows(context, "mim", width, bounds_of)
 
 
 @preprocessor(makes=_WINDOW | _NEXT | {"history": fields.window(lambda settings: 1)})
@@ -169,7 +169,7 @@ def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> Ep
         target_B = number_B + tf.where(is_later_B, distance_B, -distance_B)
         return number_B, number_B + 1, target_B
 
-    return _windows(context, "together" if both_ways else "after", 1, bounds_of)
+    return windows(context, "together" if both_ways else "after", 1, bounds_of)
 
 
 def _sub_sequence(settings: TaskSettings) -> int:
@@ -194,4 +194,4 @@ def sub_sequences(context: Context) -> Epoch:
         first_B = draws.below("sub-sequence start", length_B - size_B + 1)
         return first_B, first_B + size_B, None
 
-    return _windows(context, "mlm", width, bounds_of)
+    return windows(context, "mlm", width, bounds_of)
