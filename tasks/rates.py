@@ -44,6 +44,5 @@ def rate(mixture: str, task: seqio.Task, *, defaults: Mapping[str, float]) -> fl
         if not isinstance(value, int | float) or value < 0:
             raise UserError(f"mixture_rates.rates[{name!r}] = {value!r}: a number >= 0 is needed")
     names = (task.name, getattr(task, "kind", ""))
-    given = [rates[name] for name in names if name in rates]
-    given += [defaults[name] for name in names if name in defaults]
-    return float([*given, 1.0][0])
+    found = (given[name] for given in (rates, defaults) for name in names if name in given)
+    return float(next(found, 1.0))

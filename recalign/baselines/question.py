@@ -34,13 +34,14 @@ def question_of(
     train, test = dataset.sequences("train"), dataset.sequences("test")
     validation = dataset.sequences("validation")
     valid_last = validation.row_splits[1:] - 1
-    settings = task_settings().of(dataset)
+    settings = task_settings()
     rates = "rating" in system.kinds
     train_likes = valid_likes = np.zeros(0, np.int8)
     if rates:
         assert train.ratings is not None and validation.ratings is not None
-        train_likes = (train.ratings > settings.like_threshold).astype(np.int8)
-        valid_likes = (validation.ratings[valid_last] > settings.like_threshold).astype(np.int8)
+        threshold = settings.threshold(dataset)
+        train_likes = (train.ratings > threshold).astype(np.int8)
+        valid_likes = (validation.ratings[valid_last] > threshold).astype(np.int8)
     asked = examples["rating" if rates else "retrieval"]
     pools = [] if rates else examples["ranking"]
     no_pools = np.zeros((0, settings.candidate_pool), np.int32)

@@ -20,14 +20,12 @@ def choose_masked(present_BxW: tf.Tensor, ratio: float, draws: Draws) -> tf.Tens
 
     [[False, True, True, True, True, True]] with 0.2 masks one of the five.
     """
-    count_B = tf.maximum(
-        1, _rounded(tf.reduce_sum(tf.cast(present_BxW, tf.float64), axis=1) * ratio)
-    )
+    present_B = tf.reduce_sum(tf.cast(present_BxW, tf.float64), axis=1)
+    last_B = tf.maximum(_rounded(present_B * ratio), 1) - 1
     order_BxW = draws.order("masked items", present_BxW.shape[1])
     order_BxW = tf.where(present_BxW, order_BxW, tf.int64.max)
-    is_before_BxWxW = order_BxW[:, tf.newaxis, :] < order_BxW[:, :, tf.newaxis]
-    rank_BxW = tf.reduce_sum(tf.cast(is_before_BxWxW, tf.int32), axis=2)
-    return present_BxW & (rank_BxW < count_B[:, tf.newaxis])
+    largest_B = tf.gather(tf.sort(order_BxW, axis=1), last_B, axis=1, batch_dims=1)
+    return present_BxW & (order_BxW <= largest_B[:, tf.newaxis])
 
 
 def _rounded(value: tf.Tensor) -> tf.Tensor:

@@ -30,31 +30,20 @@ class _Owned:
     # known by one look instead of a search.
     may_hold: tf.Tensor
 
-    @classmethod
-    def of(cls, pairs: np.ndarray, splits: np.ndarray) -> "_Owned":
-        """What holds these pairs, int64 [pairs], in the rows that splits, int64 [rows + 1], say."""
-        bits = min((16 * len(pairs)).bit_length(), _MOST_BITS)
-        with tf.init_scope():
-            hashes = _first_bits(tf.constant(pairs), bits)
-            may_hold = np.zeros(2**bits, bool)
-            may_hold[hashes.numpy()] = True
-            rows = tf.RaggedTensor.from_row_splits(pairs, splits, validate=False)
-            return cls(rows, tf.constant(may_hold))
-
-    def holds(self, pair_N: tf.Tensor) -> tf.Tensor:
-        """int64 [N] -> bool [N]: which pairs it has."""
+    def holds(self, pair_BxT: tf.Tensor) -> tf.Tensor:
+        """int64 [B, T] -> bool [B, T]: which pairs it has."""
         bits = int(self.may_hold.shape[0]).bit_length() - 1
-        asked = tf.where(tf.gather(self.may_hold, _first_bits(pair_N, bits)))
-        pair_A, pairs = tf.gather(pair_N, asked[:, 0]), self.pairs.flat_values
+        asked = tf.where(tf.gather(self.may_hold, _first_bits(pair_BxT, bits)))
+        pair_A, pairs = tf.gather_nd(pair_BxT, asked), self.pairs.flat_values
         place_A = tf.minimum(tf.searchsorted(pairs, pair_A), tf.size(pairs) - 1)
         is_held_A = tf.equal(tf.gather(pairs, place_A), pair_A)
-        return tf.scatter_nd(asked, is_held_A, tf.shape(pair_N, tf.int64))
+        return tf.scatter_nd(asked, is_held_A, tf.shape(pair_BxT, tf.int64))
 
 
-def _first_bits(number_N: tf.Tensor, bits: int) -> tf.Tensor:
-    """int64 [N]: the first bits of a product that mixes all of a number's (Knuth, 6.4)."""
-    hash_N = tf.cast(number_N, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
-    return tf.cast(tf.bitwise.right_shift(hash_N, tf.constant(64 - bits, tf.uint64)), tf.int64)
+def _first_bits(number: tf.Tensor, bits: int) -> tf.Tensor:
+    """int64: the first bits of a product that mixes all of a number's (Knuth, 6.4)."""
+    hashed = tf.cast(number, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    return tf.cast(tf.bitwise.right_shift(hashed, tf.constant(64 - bits, tf.uint64)), tf.int64)
 
 
 @functools.lru_cache(64)
@@ -65,7 +54,12 @@ def _owned(dataset: PreparedDataset, split: str) -> _Owned:
     rest = np.repeat(records, np.diff(sequences.unseen_splits)) * items + sequences.unseen
     pairs = np.unique(np.concatenate([shown, rest]))
     splits = np.searchsorted(pairs, np.arange(len(records) + 1, dtype=np.int64) * items)
-    return _Owned.of(pairs, splits)
+    bits = min((16 * len(pairs)).bit_length(), _MOST_BITS)
+    may_hold = np.zeros(2**bits, bool)
+    with tf.init_scope():
+        may_hold[_first_bits(tf.constant(pairs), bits).numpy()] = True
+        rows = tf.RaggedTensor.from_row_splits(pairs, splits, validate=False)
+        return _Owned(rows, tf.constant(may_hold))
 
 
 @functools.lru_cache(64)
@@ -129,9 +123,7 @@ class NegativeSampler:
         point_BxT = draws.uniform("negatives", self._tries) * float(self._total)
         drawn_BxT = tf.gather(self._tickets, tf.cast(point_BxT, tf.int64))
         pair_BxT = record_B[:, tf.newaxis] * self._items + tf.cast(drawn_BxT, tf.int64)
-        is_owned_BxT = self._owned.holds(tf.reshape(pair_BxT, [-1]))
-        is_owned_BxT = tf.reshape(is_owned_BxT, tf.shape(drawn_BxT))
-        fresh_BxT = tf.logical_not(is_owned_BxT | _is_repeat(drawn_BxT))
+        fresh_BxT = tf.logical_not(self._owned.holds(pair_BxT) | _is_repeat(drawn_BxT))
         number_BxT = tf.cumsum(tf.cast(fresh_BxT, tf.int32), axis=1)
         chosen_BxT = fresh_BxT & (number_BxT <= self._count)
         negatives_BxN = tf.RaggedTensor.from_row_lengths(

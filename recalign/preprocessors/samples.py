@@ -116,12 +116,12 @@ class Samples:
         layout = Layout(templates, types, dataset, vocabulary, settings)
         asked = {feature: lengths.get(feature) for feature in TOKENS}
         context = Context(recipe.task, dataset, split, settings, key, asked, asked, layout)
-        contexts: list[Context] = []
+        fitted = []
         for step in reversed(steps):
-            contexts.insert(0, context)
+            fitted.append((step, context))
             context = dataclasses.replace(context, lengths=step.room(context))
-        self._epoch = recipe.epoch(contexts[0])
-        later = zip(steps[1:], contexts[1:], strict=True)
+        (_, of_first), *later = reversed(fitted)
+        self._epoch = recipe.epoch(of_first)
         self._later = [step.bind(context) for step, context in later]
 
     def __len__(self) -> int:

@@ -26,10 +26,6 @@ class TaskSettings:
         """The rating above which an item of the dataset is liked."""
         return dataset.like_threshold if self.like_threshold is None else self.like_threshold
 
-    def of(self, dataset: PreparedDataset) -> "TaskSettings":
-        """The settings with the dataset's own threshold where none is set."""
-        return dataclasses.replace(self, like_threshold=self.threshold(dataset))
-
     def __post_init__(self) -> None:
         for name, valid, needed in (
             ("history_length", self.history_length >= 1, "at least 1"),

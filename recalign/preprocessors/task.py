@@ -187,12 +187,8 @@ class RecommendationTask(seqio.Task):
         """
         self._check_split(split)
         dataset = self.source.open() if dataset is None else dataset
-        vocabulary, settings = (
-            self.output_features["inputs"].vocabulary,
-            task_settings().of(dataset),
-        )
-        lengths = sequence_length or {}
-        return Samples(self.recipe, dataset, split, vocabulary, settings, lengths, key)
+        vocabulary, lengths = self.output_features["inputs"].vocabulary, sequence_length or {}
+        return Samples(self.recipe, dataset, split, vocabulary, task_settings(), lengths, key)
 
     def get_dataset(
         self,
