@@ -123,49 +123,36 @@ P5_FIELDS: Mapping[str, str] = {
 """P5's names of fields, and ours. A yes-or-no question may ask about another item or other stars
 than are so (`asked`, `asked_stars`); targets hold the truth (`target`, `stars`)."""
 
-P5: Mapping[str, tuple[str, str]] = {
-    "1-1": ("How many stars would {item_id} get from {user_id}?", "{star_rating}"),
-    "1-2": ("{user_id} is about to review {item_title} . How many stars?", "{star_rating}"),
+# What has two numbers calls the user by `{user_id}` in the first, by `{user_name}` in the second.
+_P5 = {
+    "1-1 1-6": ("How many stars would {item_id} get from {user}?", "{star_rating}"),
+    "1-2 1-7": ("{user} is about to review {item_title} . How many stars?", "{star_rating}"),
     "1-3": ("Are {star_rating} stars what {user_id} thinks of {item_id}? Yes or no.", "{yes_no}"),
     "1-4": ("Tell whether {item_id} is to the taste of {user_id}: like or dislike.",
             "{like_dislike}"),
     "1-5": ("Item {item_id} is called {item_title} . Guess the stars it has from {user_id}.",
             "{star_rating}"),
-    "1-6": ("How many stars would {item_id} get from {user_name}?", "{star_rating}"),
-    "1-7": ("{user_name} is about to review {item_title} . How many stars?", "{star_rating}"),
     "1-8": ("Someone called {user_name} tried {item_title} . Are {star_rating} stars the verdict? "
             "Yes or no.", "{yes_no}"),
     "1-9": ("Tell what {user_name} thinks of {item_title} , like or dislike.", "{like_dislike}"),
     "1-10": ("Estimate in stars how content {user_name} is with {item_title} .", "{star_rating}"),
-    "2-1": ("{user_id} bought, from first to last: {history}. Which item comes next?", "{item_id}"),
-    "2-2": ("These are the items in the basket of {user_id} so far: {history}. Name the one that "
-            "should follow.", "{item_id}"),
-    "2-3": ("After {history}, what should {user_id} be offered?", "{item_id}"),
-    "2-4": ("{user_name} bought, from first to last: {history}. Which item comes next?",
-            "{item_id}"),
-    "2-5": ("These are the items in the basket of {user_name} so far: {history}. Name the one that "
-            "should follow.", "{item_id}"),
-    "2-6": ("After {history}, what should {user_name} be offered?", "{item_id}"),
-    "2-7": ("{user_id} bought, from first to last: {history}. Which of these comes next? "
-            "{candidates}", "{item_id}"),
-    "2-8": ("{user_name} bought, from first to last: {history}. Which of these comes next? "
-            "{candidates}", "{item_id}"),
-    "2-9": ("Knowing that {user_id} owns {history}, pick the best offer among {candidates}.",
-            "{item_id}"),
-    "2-10": ("Knowing that {user_name} owns {history}, pick the best offer among {candidates}.",
-             "{item_id}"),
-    "2-11": ("{user_id} bought, from first to last: {history}. Is {item_id} what comes next? Yes "
-             "or no.", "{yes_no}"),
-    "2-12": ("{user_name} bought, from first to last: {history}. Is {item_id} what comes next? Yes "
-             "or no.", "{yes_no}"),
+    "2-1 2-4": ("{user} bought, from first to last: {history}. Which item comes next?",
+                "{item_id}"),
+    "2-2 2-5": ("These are the items in the basket of {user} so far: {history}. Name the one that "
+                "should follow.", "{item_id}"),
+    "2-3 2-6": ("After {history}, what should {user} be offered?", "{item_id}"),
+    "2-7 2-8": ("{user} bought, from first to last: {history}. Which of these comes next? "
+                "{candidates}", "{item_id}"),
+    "2-9 2-10": ("Knowing that {user} owns {history}, pick the best offer among {candidates}.",
+                 "{item_id}"),
+    "2-11 2-12": ("{user} bought, from first to last: {history}. Is {item_id} what comes next? Yes "
+                  "or no.", "{yes_no}"),
     "2-13": ("Continue the list of items that {user_name} has bought: {history}.", "{item_id}"),
-    "3-1": ("In the words of {user_id}, what is there to say about {item_title} ?",
-            "{explanation}"),
+    "3-1 3-4": ("In the words of {user}, what is there to say about {item_title} ?",
+                "{explanation}"),
     "3-2": ("{user_id} headed a review of {item_id} with: {headline} . Give a sentence of it.",
             "{explanation}"),
     "3-3": ("{user_id} rated {item_title} with {star_rating} stars. Say why.", "{explanation}"),
-    "3-4": ("In the words of {user_name}, what is there to say about {item_title} ?",
-            "{explanation}"),
     "3-5": ("{user_name} headed a review of {item_title} with: {headline} . Give a sentence of it.",
             "{explanation}"),
     "3-6": ("{user_name} rated {item_id} with {star_rating} stars. Say why.", "{explanation}"),
@@ -173,27 +160,29 @@ P5: Mapping[str, tuple[str, str]] = {
             "{item_id}?", "{star_rating}: {explanation}"),
     "3-8": ("With how many stars, and with which sentence, did {user_name} review {item_id}?",
             "{star_rating}: {explanation}"),
-    "3-9": ("What does {user_id} say about {feature} where it comes to {item_title} ?",
-            "{explanation}"),
-    "3-10": ("What does {user_name} say about {feature} where it comes to {item_title} ?",
-             "{explanation}"),
-    "3-11": ("{user_id} rated {item_id} with {star_rating} stars. Say why, in a sentence with the "
-             "word {feature} .", "{explanation}"),
-    "3-12": ("{user_name} rated {item_id} with {star_rating} stars. Say why, in a sentence with "
-             "the word {feature} .", "{explanation}"),
-    "4-1": ("Find a headline for what {user_id} wrote: {review}", "{headline}"),
-    "4-2": ("{user_id} wrote: {review} How many stars go with it?", "{star_rating}"),
-    "4-3": ("Find a headline for what {user_name} wrote: {review}", "{headline}"),
-    "4-4": ("{user_name} wrote: {review} How many stars go with it?", "{star_rating}"),
+    "3-9 3-10": ("What does {user} say about {feature} where it comes to {item_title} ?",
+                 "{explanation}"),
+    "3-11 3-12": ("{user} rated {item_id} with {star_rating} stars. Say why, in a sentence with "
+                  "the word {feature} .", "{explanation}"),
+    "4-1 4-3": ("Find a headline for what {user} wrote: {review}", "{headline}"),
+    "4-2 4-4": ("{user} wrote: {review} How many stars go with it?", "{star_rating}"),
     "5-1": ("Might {user_id} buy {item_id}? Yes or no.", "{yes_no}"),
     "5-2": ("Is {item_id} worth showing to {user_name}? Yes or no.", "{yes_no}"),
     "5-3": ("Would {user_name} welcome an offer of {item_title} ? Yes or no.", "{yes_no}"),
     "5-4": ("Does this suit {user_id}, yes or no? {item_title}", "{yes_no}"),
-    "5-5": ("Among {candidates}, which one fits {user_name} best?", "{item_id}"),
-    "5-6": ("One of these is for {user_name}: {candidates}. Which?", "{item_id}"),
-    "5-7": ("Among {candidates}, which one fits {user_id} best?", "{item_id}"),
-    "5-8": ("One of these is for {user_id}: {candidates}. Which?", "{item_id}"),
+    "5-7 5-5": ("Among {candidates}, which one fits {user} best?", "{item_id}"),
+    "5-8 5-6": ("One of these is for {user}: {candidates}. Which?", "{item_id}"),
 }  # fmt: skip
+_P5_BY_NUMBER = {
+    number: (inputs.replace("{user}", user), targets)
+    for numbers, (inputs, targets) in _P5.items()
+    for number, user in zip(numbers.split(), ("{user_id}", "{user_name}"), strict=False)
+}
+
+P5: Mapping[str, tuple[str, str]] = {
+    number: _P5_BY_NUMBER[number]
+    for number in sorted(_P5_BY_NUMBER, key=lambda number: [int(n) for n in number.split("-")])
+}
 """Inputs and targets of each template. Lists, titles and texts stand free, with spaces around; a
 list may have punctuation after it, and IDs, names, stars and answers around them."""
 

@@ -30,15 +30,8 @@ _RETRIEVAL = {"metrics": [metrics.retrieval_metric], "evaluated_as": "retrieval"
 _RANKING = {"metrics": [metrics.ranking_metric], "evaluated_as": "ranking"}
 _RATING = {"metrics": [metrics.Rating], "evaluated_as": "rating"}
 
-_P5_NEXT_ITEM = [
-    next_item_windows(),
-    draw_template(),
-    negatives(),
-    shuffled_pool(),
-    yes_or_no(other="item"),
-    drop_old_history(),
-    render(),
-]
+_P5_OFFERS = [draw_template(), negatives(), shuffled_pool(), yes_or_no(other="item")]
+_P5_NEXT_ITEM = [next_item_windows(), *_P5_OFFERS, drop_old_history(), render()]
 _P5_STARS = [stars(), draw_template(), yes_or_no(other="stars"), render()]
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
@@ -153,10 +146,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "prompt": Family("5", evaluated="5-5"),
         "preprocessors": [
             users_items(),
-            draw_template(),
-            negatives(),
-            shuffled_pool(),
-            yes_or_no(other="item"),
+            *_P5_OFFERS,
             render(),
             keep_features("target", "template", held_out=["candidates"]),
         ],

@@ -19,20 +19,16 @@ def mixture_rates(rates: Mapping[str, float] | None = None) -> Mapping[str, floa
     return rates or {}
 
 
-def rates_of(mixture: str) -> Mapping[str, float]:
-    """The rates of the experiment that this thread is in, else gin's."""
-    surroundings = entered()
-    return of_gin(mixture) if surroundings is None else surroundings.rates
-
-
 def of_gin(mixture: str) -> Mapping[str, float]:
     with gin.config_scope(mixture):
         return mixture_rates()
 
 
 def rate(mixture: str, task: seqio.Task, *, defaults: Mapping[str, float]) -> float:
-    """The task's rate in the mixture: gin's, else that of `defaults`, else 1."""
-    rates = rates_of(mixture)
+    """The task's rate in the mixture: that of the experiment that this thread is in, or gin's where
+    it is in none; else that of `defaults`, else 1."""
+    surroundings = entered()
+    rates = of_gin(mixture) if surroundings is None else surroundings.rates
     tasks = seqio.TaskRegistry.names()
     kinds = {getattr(seqio.TaskRegistry.get(name), "kind", "") for name in tasks} - {""}
     for name, value in rates.items():

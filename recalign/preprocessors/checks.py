@@ -88,18 +88,14 @@ def _check_answer(
     answer = template.answer
     form = None if answer is None else form_of(answer, types)
     if evaluated_as == "rating":
-        if form is None or len(form.words) != 2:
-            raise UserError(
-                f"{task}: it is evaluated as rating, so its targets are one of two words alone, "
-                f"such as {{label}}; they are {_shown(template)}"
-            )
-    elif answer is None or answer.name != "target" or form is None or form.cut:
+        is_read = form is not None and len(form.words) == 2
+        needed = "one of two words alone, such as {label}"
+    else:
+        is_read = answer is not None and answer.name == "target" and bool(form and not form.cut)
+        needed = "the target's ID alone, {target:ids}"
+    if not is_read:
+        shown = ", ".join(map(str, template.fields("targets")))
         raise UserError(
-            f"{task}: it is evaluated as {evaluated_as}, so its targets are the target's ID alone, "
-            f"{{target:ids}}; they are {_shown(template)}"
+            f"{task}: it is evaluated as {evaluated_as}, so its targets are {needed}; they are "
+            f"{shown or 'without a field'}{'' if answer else ' with words'}"
         )
-
-
-def _shown(template: Template) -> str:
-    fields = ", ".join(str(field) for field in template.fields("targets"))
-    return f"{fields or 'without a field'}" + ("" if template.answer else " with words")

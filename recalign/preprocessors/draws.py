@@ -26,10 +26,8 @@ def stream_key(seed: int, name: str) -> int:
 
 
 def _mixed(value: int) -> int:
-    value = (value + _GOLDEN) & _MASK
-    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
-        value = ((value ^ (value >> shift)) * factor) & _MASK
-    return value ^ (value >> _SHIFTS[-1])
+    with tf.init_scope():
+        return int(_mix(_constant((value + _GOLDEN) & _MASK)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +36,6 @@ class Draws:
 
     key: int
     position_B: tf.Tensor
-
-    def of_rows(self, rows: tf.Tensor) -> "Draws":
-        return Draws(self.key, tf.gather(self.position_B, rows))
 
     def bits(self, purpose: str, count: int | tf.Tensor) -> tf.Tensor:
         """uint64 [B, count] random bits; another purpose gives other bits."""

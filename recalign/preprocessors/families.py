@@ -92,7 +92,8 @@ def template_of(number: str, inputs: str, targets: str, source: str) -> Template
     family, place = map(int, number.split("-"))
     said = Prompt(inputs, targets).template(where, number=family * 100 + place)
     ours = Prompt(*P5[number]).template(number)
-    for side in ("inputs", "targets"):
+    sides = {}
+    for side, truth in (("inputs", {}), ("targets", {"asked": "target", "asked_stars": "stars"})):
         _check_fields([f.key for f in said.fields(side)], ours.fields(side), f"{where}, {side}")
         for field in said.fields(side):
             check_glue(
@@ -101,14 +102,11 @@ def template_of(number: str, inputs: str, targets: str, source: str) -> Template
                 stands_alone=field.name in _ALONE,
                 is_list=field.name in ("history", "candidates"),
             )
+        sides[side] = _in_our_names(getattr(said, side), truth)
     if number in EVALUATED and said.answer is None:
         (field,) = said.fields("targets")
         raise UserError(f"{where}, targets: the answer is evaluated, so it is {field} alone")
-    return dataclasses.replace(
-        said,
-        inputs=_in_our_names(said.inputs, {}),
-        targets=_in_our_names(said.targets, {"asked": "target", "asked_stars": "stars"}),
-    )
+    return Template(sides["inputs"], sides["targets"], said.number)
 
 
 def _in_our_names(sentences: Sequence[Sentence], truth: Mapping[str, str]) -> tuple[Sentence, ...]:

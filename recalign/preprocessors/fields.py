@@ -123,11 +123,6 @@ def window(
     return FieldType(forms, width, in_window=True, dropped=True, optional=optional)
 
 
-def answered_window() -> FieldType:
-    """A history whose numbers say what the user answered too: see `ratings.answered`."""
-    return dataclasses.replace(window(), forms={"": Form(_answered)})
-
-
 def words(*texts: str, **forms: tuple[str, ...]) -> FieldType:
     """One of some words, by its number; `forms` are other such words, by name."""
     return FieldType({"": Form(words=texts)} | {n: Form(words=w) for n, w in forms.items()})
@@ -156,6 +151,9 @@ QUESTION = words(*prompts.FIELD_QUESTIONS.values())
 
 VALUE = FieldType({"": Form(_values, cut=REVIEW, between_words=False)})
 """The content of an item: the field's number times the number of items, plus the item's."""
+
+ANSWERED = dataclasses.replace(window(), forms={"": Form(_answered)})
+"""A history whose numbers say what the user answered too: see `ratings.answered`."""
 
 NUMBER = FieldType({})
 """What is not written."""

@@ -123,7 +123,7 @@ def _of_reviews(context: Context, *, explained: bool) -> Epoch:
 
 def _missing(*made: str, explained: bool) -> Callable[[PreparedDataset], Mapping[str, str]]:
     def missing(dataset: PreparedDataset) -> Mapping[str, str]:
-        lost = [*_MAKES, *made, "headline"]
+        lost = [*_MAKES, *made]
         if not dataset.has_reviews:
             return dict.fromkeys(
                 lost,
@@ -139,13 +139,15 @@ def _missing(*made: str, explained: bool) -> Callable[[PreparedDataset], Mapping
     return missing
 
 
-_HEADLINE = {"headline": fields.text(fields.HEADLINE)}
+_REVIEW = {"review": fields.text(fields.REVIEW), "headline": fields.text(fields.HEADLINE)}
+_EXPLANATION = {
+    "explanation": fields.text(fields.EXPLANATION),
+    "feature": fields.text(fields.FEATURE),
+    "headline": fields.text(fields.HEADLINE),
+}
 
 
-@preprocessor(
-    makes=_MAKES | {"review": fields.text(fields.REVIEW)} | _HEADLINE,
-    missing=_missing("review", explained=False),
-)
+@preprocessor(makes=_MAKES | _REVIEW, missing=_missing(*_REVIEW, explained=False))
 def reviews(context: Context) -> Epoch:
     """A sample for every review of the training parts.
 
@@ -156,12 +158,7 @@ def reviews(context: Context) -> Epoch:
     return _of_reviews(context, explained=False)
 
 
-@preprocessor(
-    makes=_MAKES
-    | {"explanation": fields.text(fields.EXPLANATION), "feature": fields.text(fields.FEATURE)}
-    | _HEADLINE,
-    missing=_missing("explanation", "feature", explained=True),
-)
+@preprocessor(makes=_MAKES | _EXPLANATION, missing=_missing(*_EXPLANATION, explained=True))
 def explanations(context: Context) -> Epoch:
     """A sample for every review of the training parts that holds an explanation.
 

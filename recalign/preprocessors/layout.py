@@ -9,7 +9,7 @@ chooses.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import seqio
@@ -69,7 +69,7 @@ class _Column:
 
     first: int = EMPTY  # the phrase of the number 0
     value: int = 0  # the place of its number in the row of numbers; 0 holds a zero
-    words: int = 0  # tokens of words or of the end of sequence, at most; 0 for others
+    least: int = 0  # tokens in the worst case: with one item of the history, texts cut to the bare
     field: str = ""  # the field that it shows; "" for words and ends
     turn: int = 0  # in which turn it is cut; 0 for never
     end: int = 0  # tokens of the next column where this one is cut
@@ -90,8 +90,9 @@ class Side:
         self._types, self._vocabulary = types, vocabulary
         parts = [part for side in sides for sentence in side for part in sentence]
         fields = [part for part in parts if isinstance(part, Field)]
-        self._widths = {field.name: types[field.name].width(settings) for field in fields}
-        self._texts = [name for name in self._widths if not types[name].forms]
+        # Of the fields that any template shows, how many numbers they have.
+        self.widths = {field.name: types[field.name].width(settings) for field in fields}
+        self._texts = [name for name in self.widths if not types[name].forms]
         blocks = [block for field in fields for block in self._blocks(field)]
         words = [part.variants for part in parts if isinstance(part, Words)]
         self.table = PhraseTable(dataset, vocabulary, words, blocks)
@@ -100,22 +101,14 @@ class Side:
             for field in fields
             if types[field.name].in_window
         }
-        *places, size = itertools.accumulate(self._widths.values(), initial=1)
-        self._places = dict(zip(self._widths, places, strict=True))
+        *places, size = itertools.accumulate(self.widths.values(), initial=1)
+        self._places = dict(zip(self.widths, places, strict=True))
         self._sides = sides
         starts = itertools.accumulate(map(len, sides), initial=size)
-        # The first column is empty: what a template lacks is there.
-        rows = [
-            [_Column(), *self._row(side, start), _Column(END_OF_SEQUENCE, words=1)]
-            for side, start in zip(sides, starts, strict=False)
-        ]
+        rows, least = zip(*map(self._row, sides, starts), strict=True)
         longest = max(map(len, rows))
-        self._rows = [row + [_Column()] * (longest - len(row)) for row in rows]
-        self.least = max(self._least(side) for side in sides)
-
-    def shows(self, field: str) -> bool:
-        """Whether any template shows the field."""
-        return field in self._widths
+        self._rows = [[*row, *[_Column()] * (longest - len(row))] for row in rows]
+        self.least = max(least)
 
     # Columns --------------------------------------------------------------------------------------
 
@@ -127,32 +120,46 @@ class Side:
         last = Block(form, field.prefix, f"{form.end}{field.suffix}")
         return Block(form, field.prefix, f"{form.end}{form.separator}"), last
 
-    def _row(self, sentences: Sequence[Sentence], start: int) -> list[_Column]:
-        """The columns of sentences, the numbers of which begin at this place."""
-        row: list[_Column] = []
-        for place, sentence in enumerate(sentences, start):
-            for part in sentence:
-                if isinstance(part, Field):
-                    row.extend(self._columns_of(part))
-                else:
-                    words = self._words_cost([part])
-                    row.append(_Column(self.table.first(part.variants), place, words))
-        return row
+    def _row(self, sentences: Sequence[Sentence], start: int) -> tuple[list[_Column], int]:
+        """The columns of a template, and the tokens that it needs in the worst case.
 
-    def _columns_of(self, field: Field) -> list[_Column]:
-        name, made = field.name, self._types[field.name]
-        place, width = self._places[name], self._widths[name]
+        The sentences' numbers begin at `start`.
+        """
+        row = [_Column()]  # what a template lacks is there
+        least, one_of = 1, 0
+        for place, sentence in enumerate(sentences, start):
+            columns = [column for part in sentence for column in self._columns(part, place)]
+            row += columns
+            tokens = sum(column.least for column in columns)
+            # The one item of the history that is left stands in one of several such sentences.
+            if self._is_optional(sentence):
+                one_of = max(one_of, tokens)
+            else:
+                least += tokens
+        return [*row, _Column(END_OF_SEQUENCE, least=1)], least + one_of
+
+    def _columns(self, part: Part, place: int) -> list[_Column]:
+        """The columns of a part of the sentence whose number is at this place."""
+        if isinstance(part, Words):
+            most = int(self.table.lengths_of(part.variants).max())
+            return [_Column(self.table.first(part.variants), place, most)]
+        name, made = part.name, self._types[part.name]
+        place, width = self._places[name], self.widths[name]
         if name in self._texts:
-            return [_Column(self.table.size, place, field=name, turn=made.cut)]
-        other, last = self._blocks(field)
+            return [_Column(self.table.size, place, 1, field=name, turn=made.cut)]
+        other, last = self._blocks(part)
         end = self.table.shortened_end if last.form.end else 0
+        # At worst a list that may lose its first items keeps one, others have the longest of all.
+        longest = [] if made.dropped else np.sort(self.table.least(other))[::-1].tolist()
+        least = [*longest, *[0] * width][: width - 1]
+        least.append(int(self.table.least(last).max(initial=0)))
         columns: list[_Column] = []
         for number in range(width):
             is_last = number == width - 1
+            first = self.table.first(last if is_last else other)
             # Of a list that may lose its first items, only the last one is cut.
             turn = last.form.cut if is_last or not made.dropped else 0
-            first = self.table.first(last if is_last else other)
-            columns.append(_Column(first, place + number, field=name, turn=turn, end=end))
+            columns.append(_Column(first, place + number, least[number], name, turn, end))
             if turn and end:
                 columns.append(_Column(SHORTENED_END, is_end=True))
         return columns
@@ -160,34 +167,6 @@ class Side:
     def _is_optional(self, sentence: Sentence) -> bool:
         fields = [part for part in sentence if isinstance(part, Field)]
         return bool(fields) and all(self._types[field.name].optional for field in fields)
-
-    # Least lengths --------------------------------------------------------------------------------
-
-    def _words_cost(self, sentence: Iterable[Part]) -> int:
-        """Tokens of a sentence's words, at most."""
-        words = (part.variants for part in sentence if isinstance(part, Words))
-        return sum(int(self.table.lengths_of(variants).max()) for variants in words)
-
-    def _least(self, sentences: Sequence[Sentence]) -> int:
-        """Tokens in the worst case: one item of the history, texts as short as can be, the end."""
-        least, one_of = 1, 0
-        for sentence in sentences:
-            fields = (part for part in sentence if isinstance(part, Field))
-            tokens = self._words_cost(sentence) + sum(map(self._least_of, fields))
-            # The one item of the history that is left stands in one of several such sentences.
-            if self._is_optional(sentence):
-                one_of = max(one_of, tokens)
-            else:
-                least += tokens
-        return least + one_of
-
-    def _least_of(self, field: Field) -> int:
-        if field.name in self._texts:
-            return 1
-        other, last = (self.table.least(block) for block in self._blocks(field))
-        least = int(last.max(initial=0))
-        more = 0 if self._types[field.name].dropped else self._widths[field.name] - 1
-        return least + (int(np.sort(other)[-more:].sum()) if more else 0)
 
     # Batches --------------------------------------------------------------------------------------
 
@@ -199,16 +178,16 @@ class Side:
         mask.
         """
         is_kept = self._types[base].in_window
-        names = [n for n in self._widths if n == base or (is_kept and self._types[n].in_window)]
+        names = [n for n in self.widths if n == base or (is_kept and self._types[n].in_window)]
         later = [name for name in names if name not in fields]
-        _, _, length_BxL = self._columns({**fields, **dict.fromkeys(later, fields[base])})
+        _, _, length_BxL = self._shown({**fields, **dict.fromkeys(later, fields[base])})
         others = self._of_template(lambda c: bool(c.field) and c.field not in names, fields)
-        words = self._of_template(lambda c: c.words, fields)
+        words = self._of_template(lambda c: 0 if c.field else c.least, fields)
         fixed_B = tf.reduce_sum(length_BxL * others + words, axis=1)
         cost_BxW = tf.zeros_like(fields[base])
         for name in names:
             columns = [[n for n, c in enumerate(row) if c.field == name] for row in self._rows]
-            absent = [0] * self._widths[name]
+            absent = [0] * self.widths[name]
             own_BxW = self._taken(length_BxL, [row or absent for row in columns], fields)
             if name in later:
                 present_BxW = tf.cast(fields[base] >= 0, tf.int32)
@@ -218,7 +197,7 @@ class Side:
 
     def tokens(self, fields: Fields, budget: int | None) -> tf.RaggedTensor:
         """int32 [B, (tokens)]: each row in its template's words, cut to fit the budget."""
-        phrases, phrase_BxL, length_BxL = self._columns(fields)
+        phrases, phrase_BxL, length_BxL = self._shown(fields)
         length_BxL *= self._of_template(lambda c: not c.is_end, fields)
         if budget is not None:
             turn_BxL = self._of_template(lambda c: c.turn, fields)
@@ -230,7 +209,7 @@ class Side:
                 length_BxL = shorten(length_BxL, least_BxL, end_BxL, cut_to, budget)
         return phrases.join(phrase_BxL, length_BxL)
 
-    def _columns(self, fields: Fields) -> tuple[Phrases, tf.Tensor, tf.Tensor]:
+    def _shown(self, fields: Fields) -> tuple[Phrases, tf.Tensor, tf.Tensor]:
         """The phrases, and for each column the number of one and its length, int32 [B, L]."""
         phrases = self.table.phrases
         if self._texts:
@@ -250,7 +229,7 @@ class Side:
         batch = tf.shape(fields["position"])[0]
         zero_Bx1 = tf.zeros([batch, 1], tf.int32)
         numbers = [zero_Bx1]
-        for name, width in self._widths.items():
+        for name, width in self.widths.items():
             if name in self._texts:
                 number = self._texts.index(name) * batch + tf.range(batch)
             else:

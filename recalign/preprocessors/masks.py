@@ -1,5 +1,6 @@
 """Masked items (MIM) and corrupted spans of tokens (MLM)."""
 
+import bisect
 import dataclasses
 import itertools
 
@@ -39,10 +40,9 @@ def sentinels(vocabulary: seqio.SentencePieceVocabulary) -> tuple[int, int]:
     """
     tokenizer = vocabulary.tokenizer
     first = tokenizer.PieceToId("▁<extra_id_0>")
-    count = 0
-    while first - count >= 0 and tokenizer.IdToPiece(first - count) == f"▁<extra_id_{count}>":
-        count += 1
-    return first, count
+    pieces = (tokenizer.IdToPiece(number) for number in range(first, -1, -1))
+    same = (piece == f"▁<extra_id_{number}>" for number, piece in enumerate(pieces))
+    return first, sum(itertools.takewhile(bool, same))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +70,13 @@ def longest_that_fits(inputs: int | None, targets: int | None, rule: Corruption)
     """The largest length up to which every corrupted text fits both budgets, EOS included."""
     if inputs is None and targets is None:
         return None
-    for most in (2**power for power in itertools.count(9)):
-        length_N = tf.range(2, most)
-        noise_N, spans_N = rule.counts(length_N)
-        over_N = tf.zeros_like(length_N, tf.bool)
-        if inputs is not None:
-            over_N |= length_N - noise_N + spans_N + 1 > inputs
-        if targets is not None:
-            over_N |= noise_N + spans_N + 1 > targets
-        if tf.reduce_any(over_N):
-            return int(length_N[tf.argmax(tf.cast(over_N, tf.int32))]) - 1
-    raise AssertionError("every budget is exceeded at some length")
+
+    def is_over(length: int) -> bool:
+        noise, spans = map(int, rule.counts(length))
+        is_over_targets = targets is not None and noise + spans + 1 > targets
+        return is_over_targets or (inputs is not None and length - noise + spans + 1 > inputs)
+
+    return 1 + bisect.bisect_left(range(2, 2**24), True, key=is_over)
 
 
 def corrupted(
@@ -118,16 +114,14 @@ def corrupted(
     return _joined(pool, kept, sentinel, eos), _joined(pool, sentinel, noise, eos)
 
 
-Pieces = tuple[tf.Tensor, tf.Tensor]
-"""int32 [B, S] where pieces start in a pool of tokens, and how long they are."""
+def _joined(pool: tf.Tensor, *pieces: tuple[tf.Tensor, tf.Tensor]) -> tf.RaggedTensor:
+    """int32 [B, (tokens)]: pieces of two kinds in turn, and the end.
 
-
-def _joined(pool: tf.Tensor, first: Pieces, second: Pieces, end: Pieces) -> tf.RaggedTensor:
-    """int32 [B, (tokens)]: pieces of the first and the second kind in turn, and the end."""
-    batch = tf.shape(end[0])[0]
+    A kind of piece is where each starts in the pool of tokens and how long it is, int32 [B, S].
+    """
     start_BxP, length_BxP = (
-        tf.concat([tf.reshape(tf.stack([one, other], axis=2), [batch, -1]), last], axis=1)
-        for one, other, last in zip(first, second, end, strict=True)
+        tf.concat([tf.reshape(tf.stack([one, other], axis=2), [tf.shape(one)[0], -1]), end], axis=1)
+        for one, other, end in zip(*pieces, strict=True)
     )
     return join(pool, start_BxP, length_BxP)
 

@@ -139,7 +139,7 @@ class NegativeSampler:
                 tf.gather(record_B, lacking),
                 tf.gather(negatives_BxN, lacking),
                 tf.gather(number_BxT[:, -1], lacking),
-                draws.of_rows(lacking),
+                Draws(draws.key, tf.gather(draws.position_B, lacking)),
             )
             return tf.tensor_scatter_nd_update(negatives_BxN, lacking[:, tf.newaxis], rest)
 

@@ -25,7 +25,7 @@ _MEASURED = 4
 """Windows whose rows are counted before the first; they vary by a few per cent."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class PackedStream:
     """The endless stream of rows; its positions are rows."""
 
@@ -33,7 +33,6 @@ class PackedStream:
     lengths: Mapping[str, int]  # of "inputs" and "targets", of a row and the most of an example
     rows: int  # that a window is packed into
     tell: Callable[[str], None] | None = None  # told, once, the share that is left out
-    _told: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
@@ -44,9 +43,8 @@ class PackedStream:
     ) -> "PackedStream":
         """With as many rows a window as the first windows need, and their spread to spare."""
         batches = stream.batches(0, lengths, WINDOW, slice(0, WINDOW)).take(_MEASURED)
-        needed = [
-            packing.rows_needed(_sizes(batch), lengths) for batch in batches.as_numpy_iterator()
-        ]
+        sizes = map(_sizes, batches.as_numpy_iterator())
+        needed = [packing.rows_needed(size, lengths) for size in sizes]
         return cls(stream, dict(lengths), cls.rows_of(needed), tell)
 
     @staticmethod
@@ -124,11 +122,12 @@ class PackedStream:
         row_N = packing.rows_of_examples(_sizes(batch), self.lengths, self.rows)
         row_N = packing.without_empty_rows(row_N, self.rows)
         left_out = np.count_nonzero(row_N == LEFT_OUT)
-        if left_out and self.tell is not None and not self._told:
+        tell = self.tell if left_out else None
+        if tell is not None:
             share = f"{left_out / len(row_N):.2%} of a window's examples"
             room = f"no room in its {self.rows:,} rows and are left out"
-            self._told.append(f"packed: {share} have {room}; other windows differ and say no more")
-            self.tell(self._told[0])
+            tell(f"packed: {share} have {room}; other windows differ and say no more")
+            self.tell = None
         # The packer's rows begin with the longest examples; a step is to hold rows of every kind.
         row_N = np.where(row_N == LEFT_OUT, row_N, spread(self.rows)[row_N])
         # 0 is padding, as with tokens.

@@ -29,7 +29,6 @@ MAKERS: dict[str, list[str]] = {}
 BatchFunction = Callable[[Batch], Batch]
 Lengths = Mapping[str, int | None]
 _ANY: Lengths = dict.fromkeys(TOKENS)
-_NOTHING: Mapping = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +98,8 @@ class Preprocessor:
 
 def preprocessor(
     *,
-    makes: Mapping[str, FieldType] | Callable[..., Mapping[str, FieldType]] = _NOTHING,
+    makes: Mapping[str, FieldType]
+    | Callable[..., Mapping[str, FieldType]] = types.MappingProxyType({}),
     needs: Collection[str] | Callable[..., Collection[str]] = (),
     missing: Callable[[PreparedDataset], Mapping[str, str]] = lambda dataset: {},
     room: Callable[[Context], Lengths] = lambda context: context.lengths,

@@ -50,8 +50,8 @@ def yes_or_no(context: Context, other: str) -> BatchFunction:
 
     Makes `yes_no` int32 [B], 1 for yes, `asked` [B] and, with stars, `asked_stars` [B].
     """
-    asks = [any(f.name == "yes_no" for f in t.fields("targets")) for t in context.layout.templates]
-    asks_T = tf.constant(asks)
+    templates = context.layout.templates
+    asks_T = [any(field.name == "yes_no" for field in t.fields("targets")) for t in templates]
     count = len(fields.star_values(context.dataset))
 
     def add(batch: Batch) -> Batch:

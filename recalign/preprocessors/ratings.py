@@ -49,12 +49,7 @@ def label(context: Context) -> BatchFunction:
 
     Makes `label` int32 [B], 1 for a like.
     """
-
-    def add(batch: Batch) -> Batch:
-        likes_B = _is_like(context, batch["place"])
-        return batch | {"label": tf.cast(likes_B, tf.int32)}
-
-    return add
+    return lambda batch: batch | {"label": tf.cast(_is_like(context, batch["place"]), tf.int32)}
 
 
 @preprocessor(
@@ -81,7 +76,7 @@ def likes(context: Context) -> BatchFunction:
 
 
 @preprocessor(
-    makes={"answered": fields.answered_window()},
+    makes={"answered": fields.ANSWERED},
     needs=["history", "history_place"],
     missing=without_ratings("answered"),
 )
@@ -117,9 +112,6 @@ def stars(context: Context) -> BatchFunction:
     """
     ratings = split_columns(context.dataset, context.split).ratings
     values = tf.constant(fields.star_values(context.dataset), tf.float32)
-
-    def add(batch: Batch) -> Batch:
-        rating_B = tf.gather(ratings, batch["place"])
-        return batch | {"stars": tf.searchsorted(values, rating_B)}
-
-    return add
+    return lambda batch: (
+        batch | {"stars": tf.searchsorted(values, tf.gather(ratings, batch["place"]))}
+    )

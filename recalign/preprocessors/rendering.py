@@ -65,7 +65,7 @@ def _check_lengths(context: Context) -> None:
         if room is None or asked is None or side.least <= room:
             continue
         need = side.least + asked - room
-        has_pool = side.shows("candidates")
+        has_pool = "candidates" in side.widths
         pool = f"the longest pool of {context.settings.candidate_pool} candidates, its question and"
         shown = f"{pool} one item of history" if has_pool else "the shortest form of every prompt"
         raise UserError(

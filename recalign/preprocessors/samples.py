@@ -1,7 +1,6 @@
 """All samples of a task and split: its preprocessors, bound to the data and called on batches."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -54,8 +53,8 @@ class Recipe:
 
     def missing(self, dataset: PreparedDataset) -> Mapping[str, str]:
         """The fields that a dataset has nothing for, with the reason."""
-        found = (step.missing(dataset).items() for step in self.preprocessors)
-        return dict(itertools.chain.from_iterable(found))
+        reasons = [step.missing(dataset) for step in self.preprocessors]
+        return {name: reason for its in reasons for name, reason in its.items()}
 
     def lacking(self, dataset: PreparedDataset, split: str = "train") -> str | None:
         """Why a dataset has no samples of this kind; None where it has."""

@@ -35,6 +35,10 @@ class Stream:
     seed: int  # of the choice of tasks, and of each task's order and draws
     split: str = "train"
     shuffle: bool = True  # whether a task's epochs are permuted
+    # What makes chunks of some lengths and names, once traced.
+    _traced: dict[tuple, Callable] = dataclasses.field(
+        default_factory=dict, init=False, compare=False
+    )
 
     @classmethod
     def of(
@@ -177,16 +181,6 @@ class Stream:
 
         return self._numbered(first_position, batch_size, rows).map(of_rows)
 
-    def _maker(
-        self, task: seqio.Task, lengths: Mapping[str, int] | None
-    ) -> Callable[[tf.Tensor], Batch]:
-        return task.maker(self.split, lengths, shuffle=self.shuffle, seed=self.seed)[1]
-
-    @cached_property
-    def _traced(self) -> dict[tuple, Callable[[tf.Tensor, tf.Tensor], Batch]]:
-        """What was made for some lengths and names."""
-        return {}
-
     def _features_of(
         self, lengths: Mapping[str, int] | None, names: Collection[str]
     ) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
@@ -205,7 +199,8 @@ class Stream:
     def _untraced(
         self, lengths: Mapping[str, int] | None, names: Collection[str]
     ) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
-        makers = [self._maker(task, lengths) for task in self.tasks]
+        drawn = {"shuffle": self.shuffle, "seed": self.seed}
+        makers = [task.maker(self.split, lengths, **drawn)[1] for task in self.tasks]
         if len(makers) == 1:  # nothing to put in order
 
             def features_of_one(task_B: tf.Tensor, number_B: tf.Tensor) -> Batch:
@@ -248,30 +243,27 @@ class Stream:
             lambda of, number, mine: (number[of == task_number], mine[of == task_number])
         )
         if getattr(task, "is_addressed", False):
-            make = self._maker(task, lengths)
+            _, make = task.maker(self.split, lengths, shuffle=self.shuffle, seed=self.seed)
             dataset = one_by_one(
                 its_own.map(tf.boolean_mask).rebatch(_CHUNK),
                 lambda number_B: {name: make(number_B)[name] for name in names},
             )
         else:
+            # Its examples cannot be addressed: they are read from the beginning.
+            limits, options = dict(lengths or {}), {"shuffle": self.shuffle, "seed": self.seed}
+            replayed = task.get_dataset(lengths and limits, self.split, num_epochs=None, **options)
             mine = its_own.map(lambda number, mine: mine).unbatch()
             dataset = (
-                tf.data.Dataset.zip(self._replayed(task, lengths).skip(skipped), mine)
+                tf.data.Dataset.zip(replayed.skip(skipped), mine)
                 .filter(lambda example, mine: mine)
-                .map(lambda example, mine: {name: example[name] for name in names})
+                .map(lambda example, mine: {n: _cut(example, n, limits) for n in names})
             )
         return dataset.map(lambda example: example | {"task": tf.constant(task_number, tf.int64)})
 
-    def _replayed(self, task: seqio.Task, lengths: Mapping[str, int] | None) -> tf.data.Dataset:
-        """A task whose examples cannot be addressed, read from its beginning."""
-        limits = dict(lengths or {})
-        options = {"shuffle": self.shuffle, "seed": self.seed, "num_epochs": None}
-        return task.get_dataset(lengths and limits, self.split, **options).map(
-            lambda example: {
-                name: tf.cast(value[: limits.get(name)], tf.int32) if name in TOKENS else value
-                for name, value in example.items()
-            }
-        )
+
+def _cut(example: Mapping[str, tf.Tensor], name: str, limits: Mapping[str, int]) -> tf.Tensor:
+    value = example[name]
+    return tf.cast(value[: limits.get(name)], tf.int32) if name in TOKENS else value
 
 
 def _check_purpose(mixture: seqio.Mixture, tasks: Sequence[seqio.Task]) -> None:

@@ -1,6 +1,5 @@
 """A SeqIO task whose samples are addressed by position, so that any host can start anywhere."""
 
-import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,11 +26,11 @@ _ROUNDS = 12
 correlation of 0.4 between neighbours and of 0.7 between two epochs; from 8 on there is none."""
 
 
-class PreparedSource(seqio.DataSource):
+class PreparedSource(seqio.FunctionDataSource):
     """The prepared dataset behind a task; nothing is read before it is needed."""
 
     def __init__(self, name: str, recipe: Recipe, splits: Sequence[str]):
-        super().__init__(splits=(), caching_permitted=False)
+        super().__init__(self._users, splits=(), caching_permitted=False)
         self.dataset_name = name
         self._recipe = recipe
         self._its_splits = tuple(splits)
@@ -44,18 +43,11 @@ class PreparedSource(seqio.DataSource):
             return ()
         return self._its_splits
 
-    @property
-    def supports_arbitrary_sharding(self) -> bool:
-        return True
-
-    def list_shards(self, split: str) -> Sequence[str]:
-        return [split]
-
     def open(self) -> PreparedDataset:
         """The prepared dataset in the data directory that is set now."""
         return open_dataset(self.dataset_name, data_directory())
 
-    def get_dataset(self, split: str = "train", **arguments: Any) -> tf.data.Dataset:
+    def _users(self, split: str, shuffle_files: bool) -> tf.data.Dataset:
         """The records' users; examples are made by the task, which reads columns, not records."""
         return tf.data.Dataset.from_tensor_slices(self.open().sequences(split).rows)
 
@@ -95,6 +87,8 @@ class RecommendationTask(seqio.Task):
         Raises:
             UserError: what `checks.check` finds wrong, in one line.
         """
+        # What `replace` starts from.
+        given = {n: value for n, value in locals().items() if n not in ("self", "__class__")}
         ours = [step for step in preprocessors if isinstance(step, Preprocessor)]
         if not ours or list(preprocessors[: len(ours)]) != ours:
             raise UserError(f"{name}: recalign's preprocessors come first, SeqIO's after them")
@@ -110,18 +104,7 @@ class RecommendationTask(seqio.Task):
             metric_objs=list(metric_objs),
             shuffle_buffer_size=None,
         )
-        self._again = functools.partial(
-            RecommendationTask,
-            dataset=dataset,
-            kind=kind,
-            prompt=prompt,
-            products=products,
-            preprocessors=preprocessors,
-            vocabulary=vocabulary,
-            metric_objs=metric_objs,
-            evaluated_as=evaluated_as,
-            splits=splits,
-        )
+        self._given = given
         self.dataset_name = dataset
         self.kind = kind
         self._evaluated_as = evaluated_as
@@ -273,7 +256,7 @@ class RecommendationTask(seqio.Task):
 
     def replace(self, **changes: Any) -> "RecommendationTask":
         """The task with other arguments of the constructor; `name` among them."""
-        return self._again(changes.pop("name", self.name), **changes)
+        return RecommendationTask(**(self._given | changes))
 
 
 def _permuted(number_B: tf.Tensor, epoch_B: tf.Tensor, size: int, key: int) -> tf.Tensor:
@@ -286,46 +269,35 @@ def _permuted(number_B: tf.Tensor, epoch_B: tf.Tensor, size: int, key: int) -> t
     )
 
 
-_LENGTH = " length"
-
-
 def one_by_one(batches: tf.data.Dataset, features_of: Callable[..., Batch]) -> tf.data.Dataset:
-    """Each example of the batches' features by itself, its ragged features as long as they are."""
+    """Each example of the batches' features by itself, its ragged features as long as they are.
+
+    Between, these are padded, with their lengths beside them: unbatching them is faster.
+    """
 
     # Without data-dependent Python there is nothing to convert, and converting takes seconds.
     @tf.autograph.experimental.do_not_convert
-    def dense(*batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _dense(features_of(*batch))
+    def dense(*batch: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        features = features_of(*batch)
+        ragged = {n: it for n, it in features.items() if isinstance(it, tf.RaggedTensor)}
+        lengths = {n: tf.cast(it.row_lengths(), tf.int32)[:, None] for n, it in ragged.items()}
+        return features | {name: _padded(value) for name, value in ragged.items()}, lengths
+
+    @tf.autograph.experimental.do_not_convert
+    def trimmed(example: Batch, lengths: Batch) -> Batch:
+        return example | {n: tf.slice(example[n], [0], length) for n, length in lengths.items()}
 
     options = tf.data.Options()
     options.deterministic = True
     return (
         batches.map(dense, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .unbatch()
-        .map(_trimmed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(trimmed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .with_options(options)
     )
 
 
-def _dense(features: Batch) -> dict[str, tf.Tensor]:
-    """Ragged features padded, with their lengths beside them: unbatching them is faster."""
-    dense = {}
-    for name, value in features.items():
-        if isinstance(value, tf.RaggedTensor):
-            padded = value.to_tensor()
-            # Unbatching a matrix without columns ends the process (TensorFlow 2.21).
-            columns = tf.shape(padded)[1]
-            dense[name] = tf.pad(padded, [[0, 0], [0, tf.maximum(0, 1 - columns)]])
-            dense[name + _LENGTH] = tf.cast(value.row_lengths(), tf.int32)[:, tf.newaxis]
-        else:
-            dense[name] = value
-    return dense
-
-
-@tf.autograph.experimental.do_not_convert
-def _trimmed(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {
-        name: tf.slice(value, [0], example[name + _LENGTH]) if name + _LENGTH in example else value
-        for name, value in example.items()
-        if not name.endswith(_LENGTH)
-    }
+def _padded(ragged: tf.RaggedTensor) -> tf.Tensor:
+    padded = ragged.to_tensor()
+    # Unbatching a matrix without columns ends the process (TensorFlow 2.21).
+    return tf.pad(padded, [[0, 0], [0, tf.maximum(0, 1 - tf.shape(padded)[1])]])

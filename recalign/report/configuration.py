@@ -63,9 +63,8 @@ class Configuration:
 
     def without_seed(self) -> tuple[tuple[str, str], ...]:
         """What two runs share that differ in their seed alone."""
-        return tuple(
-            sorted((n, repr(v)) for n, v in self.settings.items() if n not in _NOT_THE_EXPERIMENT)
-        )
+        shared = self.settings.keys() - set(_NOT_THE_EXPERIMENT)
+        return tuple((name, repr(self.settings[name])) for name in sorted(shared))
 
 
 def read_configuration(text: str, model: Mapping[str, Any] | None = None) -> Configuration:
@@ -98,7 +97,7 @@ def _settings(text: str) -> dict[str, Any]:
         statements = list(config_parser.ConfigParser(text, _AsWritten()))
     except SyntaxError:
         return {}
-    bindings = [s for s in statements if isinstance(s, config_parser.BindingStatement)]
+    bindings = (s for s in statements if isinstance(s, config_parser.BindingStatement))
     macros = {it.selector: it.value for it in bindings if not it.arg_name}
 
     def resolved(value: Any, seen: frozenset[str]) -> Any:

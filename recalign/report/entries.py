@@ -140,11 +140,8 @@ def _places(outcome: Outcomes, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarra
 
 def entries_of_system(system: System, dataset: str) -> list[Entry]:
     """The lines of a mixture's runs."""
-    evaluated = [
-        (draw, run, run.results)
-        for draw, run in zip(system.draws, system.runs, strict=True)
-        if run.results
-    ]
+    runs = zip(system.draws, system.runs, strict=True)
+    evaluated = [(draw, run, run.results) for draw, run in runs if run.results]
     named = [t for _, run, results in evaluated for t in results.tasks if belongs(t, run, dataset)]
     entries = []
     for task in dict.fromkeys(named):

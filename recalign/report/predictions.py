@@ -64,9 +64,9 @@ def read_predictions(
     `answers` are the two words of a rating task, the negative one first.
     """
     lines = []
-    samples: list[Sample] = []
+    samples = []
     for number, record in enumerate(records):
-        if len(samples) < _SAMPLES:
+        if number < _SAMPLES:
             samples.append(_sample(record))
         lines.append(_needed(record, number, answers))
     if not lines:
@@ -119,9 +119,8 @@ def _sample(record: Mapping[str, Any]) -> Sample:
     texts = [str(text) for text in record.get("beams") or ()]
     pool = [str(text) for text in record.get("candidates_beams") or ()]
     target = str(record.get("target", ""))
-    known = map(math.exp, record.get("log_probs") or ())
-    chances = itertools.chain(known, itertools.repeat(None))
-    shown = zip(texts[:_BEAMS_SHOWN], chances, strict=False)
+    chances = [math.exp(log_prob) for log_prob in record.get("log_probs") or ()]
+    shown = itertools.zip_longest(texts[:_BEAMS_SHOWN], chances[: len(texts)][:_BEAMS_SHOWN])
     return Sample(
         prompt=str(record.get("prompt", "")),
         target=target,
