@@ -31,9 +31,8 @@ __all__ = [
 ]
 
 # Amazon Toys & Games, Beauty, Sports & Outdoors: the paper's datasets.
-register_dataset("toys", products="Amazon products")
-register_dataset("beauty", products="Amazon products")
-register_dataset("sports", products="Amazon products")
+for name in ("toys", "beauty", "sports"):
+    register_dataset(name, products="Amazon products")
 
 # The synthetic corpus of the demo.
 register_dataset("demo", products="products")

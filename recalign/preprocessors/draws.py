@@ -50,10 +50,10 @@ class Draws:
         bits = tf.bitwise.right_shift(self.bits(purpose, count), _constant(11))
         return tf.cast(tf.cast(bits, tf.int64), tf.float64) * 2.0**-53
 
-    def below(self, purpose: str, limit_B: tf.Tensor) -> tf.Tensor:
-        """int64 [B], uniform in 0 … limit - 1; limits of at least 1."""
+    def below(self, purpose: str, limit: int | tf.Tensor) -> tf.Tensor:
+        """int64 [B], uniform in 0 … limit - 1; one limit or [B] of them, each at least 1."""
         fraction_B = self.uniform(purpose, 1)[:, 0]
-        return tf.cast(fraction_B * tf.cast(limit_B, tf.float64), tf.int64)
+        return tf.cast(fraction_B * tf.cast(limit, tf.float64), tf.int64)
 
     def order(self, purpose: str, count: int | tf.Tensor) -> tf.Tensor:
         """int64 [B, count] non-negative random numbers: ranked, they give a random order.

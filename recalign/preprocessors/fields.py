@@ -72,6 +72,14 @@ def _answered(dataset: PreparedDataset) -> list[str]:
     return [f"{id_} {answer}" for answer in prompts.YES_NO for id_ in dataset.catalogue.ids]
 
 
+def _names_of_users(dataset: PreparedDataset) -> Sequence[str]:
+    return dataset.sequences("train").users
+
+
+def _numbers_of_users(dataset: PreparedDataset) -> list[str]:
+    return [f"user_{n}" for n, _ in enumerate(_names_of_users(dataset), start=1)]
+
+
 # When what is cut: reviews first, then explanations, headlines, titles, features.
 REVIEW, EXPLANATION, HEADLINE, TITLE, FEATURE = 1, 2, 3, 4, 5
 
@@ -133,14 +141,7 @@ def text(cut: int = REVIEW) -> FieldType:
     return FieldType({}, cut=cut)
 
 
-ROW = FieldType(
-    {
-        "number": Form(
-            lambda it: [f"user_{n + 1}" for n in range(len(it.sequences("train").users))]
-        ),
-        "name": Form(lambda dataset: dataset.sequences("train").users),
-    }
-)
+ROW = FieldType({"number": Form(_numbers_of_users), "name": Form(_names_of_users)})
 """A user, by the number in the dataset."""
 
 STARS = FieldType({"": Form(lambda dataset: [f"{stars:g}" for stars in star_values(dataset)])})

@@ -203,8 +203,8 @@ class Side:
             turn_BxL = self._of_template(lambda c: c.turn, fields)
             end_BxL = self._of_template(lambda c: c.end, fields)
             cut_to = functools.partial(phrases.cut_to, phrase_BxL)
+            bare_BxL = tf.gather(phrases.bare, phrase_BxL)
             for turn in sorted({c.turn for row in self._rows for c in row} - {0}):
-                bare_BxL = tf.gather(phrases.bare, phrase_BxL)
                 least_BxL = tf.where(tf.equal(turn_BxL, turn), bare_BxL, length_BxL)
                 length_BxL = shorten(length_BxL, least_BxL, end_BxL, cut_to, budget)
         return phrases.join(phrase_BxL, length_BxL)

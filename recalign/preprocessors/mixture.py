@@ -52,7 +52,4 @@ class StreamMixture(seqio.Mixture):
         examples = Stream.of(self, seed, split=split, shuffle=shuffle).examples(
             first_position, sequence_length, shard.num_shards, slice(index, index + 1), names
         )
-        return examples.map(
-            lambda example: {name: example[name] for name in names},
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        return examples.map(lambda example: {name: example[name] for name in names})

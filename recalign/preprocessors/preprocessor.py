@@ -28,7 +28,6 @@ MAKERS: dict[str, list[str]] = {}
 
 BatchFunction = Callable[[Batch], Batch]
 Lengths = Mapping[str, int | None]
-_ANY: Lengths = dict.fromkeys(TOKENS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +53,8 @@ class Context:
     key: int = 0  # of all that is drawn
     # The most tokens of `inputs` and `targets` to leave, None for any number; and what the user
     # gave, for messages.
-    lengths: Lengths = dataclasses.field(default_factory=lambda: _ANY)
-    asked: Lengths = dataclasses.field(default_factory=lambda: _ANY)
+    lengths: Lengths = dataclasses.field(default_factory=lambda: dict.fromkeys(TOKENS))
+    asked: Lengths = dataclasses.field(default_factory=lambda: dict.fromkeys(TOKENS))
     prompt: Layout | None = None  # see `layout`
 
     @property

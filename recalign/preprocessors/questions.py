@@ -20,11 +20,9 @@ def draw_template(context: Context) -> BatchFunction:
     that can be shown.
     """
     numbers = tf.constant([template.number for template in context.layout.templates], tf.int32)
-    count = tf.size(numbers, tf.int64)
 
     def add(batch: Batch) -> Batch:
-        position_B = batch["position"]
-        drawn_B = context.draws(batch).below("template", tf.fill(tf.shape(position_B), count))
+        drawn_B = context.draws(batch).below("template", len(context.layout.templates))
         return batch | {"drawn_template": drawn_B, "template": tf.gather(numbers, drawn_B)}
 
     return add
@@ -65,7 +63,7 @@ def yes_or_no(context: Context, other: str) -> BatchFunction:
         if "stars" not in batch:
             return batch
         stars_B = batch["stars"]
-        step_B = draws.below("other stars", tf.fill(tf.shape(stars_B), max(1, count - 1)))
+        step_B = draws.below("other stars", max(1, count - 1))
         other_B = (stars_B + 1 + tf.cast(step_B, tf.int32)) % count
         return batch | {"asked_stars": tf.where(is_other_B, other_B, stars_B)}
 

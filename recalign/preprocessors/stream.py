@@ -190,10 +190,9 @@ class Stream:
         """
         asked = (*sorted((lengths or {}).items()), *names)
         if asked not in self._traced:
-            numbers_B = tf.TensorSpec([None], tf.int64)
-            self._traced[asked] = tf.function(
-                self._untraced(lengths, names), [numbers_B, numbers_B], autograph=False
-            )
+            signature = [tf.TensorSpec([None], tf.int64)] * 2
+            untraced = self._untraced(lengths, names)
+            self._traced[asked] = tf.function(untraced, signature, autograph=False)
         return self._traced[asked]
 
     def _untraced(

@@ -87,8 +87,8 @@ class RecommendationTask(seqio.Task):
         Raises:
             UserError: what `checks.check` finds wrong, in one line.
         """
-        # What `replace` starts from.
-        given = {n: value for n, value in locals().items() if n not in ("self", "__class__")}
+        # What `replace` starts from: all arguments.
+        self._given = {n: value for n, value in locals().items() if n not in ("self", "__class__")}
         ours = [step for step in preprocessors if isinstance(step, Preprocessor)]
         if not ours or list(preprocessors[: len(ours)]) != ours:
             raise UserError(f"{name}: recalign's preprocessors come first, SeqIO's after them")
@@ -104,17 +104,15 @@ class RecommendationTask(seqio.Task):
             metric_objs=list(metric_objs),
             shuffle_buffer_size=None,
         )
-        self._given = given
         self.dataset_name = dataset
         self.kind = kind
         self._evaluated_as = evaluated_as
-        self._in_words_of_dataset = products is None
 
     @property
     def recipe(self) -> Recipe:
         """What makes its samples, in the words of the dataset that is in its surroundings."""
         recipe = self._recipe
-        return recipe.worded(self.source.open()) if self._in_words_of_dataset else recipe
+        return recipe.worded(self.source.open()) if self._given["products"] is None else recipe
 
     @property
     def splits(self) -> Sequence[str]:
@@ -287,13 +285,10 @@ def one_by_one(batches: tf.data.Dataset, features_of: Callable[..., Batch]) -> t
     def trimmed(example: Batch, lengths: Batch) -> Batch:
         return example | {n: tf.slice(example[n], [0], length) for n, length in lengths.items()}
 
-    options = tf.data.Options()
-    options.deterministic = True
     return (
         batches.map(dense, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .unbatch()
         .map(trimmed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .with_options(options)
     )
 
 

@@ -7,7 +7,7 @@ import functools
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -19,8 +19,6 @@ from recalign.report.outcomes import (
     FUSED,
     KINDS,
     Outcomes,
-    Ranks,
-    Scores,
     draw_of,
     gains,
     in_draw,
@@ -95,10 +93,9 @@ class Entry:
 
     def gains(self, metric: str, rows: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """The share in a metric of ranks of each of some users of `rows()`, the mean over seeds."""
-        ranks = [outcome for outcome in self.outcomes if isinstance(outcome, Ranks)]
         of_draws = [
             np.mean([gains(each.ranks[_places(each, rows)], metric) for each in seeds], axis=0)
-            for seeds in _draws(ranks)
+            for seeds in _draws(self.outcomes)
         ]
         return np.concatenate(of_draws)
 
@@ -108,7 +105,7 @@ class Entry:
         """The scores of some users of `rows()`, a line a seed, and who liked the item; a pair a
         draw that any is of."""
         found = []
-        for seeds in _draws([each for each in self.outcomes if isinstance(each, Scores)]):
+        for seeds in _draws(self.outcomes):
             if draw_of(seeds[0]) in rows // DRAW:
                 labels = seeds[0].labels[_places(seeds[0], rows)].astype(np.int64)
                 found.append((np.stack([it.scores[_places(it, rows)] for it in seeds]), labels))
@@ -120,14 +117,11 @@ def shared_rows(entries: Sequence[Entry]) -> Int64[np.ndarray, " n"]:
     return _common([entry.rows() for entry in entries])
 
 
-_AnyOutcomes = TypeVar("_AnyOutcomes", Outcomes, Ranks, Scores)
-
-
 def _common(rows: Sequence[Int64[np.ndarray, " n"]]) -> Int64[np.ndarray, " n"]:
     return functools.reduce(functools.partial(np.intersect1d, assume_unique=True), rows)
 
 
-def _draws(outcomes: Sequence[_AnyOutcomes]) -> list[list[_AnyOutcomes]]:
+def _draws(outcomes: Sequence[Outcomes]) -> list[list[Any]]:
     """The outcomes of each draw's users, one a seed, the draws ascending."""
     by_draw = itertools.groupby(sorted(outcomes, key=draw_of), key=draw_of)
     return [list(seeds) for _, seeds in by_draw]
