@@ -253,11 +253,11 @@ class Side:
     # Templates ------------------------------------------------------------------------------------
 
     def _of_template(self, value: Callable[[_Column], int], fields: Fields) -> tf.Tensor:
-        """int32 [B, L], of the columns of the rows' templates; [1, L] where there is one."""
-        matrix_TxL = tf.constant([[int(value(c)) for c in row] for row in self._rows], tf.int32)
-        if len(self._rows) == 1:
-            return matrix_TxL
-        return tf.gather(matrix_TxL, fields["drawn_template"])
+        """int32 [B, L], of the columns of the rows' templates; [1, L] where these do not differ."""
+        value_TxL = [[int(value(column)) for column in row] for row in self._rows]
+        if all(value_L == value_TxL[0] for value_L in value_TxL):
+            return tf.constant(value_TxL[:1], tf.int32)
+        return tf.gather(tf.constant(value_TxL, tf.int32), fields["drawn_template"])
 
     def _taken(
         self, value_BxN: tf.Tensor, place_TxK: Sequence[Sequence[int]], fields: Fields
