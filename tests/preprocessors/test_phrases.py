@@ -17,6 +17,7 @@ from recalign.preprocessors.phrases import plain_text, plain_texts
 from recalign.preprocessors.samples import Recipe
 from recalign.preprocessors.settings import TaskSettings
 from recalign.prompts import Item
+from recalign.wording import Prompt
 from tasks.blocks import TASKS
 from tests.corpus import shared_data
 
@@ -46,7 +47,8 @@ class StandIn(types.SimpleNamespace):
     __hash__ = object.__hash__
 
 
-def layout_of(kind, titles, vocabulary, pool=100, window=40):
+def layout_of(kind, titles, vocabulary, pool=100, window=40, texts=()):
+    """The layout of a kind's prompt, or of other texts with its fields, of which one is drawn."""
     ids = tuple(f"I{n + 1}" for n in range(len(titles)))
     table = pa.table(
         {
@@ -60,7 +62,7 @@ def layout_of(kind, titles, vocabulary, pool=100, window=40):
     catalogue = types.SimpleNamespace(ids=ids, titles=tuple(titles), table=table)
     dataset = StandIn(catalogue=catalogue)
     recipe = Recipe(kind, prompts.PROMPTS[kind], TASKS[kind]["preprocessors"], "Amazon products")
-    templates = recipe.templates("train")
+    templates = [Prompt(text).template("here") for text in texts] or recipe.templates("train")
     settings = TaskSettings(history_length=window, candidate_pool=pool)
     return Layout(templates, recipe.types, dataset, vocabulary, settings)
 
@@ -201,3 +203,18 @@ def test_a_title_that_looks_like_a_sentinel_is_text(vocabulary, t5_vocabulary):
             tokens = joined(layout, feature, **fields)
             assert not {first - n for n in range(count)} & set(tokens)
             assert "extra" in its.decode(tokens)
+
+
+def test_a_template_among_others_is_cut_as_by_itself(vocabulary):
+    titles = ["A wooden dragon castle puzzle for the whole family " * 2, "Yo-yo"]
+    texts = ["Is {target:items} good?", "Is {target} as good as one says?", "{target:items}"]
+    numbers, drawn = np.mgrid[:2, :3].reshape(2, -1)
+    fields = {"position": tf.zeros(6, tf.int64), "target": tf.constant(numbers)}
+    together = layout_of("retrieval", titles, vocabulary, texts=texts).inputs
+    shown = together.tokens(fields | {"drawn_template": tf.constant(drawn)}, 24).to_list()
+    for template, text in enumerate(texts):
+        alone = layout_of("retrieval", titles, vocabulary, texts=[text]).inputs
+        expected = alone.tokens(fields, 24).to_list()
+        assert [shown[n] for n in np.flatnonzero(drawn == template)] == [
+            expected[n] for n in np.flatnonzero(drawn == template)
+        ]
