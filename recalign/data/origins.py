@@ -29,9 +29,11 @@ _RULES = (
     (r"model/.*|training/optimizer_name", REFUSED),
     (r"mixture|likes/.*|settings/.*|training/(batch_size|pack|seed|task_feature_lengths/.*)", ANEW),
     (r"training/(learning_rate.*|train_steps|warmup_steps|decay_factor|steps_per_cycle)", TOLD),
-    (r"versions/.*", TOLD),
+    (r"(decoding|versions)/.*", TOLD),
     (r".*", FORCED),
 )
+# What runs that began before do not have, and are no other for.
+_LATER = ("likes/", "decoding/")
 _MOST_NAMED = 3
 # What run.json holds in place of words where a recalign of 26 November 2026 began the run.
 _UNKNOWN_WORDS = integrity.digest_of(b"None ")
@@ -114,7 +116,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
         Difference(name, one.get(name), other.get(name))
         for name in (*one, *(name for name in other if name not in one))
         if one.get(name) not in (other.get(name), _UNKNOWN_WORDS)
-        and not (name.startswith("likes/") and name not in one)  # runs that began before it
+        and (name in one or not name.startswith(_LATER))
     ]
 
 

@@ -131,11 +131,7 @@ def _evaluate(
     settings = {
         "checkpoint_step": step,
         "made_from": made_from,
-        "beam_size": experiment.beam_size,
         "batch_size": experiment.decode_batch_size,
-        "lengths": dict(experiment.task_feature_lengths),
-        "constrained": experiment.constrained,
-        "exact_scores": experiment.exact_scores,
         "max_examples": max_examples,
     }
 

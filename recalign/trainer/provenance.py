@@ -24,14 +24,13 @@ from recalign.preprocessors.task import RecommendationTask
 from recalign.trainer.experiment import Experiment
 from recalign.trainer.writers import say
 
+_DECODING = ("beam_size", "constrained", "exact_scores")
 # Of an experiment: how it is carried out, watched and evaluated changes nothing of what it is.
 _OF_THE_JOURNEY = {
     "mixture_or_task_name", "mixture_or_task_module", "model", "model_dir", "data_dir",
     "random_seed", "microbatches", "num_partitions", "eval_period", "eval_steps", "eval_tasks",
-    "evaluator_num_examples", "eval_batch_size", "beam_size", "constrained", "exact_scores",
-    "fusion_prior", "fusion_candidates", "test_split", "checkpoint_period",
-    "keep_checkpoints", "log_period",
-    *Experiment.OUTSIDE,
+    "evaluator_num_examples", "eval_batch_size", "fusion_prior", "fusion_candidates", "test_split",
+    "checkpoint_period", "keep_checkpoints", "log_period", *_DECODING, *Experiment.OUTSIDE,
 }  # fmt: skip
 
 
@@ -66,6 +65,10 @@ def origin(experiment: Experiment, tasks: Sequence[seqio.Task]) -> dict[str, Any
             },
             "model": model,
             "training": {**training, "seed": experiment.seed},
+            "decoding": {
+                **{name: getattr(experiment, name) for name in _DECODING},
+                "lengths": dict(experiment.task_feature_lengths),
+            },
             "data_format": DATA_VERSION,
             "versions": versions(),
         }
@@ -165,6 +168,8 @@ def check_start(path: Any, now: Mapping[str, Any], force: bool) -> None:
 
 def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
     """Before a run is evaluated or recommends: on what it was made from, or what it never saw.
+
+    What else differs is told: other prompts, other lengths and other beams give other figures.
 
     Raises:
       UserError: the vocabulary, or a dataset of the same name, is another.

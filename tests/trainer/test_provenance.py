@@ -262,9 +262,28 @@ def test_what_counts_as_a_like_has_changed(rated, capfd):
         train(dataclasses.replace(experiment, train_steps=2))
 
 
-def test_a_run_from_before_likes_were_written_down_goes_on():
+def test_other_beams_or_lengths_than_the_runs_are_told(again, begun, capfd):
+    """They give other figures: the terminal says so, results.json has them, the report too."""
+    given = {**begun, "MODEL_DIR": str(again.run), "CONSTRAINED": True, "BEAM_SIZE": 2}
+    given["TASK_FEATURE_LENGTHS"] = {"inputs": 48, "targets": 24}
+    results = evaluate(load_experiment(FILES, bindings(**given)), "test", "last", max_examples=2)
+    decoding = results["made_from"]["decoding"]
+    assert decoding["beam_size"] == 2 and decoding["constrained"] is True
+    assert decoding["lengths"] == {"inputs": 48, "targets": 24}
+    three = (
+        "than the run was trained: decoding/beam_size was 4 and is 2; decoding/constrained was"
+        " False and is True; decoding/lengths/inputs was 96 and is 48"
+    )
+    assert f"otherwise {three}" in capfd.readouterr().err
+    assert read_run(again.run).gaps == (f"Evaluated otherwise {three}.",)
+    again(BEAM_SIZE=2)  # what is trained is the same
+    assert "going on otherwise than before: decoding/beam_size was 4" in capfd.readouterr().err
+
+
+def test_a_run_from_before_likes_and_beams_were_written_down_goes_on():
     likes = {"likes": {"tiny": 3.0}}
-    assert not differences({"mixture": "a"}, {"mixture": "a", **likes})
+    now = {"mixture": "a", **likes, "decoding": {"beam_size": 20}}
+    assert not differences({"mixture": "a"}, now)
     assert differences(likes, {"likes": {"tiny": 4.0}})[0].rule == "anew"
 
 
