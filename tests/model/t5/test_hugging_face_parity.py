@@ -14,6 +14,9 @@ from tests.model.conftest import ragged, seeded_weights, tiny_config
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from tests.golden import make_hugging_face  # noqa: E402
+from tests.golden.t5x_precision import MULTIPLE  # noqa: E402
+
 _ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
 
 
@@ -77,13 +80,13 @@ def test_logits():
     named = seeded_weights(config)
     inputs = ragged(3, 150, [150, 4, 70], seed=21)
     read = np.pad(ragged(3, 9, [9, 4, 6], seed=22), ((0, 0), (1, 0)))
-    with torch.no_grad():
-        expected = _hugging_face(config, named)(
-            input_ids=torch.tensor(inputs).long(),
-            attention_mask=torch.tensor(inputs > 0).long(),
-            decoder_input_ids=torch.tensor(read).long(),
-        ).logits.numpy()
+    model = _hugging_face(config, named)
+    rounded = make_hugging_face.logits_of(model, inputs, read)
+    with make_hugging_face.float64():
+        expected = make_hugging_face.logits_of(model.double(), inputs, read)
+    error = np.max(np.abs(rounded - expected))
     params = from_t5x(named)
     assert jax.tree.structure(to_t5x(params)) == jax.tree.structure(named)
     logits = Transformer(config).apply({"params": params}, jnp.asarray(inputs), jnp.asarray(read))
-    np.testing.assert_allclose(logits, expected, atol=5e-5)
+    # As golden numbers are compared: tests/golden/README.md says why.
+    np.testing.assert_allclose(logits, expected, atol=MULTIPLE * error, rtol=0)
