@@ -70,7 +70,7 @@ def whole_file(final: epath.Path, writer: str = "") -> Iterator[IO[bytes]]:
     """
     part = final.with_name(f"{final.name}{writer}.part")
     try:
-        with part.open("wb") as file:
+        with _new(part) as file:
             yield file
         to_disk(part)
         part.replace(final)
@@ -78,6 +78,24 @@ def whole_file(final: epath.Path, writer: str = "") -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
         raise
     to_disk(final.parent)
+
+
+def _new(part: epath.Path) -> IO[bytes]:
+    """Opens an empty file that nobody else made: a link in its place would lead elsewhere."""
+    if "://" in os.fspath(part):
+        return part.open("wb")
+    part.unlink(missing_ok=True)
+    return pathlib.Path(part).open("xb")
+
+
+def refuse_link(path: epath.PathLike) -> None:
+    """Before a folder or a file that stays is written to: whoever made a link chose what changes.
+
+    Raises:
+        UserError: the path is a link.
+    """
+    if os.path.islink(path):
+        raise UserError(f"{path} is a link, and nothing is written through it: remove it")
 
 
 def to_disk(path: epath.Path) -> None:

@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from recalign.data import integrity, origins
-from recalign.data.atomic import to_disk, tree_to_disk
+from recalign.data.atomic import refuse_link, to_disk, tree_to_disk
 from recalign.errors import UserError
 from recalign.model.network import Network
 from recalign.trainer.partitioning import is_stacked, path_names
@@ -82,6 +82,9 @@ class Checkpoints:
         self._folder = (model_dir.absolute() if is_local else model_dir) / FOLDER
         if read_only and not self._folder.exists():
             raise UserError(f"{model_dir} holds no checkpoints: train first, or check MODEL_DIR")
+        if is_local and not read_only:
+            for path in (self._folder, model_dir / DAMAGED_FOLDER, *self._folder.glob("*")):
+                refuse_link(path)
         on_disk = {"temporary_path_class": _OnDisk} if is_local else {}
         keep_best = checkpoint_managers.BestN(
             get_metric_fn=lambda metrics: metrics[SELECTION],

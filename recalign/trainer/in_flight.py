@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
+from recalign.data.atomic import whole_file
 from recalign.errors import UserError
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.trainer import partitioning
@@ -124,7 +125,7 @@ class StepsInFlight:
         names = [task.name for task in self.stream.tasks]
         path = self.experiment.directory / f"bad_batch_{done.step}.npz"
         if jax.process_index() == 0:
-            with path.open("wb") as file:
+            with whole_file(path) as file:
                 np.savez(file, **batch, tasks=names)
         tasks = ", ".join(names[number] for number in np.unique(batch["task"]) if number >= 0)
         return UserError(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import jax
 from etils import epath
 
+from recalign.data.atomic import refuse_link
 from recalign.errors import UserError
 
 TRAINING = "training.lock"
@@ -23,7 +24,7 @@ def locked(model_dir: epath.Path, name: str) -> Iterator[None]:
     Buckets have no such locks: what runs there is the launcher's to know.
 
     Raises:
-      UserError: another process, or another thread, holds it.
+      UserError: another process, or another thread, holds it; or a link lies in its place.
     """
     if "://" in os.fspath(model_dir) or jax.process_index() != 0:  # the first one writes
         yield
@@ -55,7 +56,8 @@ def _held(path: pathlib.Path) -> Iterator[None]:
 def _acquired(path: pathlib.Path) -> int:
     """The open file. Who held it before may have removed it meanwhile: then another is opened."""
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        refuse_link(path)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(os.fstat(number), path.stat()):

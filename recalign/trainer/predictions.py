@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 
 from recalign.data import integrity
-from recalign.data.atomic import write_whole
+from recalign.data.atomic import refuse_link, write_whole
 from recalign.errors import UserError
 from recalign.model.decode import NO_BEAM, Beams
 from recalign.trainer.writers import say
@@ -33,6 +33,8 @@ class PredictionFile:
         """Opens the file; `records` holds what was predicted with the same settings before."""
         self._path = model_dir / FOLDER / f"{name}.jsonl"
         self._parts = model_dir / FOLDER / f"{name}.parts"
+        for path in (self._path.parent, self._parts):
+            refuse_link(path)
         settings_path = model_dir / FOLDER / f"{name}.settings.json"
         self.records: dict[int, dict[str, Any]] = {}
         # Every process reads the same lines, and decodes the same examples; one writes.

@@ -13,7 +13,7 @@ import tensorflow as tf
 from etils import epath
 
 from recalign.data import integrity
-from recalign.data.atomic import write_whole
+from recalign.data.atomic import refuse_link, write_whole
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.gin"
@@ -42,6 +42,7 @@ class MetricsWriter:
         if not enabled:
             return
         directory.mkdir(parents=True, exist_ok=True)
+        refuse_link(self._path)
         self.lines = _keep_lines_until(self._path, first_step)
         if lines is not None and lines != self.lines:
             say(f"{self._path}: {self.lines:,} of its {lines:,} lines until step {first_step:,}")

@@ -162,6 +162,19 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     assert [it.name for it in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", ["file.part", "file"])
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    """In a folder from somebody else a link may lead to any file."""
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.write_text("another's")
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    atomic.write_whole(epath.Path(folder / "file"), "new")
+    assert elsewhere.read_text() == "another's"
+    assert [(it.name, it.is_symlink()) for it in folder.iterdir()] == [("file", False)]
+    assert (folder / "file").read_text() == "new"
+
+
 def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path, on_disk):
     path = tmp_path / "file"
     atomic.write_whole(epath.Path(path), "text")

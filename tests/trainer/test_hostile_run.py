@@ -27,8 +27,10 @@ from recalign.data.synthetic import read_law
 from recalign.errors import UserError
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.partitioning import make_mesh
+from recalign.trainer.predictions import PredictionFile
 from recalign.trainer.recommend import Recommender
 from recalign.trainer.state import sharded_params_shape
+from recalign.trainer.writers import MetricsWriter
 
 _WATCHED = (
     "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
@@ -177,6 +179,32 @@ def test_what_orbax_says_of_its_arrays_calls_nothing(trained, tmp_path, monkeypa
     except UserError as error:
         assert "\n" not in str(error)
     assert "hostile_handlers" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("metrics.jsonl", lambda run: MetricsWriter(run, 0).write(1, "train", {"loss": 1.0})),
+        ("predictions", lambda run: PredictionFile(run, "x", {})),
+        ("predictions/x.parts", lambda run: PredictionFile(run, "x", {}).append([{"index": 0}])),
+        ("checkpoints", Checkpoints),
+        ("checkpoints/4", Checkpoints),
+        ("damaged_checkpoints", Checkpoints),
+    ],
+)
+def test_nothing_is_written_through_a_link(tmp_path, name, write):
+    """A command that writes into the folder changes nothing outside it."""
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / "run" / name
+    if name != "metrics.jsonl":
+        elsewhere.mkdir()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError) as error:
+        write(epath.Path(tmp_path / "run"))
+    assert str(error.value) == f"{link} is a link, and nothing is written through it: remove it"
+    assert sorted(tmp_path.iterdir()) == before
+    assert not elsewhere.exists() or not list(elsewhere.iterdir())
 
 
 _MAY_RUN = re.compile(r"python[\d.]*|ldconfig(\.real)?|uname")

@@ -42,6 +42,23 @@ def test_a_folder_that_nothing_was_written_to_goes_again(tmp_path):
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["metrics.jsonl"]
 
 
+@pytest.mark.parametrize("name", [TRAINING, EVALUATION])
+@pytest.mark.parametrize("content", ["another's", None])
+def test_a_link_in_the_place_of_a_lock_is_refused(tmp_path, name, content):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "run"
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    if content is not None:
+        elsewhere.write_text(content)
+    with pytest.raises(UserError) as error, locked(epath.Path(folder), name):
+        pass
+    assert str(error.value) == (
+        f"{folder / name} is a link, and nothing is written through it: remove it"
+    )
+    assert (elsewhere.read_text() if elsewhere.exists() else None) == content
+    assert (folder / name).is_symlink()
+
+
 @pytest.mark.parametrize("verb", ["train", "eval"])
 def test_sigterm_while_a_command_starts_up_says_that_it_can_go_on(verb, tmp_path):
     """From the moment that it knows its verb: TensorFlow alone takes seconds to load."""
