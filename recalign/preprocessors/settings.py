@@ -7,6 +7,8 @@ import gin
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError
 
+_MOST_ITEMS = 2**16  # of a sample: rows are as wide as a setting says, whatever they hold
+
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,9 @@ class TaskSettings:
     def __post_init__(self) -> None:
         for name, valid, needed in (
             ("history_length", self.history_length >= 1, "at least 1"),
+            ("history_length", self.history_length <= _MOST_ITEMS, f"at most {_MOST_ITEMS:,}"),
             ("candidate_pool", self.candidate_pool >= 2, "at least 2"),
+            ("candidate_pool", self.candidate_pool <= _MOST_ITEMS, f"at most {_MOST_ITEMS:,}"),
             ("masking_ratio", 0 < self.masking_ratio < 1, "between 0 and 1"),
             ("mean_span_length", self.mean_span_length >= 1, "at least 1"),
         ):

@@ -48,6 +48,7 @@ T5X_MACROS = (
 
 OPTIMIZERS = ("adafactor", "adamw")
 _MOST_TOKENS = 2**20  # of an example: attention over more has no place in any memory
+_MOST_ROWS = 2**20  # of a batch, and beams of an example
 
 # Fields, what holds of each alone, and how that is said.
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
@@ -55,6 +56,10 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         ("batch_size", "beam_size", "fusion_candidates", "keep_checkpoints", "log_period",
          "num_partitions"),
         lambda value: value > 0, "must be at least 1",
+    ),
+    (
+        ("batch_size", "beam_size", "eval_batch_size"),
+        lambda value: value is None or value <= _MOST_ROWS, f"must be at most {_MOST_ROWS:,}",
     ),
     (
         ("checkpoint_period", "eval_period", "eval_steps", "warmup_steps", "initial_step",

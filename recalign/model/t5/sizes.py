@@ -21,6 +21,7 @@ SIZES = (
     "vocab_size", "emb_dim", "num_heads", "num_encoder_layers", "num_decoder_layers", "head_dim",
     "mlp_dim",
 )  # fmt: skip
+_MOST = 2**24  # of any of them: T5's largest is 65,536, and JAX counts in 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,8 @@ class T5Sizes:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"T5Config.{name} must be a positive integer, not {value!r}")
+            if value > _MOST:
+                raise UserError(f"T5Config.{name} must be at most {_MOST:,}, not {value!r}")
         for name, holds, rule in (
             ("dropout_rate", 0.0 <= self.dropout_rate < 1.0, "at least 0 and below 1"),
             ("embedding_stddev", self.embedding_stddev > 0, "above 0"),
