@@ -9,6 +9,7 @@ import numpy as np
 import seqio
 
 from recalign import metrics
+from recalign.data.field_checks import Check, list_of, object_of, whole
 from recalign.errors import UserError
 from recalign.model.decode import Beams
 from recalign.model.trie import Trie
@@ -34,6 +35,8 @@ from recalign.trainer.predictions import (
     PredictionFile,
     beam_record,
     fingerprint_of_examples,
+    holds_beams,
+    log_prob,
     stacked_beams,
 )
 from recalign.trainer.progress import Countdown
@@ -142,7 +145,8 @@ def _evaluate(
         made_with = {**settings, "examples": fingerprint_of_examples(evaluated.examples)}
         if joining is not None:
             made_with["fusion"] = joining.about
-        file = PredictionFile(experiment.directory, f"{task.name}-{of_split}", made_with)
+        name, check = f"{task.name}-{of_split}", record_check(evaluated, experiment)
+        file = PredictionFile(experiment.directory, name, made_with, check)
         predict(evaluated, params, decoder, experiment, file)
         return evaluated, file
 
@@ -321,6 +325,24 @@ def _record(
     if evaluated.kind == "ranking":
         record["candidates"] = [evaluated.answers[item] for item in example["candidates"]]
     return record
+
+
+def record_check(evaluated: Evaluated, experiment: Experiment) -> Check:
+    """Whether a record that was read back has what `_record` makes of one of the examples."""
+    fields: dict[str, Check] = {
+        "index": whole(0, len(evaluated.examples) - 1),
+        "row": whole(0),
+        **dict.fromkeys(("prompt", "target"), lambda value: isinstance(value, str)),
+    }
+    if EXACT in evaluated.ways:
+        if evaluated.scored_NxC is None:
+            widths = {len(it.get("candidates", _NO_YES)) for it in evaluated.examples}
+        else:
+            widths = {evaluated.scored_NxC.shape[1]}
+        fields["exact_log_probs"] = list_of(log_prob, sorted(widths))
+    sizes = (experiment.beam_size, evaluated.max_decode_len, experiment.model.vocab_size)
+    beams = [holds_beams(*sizes, _PREFIX[way]) for way in evaluated.ways if way != EXACT]
+    return lambda record: all(check(record) for check in (object_of(fields), *beams))
 
 
 def measure(evaluated: Evaluated, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from etils import epath
 
 from recalign.data import integrity
 from recalign.data.atomic import refuse_link, write_whole
+from recalign.data.field_checks import Check, also, list_of, object_of, whole
 from recalign.errors import UserError
 from recalign.model.decode import NO_BEAM, Beams
 from recalign.trainer.writers import say
@@ -29,8 +30,18 @@ FOLDER = "predictions"
 class PredictionFile:
     """The predictions of one task on one split."""
 
-    def __init__(self, model_dir: epath.Path, name: str, settings: Mapping[str, Any]):
-        """Opens the file; `records` holds what was predicted with the same settings before."""
+    def __init__(
+        self,
+        model_dir: epath.Path,
+        name: str,
+        settings: Mapping[str, Any],
+        check: Check = lambda record: True,
+    ):
+        """Opens the file; `records` holds what was predicted with the same settings before.
+
+        `check`: whether a record is such as its task's are; others are made again.
+        """
+        self._check = also(object_of({"index": whole(0)}), check)
         self._path = model_dir / FOLDER / f"{name}.jsonl"
         self._parts = model_dir / FOLDER / f"{name}.parts"
         for path in (self._path.parent, self._parts):
@@ -60,7 +71,7 @@ class PredictionFile:
                 record = integrity.parse_json(line, str(path))
             except UserError:
                 record = None
-            if integrity.is_sealed(record) and isinstance(record.get("index"), int):
+            if integrity.is_sealed(record) and self._check(record):
                 yield record
             else:
                 self._damaged += 1
@@ -123,6 +134,27 @@ def beam_record(
         f"{prefix}scores": beams.scores_BxK[place][best_first].tolist(),
         f"{prefix}tokens": [tokens_KxT[k, : length_K[k]].tolist() for k in best_first],
     }
+
+
+def log_prob(value: Any) -> bool:
+    """A float, an infinite one too, or an integer that becomes one."""
+    return type(value) is float or whole(-(2**53))(value)
+
+
+def holds_beams(most: int, longest: int, vocab_size: int, prefix: str = "") -> Check:
+    """Whether a record has what `beam_record` writes, of at most so many beams and tokens."""
+    checks = {
+        f"{prefix}beams": list_of(lambda value: isinstance(value, str)),
+        f"{prefix}log_probs": list_of(log_prob),
+        f"{prefix}scores": list_of(log_prob),
+        f"{prefix}tokens": list_of(list_of(whole(0, vocab_size - 1), range(1, longest + 1))),
+    }
+
+    def of_one_length(record: Mapping[str, Any]) -> bool:
+        lengths = {len(record[name]) for name in checks}
+        return len(lengths) == 1 and max(lengths) <= most
+
+    return also(object_of(checks), of_one_length)
 
 
 def stacked_beams(records: Sequence[Mapping[str, Any]], prefix: str = "") -> Beams:

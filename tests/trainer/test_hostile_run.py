@@ -5,6 +5,7 @@ SentencePiece's files, TFDS's class names, and Orbax's metadata; each is sealed 
 can write a file can write its digest.
 """
 
+import dataclasses
 import io
 import json
 import os
@@ -26,6 +27,7 @@ from recalign.data.prepared import open_dataset
 from recalign.data.synthetic import read_law
 from recalign.errors import UserError
 from recalign.trainer.checkpoints import Checkpoints
+from recalign.trainer.evaluation import evaluate
 from recalign.trainer.partitioning import make_mesh
 from recalign.trainer.predictions import PredictionFile
 from recalign.trainer.recommend import Recommender
@@ -205,6 +207,46 @@ def test_nothing_is_written_through_a_link(tmp_path, name, write):
     assert str(error.value) == f"{link} is a link, and nothing is written through it: remove it"
     assert sorted(tmp_path.iterdir()) == before
     assert not elsewhere.exists() or not list(elsewhere.iterdir())
+
+
+_SUCH_AS_NONE = [
+    {"tokens": None},
+    {"tokens": [["a"]]},
+    {"tokens": 7},
+    {"tokens": [[2**40]]},
+    {"tokens": [[640]] * 4},
+    {"tokens": [[]] * 4},
+    {"tokens": [[5] * 100] * 4},
+    {"scores": []},
+    {"scores": ["a"] * 4},
+    {"log_probs": [10**400] * 4},
+    {"beams": [7] * 4},
+    {"index": 10**6},
+    {"index": -1},
+    {"index": True},
+    {"row": "7"},
+    {"target": None},
+]
+
+
+def test_a_prediction_such_as_none_is_made_again(trained, tmp_path, capfd):
+    experiment, results = trained
+    run = tmp_path / "run"
+    shutil.copytree(experiment.model_dir, run)
+    experiment = dataclasses.replace(experiment, model_dir=str(run))
+    step = results["checkpoint_step"]
+    assert evaluate(experiment, "test", step) == results  # another test may have asked for less
+    capfd.readouterr()
+    path = run / "predictions" / "retrieval_tiny-test.jsonl"
+    whole = path.read_bytes()
+    lines = [json.loads(line) for line in whole.splitlines()]
+    for number, change in enumerate(_SUCH_AS_NONE):
+        lines[number] = integrity.sealed(lines[number] | change, integrity.DIGITS_OF_A_LINE)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert evaluate(experiment, "test", step) == results
+    assert path.read_bytes() == whole
+    told = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
+    assert told == [f"retrieval_tiny-test: {len(_SUCH_AS_NONE)} damaged predictions are made again"]
 
 
 _MAY_RUN = re.compile(r"python[\d.]*|ldconfig(\.real)?|uname")
