@@ -53,7 +53,7 @@ def run_demo(
     settings = [f"--gin.RANDOM_SEED={seed}", *(_QUICK_TRAINING if quick else ())]
     _step("train", experiment, *data, directory, *settings)
     say("3 of 3: the report")
-    models = ["--models", "popularity,history,optimum", experiment]
+    models = ["--models", "popularity,history,graph,optimum", experiment]
     _step("baselines", "demo", *models, *data, "--out", f"{baselines}/results.json")
     _step("report", run, baselines, *data, "--out", str(report))
     return report

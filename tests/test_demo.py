@@ -33,7 +33,7 @@ def test_it_prepares_trains_measures_and_reports(steps):
     assert prepare == ["prepare", "demo", "--item_tokens", "--seed", "0", "--data_dir", "data"]
     assert train[:2] == ["train", "--gin_file=ut_at_demo.gin"]
     assert "--gin.MODEL_DIR='runs/demo'" in train and "--gin.RANDOM_SEED=0" in train
-    assert baselines[:4] == ["baselines", "demo", "--models", "popularity,history,optimum"]
+    assert baselines[:4] == ["baselines", "demo", "--models", "popularity,history,graph,optimum"]
     assert page[:3] == ["report", "runs/demo", "runs/demo/baselines"]
     assert len(said) == 3
 
