@@ -1,4 +1,4 @@
-"""Every wording as format strings (`wording.py`), and `render()`, which shows one sample as text.
+"""Every wording as format strings (`wording.py`).
 
 The paper's prompts are those of Table 11 (Figure 1 shows the same). Where the paper disagrees with
 itself, one reading is taken everywhere:
@@ -33,15 +33,10 @@ ours. Where P5 leaves room, one reading is taken:
   a sentence of the review and a word of it (`data/explanations.py`).
 """
 
-import dataclasses
-import functools
-import itertools
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from recalign.errors import UserError
-from recalign.wording import Field, Prompt, Sentence, Words
+from recalign.wording import Prompt
 
 ITEM = "Item ID: {id}, Title: {title}"
 ITEM_END = ";"
@@ -187,23 +182,6 @@ P5: Mapping[str, tuple[str, str]] = {
 list may have punctuation after it, and IDs, names, stars and answers around them."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """An item as prompts show it."""
-
-    id: str
-    title: str
-
-    def __str__(self) -> str:
-        return ITEM.format(id=self.id, title=self.title)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rendered:
-    inputs: str
-    targets: str
-
-
 def with_verb(prompt: Prompt, done: str, do: str) -> Prompt:
     """A prompt about another deed: "listened to" and "listen to" for "purchased" and "buy"."""
 
@@ -213,85 +191,3 @@ def with_verb(prompt: Prompt, done: str, do: str) -> Prompt:
         return text.replace("has purchased", f"has {done}").replace("buy next", f"{do} next")
 
     return Prompt(reworded(prompt.inputs), reworded(prompt.targets))
-
-
-def render(
-    task: str | Prompt,
-    *,
-    products: str = "products",
-    history: Sequence[Item] = (),
-    target: Item | None = None,
-    candidates: Sequence[str] = (),
-    choices: Sequence[Item] = (),
-    masked: Sequence[int] = (),
-    likes: Sequence[bool] = (),
-    liked: bool | None = None,
-    field: str | None = None,
-    value: str | None = None,
-) -> Rendered:
-    """One sample of a task (a key of `PROMPTS`, or a prompt of one's own) as plain strings.
-
-    Args:
-        task: the name of a task, or its prompt.
-        products: the noun for what the user bought.
-        history: the items of the window, oldest first.
-        target: the next item (`rating`: the item asked about); None leaves `targets` empty.
-        candidates: IDs of the candidate pool, in prompt order (`ranking`).
-        choices: the two items of `bpr`, in prompt order.
-        masked: positions in `history` that are masked (`mim`).
-        likes: for each item of `history`, whether the user likes it (`rating`).
-        liked: whether the user likes `target` (`rating`).
-        field: the content field asked for, of `target` (`ie`).
-        value: its content (`ie`).
-
-    >>> render("retrieval", history=[Item("I2", "Red kite")], target=Item("I7", "Yo-yo")).targets
-    'I7'
-    """
-    if isinstance(task, str):
-        if task not in PROMPTS:
-            raise UserError(f"no prompt for the task {task!r}; there are {', '.join(PROMPTS)}")
-        task = PROMPTS[task]
-    if likes and len(likes) != len(history):
-        raise ValueError(f"{len(likes)} likes for a history of {len(history)} items")
-    items = [f"{item}{ITEM_END}" for item in history]
-    answers = [f"{item.id} {YES_NO[liked]}" for item, liked in zip(history, likes, strict=False)]
-    hidden = dict.fromkeys(masked, f"{MASKED_ITEM}{ITEM_END}")
-    shown = {
-        "masked_history": " ".join(hidden.get(n, item) for n, item in enumerate(items)),
-        "masked": " ".join(items[n] for n in sorted(hidden)),
-        "answered": " ".join(answers),
-        "candidates": f"{LIST_SEPARATOR} ".join(candidates),
-        "choices": " ".join(f"{item}{ITEM_END}" for item in choices),
-        "target": "" if target is None else target.id,
-        "target:item": "" if target is None else str(target),
-        "target:items": "" if target is None else f"{target}{ITEM_END}",
-        "label": "" if liked is None else YES_NO[int(liked)],
-        "question": "" if field is None else FIELD_QUESTIONS[field],
-        "value": value or "",
-    }
-    for form, texts in (("", items), (":ids", [item.id for item in history])):
-        shown[f"history{form}"] = " ".join(texts)
-        shown[f"liked{form}"] = " ".join(itertools.compress(texts, likes))
-        shown[f"disliked{form}"] = " ".join(itertools.compress(texts, map(operator.not_, likes)))
-    template = _split(task, products)
-    return Rendered(*(_text(side, shown) for side in (template.inputs, template.targets)))
-
-
-_split = functools.cache(lambda prompt, products: prompt.template("a prompt", products))
-
-
-def _text(sentences: Sequence[Sentence], shown: Mapping[str, str]) -> str:
-    """Sentences separated by single spaces; one whose fields have nothing to show is left out."""
-    said: list[str] = []
-    for sentence in sentences:
-        fields = [part.key for part in sentence if isinstance(part, Field)]
-        if fields and not any(shown[key] for key in fields):
-            continue
-        words = (
-            part.variants[bool(said)]
-            if isinstance(part, Words)
-            else f"{part.prefix}{shown[part.key]}{part.suffix}"
-            for part in sentence
-        )
-        said.append(" ".join(words).strip(" "))
-    return " ".join(said)

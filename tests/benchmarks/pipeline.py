@@ -2,7 +2,7 @@
 
 Ours: the training stream of a task or mixture, as the trainer reads it: from positions to padded
 batches. The plain way, for the same samples: build each prompt as a string
-(`recalign.prompts.render`), encode the whole with SentencePiece, pad batches of the same shape. The
+(`tests/rendered.py`), encode the whole with SentencePiece, pad batches of the same shape. The
 plain way is favoured: its windows and negatives are given to it, where ours draws them; an MLM
 sample is its text without the corruption; an IE sample is a title. Three plain ways are measured,
 and `speed_up` is over the fastest of them:
@@ -154,13 +154,14 @@ def _texts(samples: list[tuple[str, Mapping[str, Any]]], dataset: Any) -> Iterat
     """The plain way's first half: a sample's items -> its prompt and its answer."""
     import numpy as np
 
-    from recalign import prompts
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+    from tests.rendered import Item, render
 
     catalogue = dataset.catalogue
     draw = np.random.default_rng(0)
 
-    def item(index: int) -> prompts.Item:
-        return prompts.Item(catalogue.ids[index], catalogue.titles[index])
+    def item(index: int) -> Item:
+        return Item(catalogue.ids[index], catalogue.titles[index])
 
     for kind, sample in samples:
         history = [item(index) for index in sample.get("history", [])]
@@ -177,7 +178,7 @@ def _texts(samples: list[tuple[str, Mapping[str, Any]]], dataset: Any) -> Iterat
         elif kind == "ie":
             asked = item(draw.integers(len(catalogue)))
             settings |= {"target": asked, "field": "title", "value": asked.title}
-        rendered = prompts.render(kind, products="Amazon products", **settings)
+        rendered = render(kind, products="Amazon products", **settings)
         yield rendered.inputs, rendered.targets
 
 

@@ -8,8 +8,9 @@ import tensorflow as tf
 from scipy import stats
 
 from recalign.errors import UserError
-from recalign.prompts import PROMPTS, Item, render
+from recalign.prompts import PROMPTS
 from tests.corpus import make_corpus
+from tests.rendered import Item, render
 
 ITEM = r"Item ID: (I\d+), Title: ([^;]*);"
 QUESTIONS = {

@@ -16,10 +16,10 @@ from recalign.preprocessors.masks import sentinels
 from recalign.preprocessors.phrases import plain_text, plain_texts
 from recalign.preprocessors.samples import Recipe
 from recalign.preprocessors.settings import TaskSettings
-from recalign.prompts import Item
 from recalign.wording import Prompt
 from tasks.blocks import TASKS
 from tests.corpus import shared_data
+from tests.rendered import Item, render
 
 ODD_TITLES = [
     "Café del Mar — “Vol. 2”",
@@ -88,7 +88,7 @@ def check_joined_equals_whole(titles, vocabulary):
     numbers = tf.range(count)[tf.newaxis]
     layout = layout_of("ranking", titles, vocabulary, max(2, count), count)
     fields = {"history": numbers, "candidates": numbers, "target": numbers[:, 0]}
-    text = prompts.render(
+    text = render(
         "ranking",
         products="Amazon products",
         history=shown,
@@ -105,7 +105,7 @@ def check_joined_equals_whole(titles, vocabulary):
         "disliked": tf.where([likes], -1, numbers),
         "target": numbers[:, -1],
     }
-    text = prompts.render(
+    text = render(
         "rating", products="Amazon products", history=shown, likes=likes, target=shown[-1]
     )
     assert joined(layout, "inputs", **fields) == whole(vocabulary, text.inputs)
@@ -152,7 +152,7 @@ def long_prompt(vocabulary, layout, numbers):
     rows = tf.constant([numbers])
     fields = {"history": rows[:, :40], "candidates": rows}
     shown = [Item(f"I{n + 1}", "toy train") for n in numbers]
-    text = prompts.render(
+    text = render(
         "ranking",
         products="Amazon products",
         history=shown[:40],
