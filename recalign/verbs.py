@@ -68,10 +68,10 @@ def experiments(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Raw log -> prepared dataset; prints what was noticed and the dataset's row of Table 7."""
-    from recalign.data import own_vocabulary, replacing, statistics
+    from recalign.data import prepared, statistics, vocabulary
 
     _configure(options)
-    before = replacing.what_is_there(options.name, _data_dir(options))
+    before = prepared.what_is_there(options.name, _data_dir(options))
     given = {name: getattr(options, name) for name in _PREPARATION}
     given = {name: it for name, it in given.items() if it is not None and it is not False}
     given |= {} if options.deed is None else {"verb": options.deed}
@@ -97,10 +97,10 @@ def prepare(options: argparse.Namespace) -> None:
     if tokens := dataset.item_tokens:
         print(f"{tokens.count:,} item tokens: experiments on {options.name} need this line:")
         print(tokens.gin_line)
-    if note := replacing.replacement_note(before, dataset):
+    if note := prepared.replacement_note(before, dataset):
         print(note, file=sys.stderr)
     print(f"prepared in {dataset.directory}", file=sys.stderr)
-    if dataset.sentencepiece_model is None and (warning := own_vocabulary.t5_warning()):
+    if dataset.sentencepiece_model is None and (warning := vocabulary.t5_warning()):
         print(warning, file=sys.stderr)
 
 

@@ -11,7 +11,7 @@ import sentencepiece
 
 from recalign import cli
 from recalign.data.from_files import prepare_from_files
-from recalign.data.own_vocabulary import t5_warning
+from recalign.data.vocabulary import t5_warning
 from recalign.errors import UserError
 from tests.commands import away_from_any_network
 

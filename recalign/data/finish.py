@@ -14,50 +14,17 @@ from jaxtyping import Int64
 
 from recalign.data import integrity
 from recalign.data.catalogue import FILE_NAME, Catalogue, build_catalogue, write_catalogue
+from recalign.data.findings import Findings
 from recalign.data.ids import SEQUENTIAL_WARNING, look_alike
 from recalign.data.interactions import ItemTable
 from recalign.data.item_tokens import ItemTokens, add_item_tokens
-from recalign.data.own_vocabulary import own_vocabulary
 from recalign.data.preparation import OWN, Preparation
 from recalign.data.prepared import INFO_FILE, SENTENCEPIECE_FILE
-from recalign.data.ratings import RatingSummary
 from recalign.data.readers.tally import WARNING
 from recalign.data.records import VERSION, Shard, shard_digests, write_metadata
 from recalign.data.semantic_encoder import FILE_NAME as ENCODER_FILE
 from recalign.data.semantic_ids import SemanticIds, semantic_ids
-from recalign.data.temporal import Cuts
-from recalign.data.ties import Ties
-
-
-@dataclasses.dataclass(frozen=True)
-class Findings:
-    """What the preparation found out about the sequences.
-
-    Attributes:
-        has_reviews: whether the log has review texts.
-        pairs: of a user and an item of theirs; fewer than interactions where repeats are kept.
-        users_of_length: int64; the number of users whose sequence is so long, by length.
-        ties: users whose last two items share a timestamp; None without timestamps.
-        ratings: what they are like; None where the log has none.
-        cuts: the moments of a split by time.
-        trained_later: the share of test items that others' training parts hold after the test
-            moment; None without timestamps.
-        notes: what was dropped or guessed, a line each.
-    """
-
-    has_reviews: bool
-    pairs: int
-    users_of_length: Int64[np.ndarray, " lengths"]
-    ties: Ties | None
-    ratings: RatingSummary | None
-    cuts: Cuts | None
-    trained_later: float | None
-    notes: Sequence[str]
-
-    @property
-    def has_ratings(self) -> bool:
-        """Whether the records hold ratings: those of a log that are not all the same."""
-        return self.ratings is not None and self.ratings.is_usable
+from recalign.data.vocabulary import own_vocabulary
 
 
 def finish(

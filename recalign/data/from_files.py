@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recalign.data.beam.runners import find_runner
-from recalign.data.known import FORMAT, KNOWN_LOGS, fetch_known
+from recalign.data.download import download
 from recalign.data.preparation import Preparation
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
@@ -16,6 +16,16 @@ from recalign.data.readers.sources import ReadOptions, find_log, format_of, log_
 from recalign.data.statistics import PAPER_TABLE_7
 from recalign.data.temporal import LEAVE_ONE_OUT
 from recalign.errors import UserError
+
+# McAuley et al., SIGIR 2015. The publisher gives no checksums with the files, so none are written
+# here: the first download's are recorded beside the files and hold from then on
+# (`download.download`). Whether the log is the paper's is seen in its Table 7 row.
+_BASE = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+
+FORMAT = "amazon2014"
+
+KNOWN_LOGS = {"toys": "Toys_and_Games", "beauty": "Beauty", "sports": "Sports_and_Outdoors"}
+"""Name -> the publisher's name of the category: three of the Amazon 2014 5-core logs."""
 
 
 def prepare_from_files(
@@ -107,3 +117,18 @@ def _beside_the_paper(dataset: PreparedDataset) -> list[str]:
         if paper and dataset.info[figure] != paper[figure]
     ]
     return [f"warning: not the paper's log: {', '.join(differing)}"] if differing else []
+
+
+def fetch_known(name: str, directory: str | os.PathLike) -> tuple[str, str]:
+    """The paths of a known log's reviews and metadata, downloaded where they are not there yet.
+
+    Raises:
+        UserError: they cannot be downloaded, or differ from what was downloaded first.
+        KeyError: no log is known by that name.
+    """
+
+    def fetched(file: str) -> str:
+        return os.fspath(download(f"{_BASE}/{file}", os.path.join(directory, file)))
+
+    category = KNOWN_LOGS[name]
+    return fetched(f"reviews_{category}_5.json.gz"), fetched(f"meta_{category}.json.gz")

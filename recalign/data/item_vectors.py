@@ -11,8 +11,8 @@ import sentencepiece
 from jaxtyping import Float
 
 from recalign.data.prepared import PreparedDataset
+from recalign.data.semantic_encoder import tfidf_embeddings
 from recalign.data.semantic_ids import item_texts
-from recalign.data.text_embeddings import tfidf_embeddings
 from recalign.errors import UserError
 
 _SPAN = 3

@@ -1,7 +1,7 @@
-"""The order of time, and one interaction for each pair of user and item."""
+"""The interactions of a log that stay, in the order of time: first of repeats, iterated k-core."""
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int32, Int64
 
 from recalign.data.interactions import Interactions
 
@@ -56,3 +56,31 @@ def with_repeats(
 def _pairs(log: Interactions, order: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """A number for each pair of user and item."""
     return log.user[order].astype(np.int64) * len(log.item_ids) + log.item[order]
+
+
+def k_core(
+    user: Int32[np.ndarray, " n"],
+    item: Int32[np.ndarray, " n"],
+    *,
+    user_minimum: int,
+    item_minimum: int,
+) -> Bool[np.ndarray, " n"]:
+    """Which interactions survive.
+
+    Dropping an item may leave a user with too few, and the other way round, so the two are dropped
+    until every user has at least `user_minimum` and every item at least `item_minimum`
+    interactions. The result does not depend on the order in which they are dropped: it is the
+    largest such subset.
+    """
+    keep = np.ones(len(user), bool)
+    alive = np.arange(len(user))
+    while len(alive):
+        users, items = user[alive], item[alive]
+        enough = (np.bincount(users)[users] >= user_minimum) & (
+            np.bincount(items)[items] >= item_minimum
+        )
+        if enough.all():
+            break
+        keep[alive[~enough]] = False
+        alive = alive[enough]
+    return keep

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recalign.data import core, order
+from recalign.data import order
 from recalign.data.atomic import atomic_directory
-from recalign.data.finish import Findings, finish
+from recalign.data.findings import Findings, Ties, comes_first, rating_summary
+from recalign.data.finish import finish
 from recalign.data.ids import item_order
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.preparation import Preparation
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
-from recalign.data.ratings import rating_summary
 from recalign.data.readers.tally import WARNING
 from recalign.data.records import write_records
 from recalign.data.splits import MINIMUM_LENGTH, Sequences, train_counts
@@ -26,7 +26,6 @@ from recalign.data.temporal import (
     trained_later,
     with_training,
 )
-from recalign.data.ties import Ties, comes_first
 from recalign.errors import UserError
 
 _MANY_REPEATS = 0.1
@@ -202,7 +201,7 @@ def _filter(log: Interactions, ordered: np.ndarray, least: int, notes: list[str]
 
     def left(positions: np.ndarray, of_user: int) -> np.ndarray:
         user, item = log.user[positions], log.item[positions]
-        return positions[core.k_core(user, item, user_minimum=of_user, item_minimum=least)]
+        return positions[order.k_core(user, item, user_minimum=of_user, item_minimum=least)]
 
     cored = left(ordered, least)
     if len(cored) < len(ordered):

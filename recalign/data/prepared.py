@@ -3,17 +3,18 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from recalign.data.catalogue import FILE_NAME as CATALOGUE_FILE
 from recalign.data.catalogue import Catalogue, read_catalogue
+from recalign.data.findings import LIKE_THRESHOLD
 from recalign.data.ids import look_alike
 from recalign.data.info_fields import fault_of
-from recalign.data.integrity import DIGEST, digest_of, is_sealed, parse_json, read_text
+from recalign.data.integrity import DIGEST, digest_of, is_sealed, parse_json, read_json, read_text
 from recalign.data.item_tokens import ItemTokens
-from recalign.data.ratings import LIKE_THRESHOLD
 from recalign.data.records import (
     VERSION,
     Stored,
@@ -226,3 +227,39 @@ def _open(directory: str, mtime: int, info_text: str) -> PreparedDataset:
     if reason is not None:
         raise UserError(reason)
     return PreparedDataset(epath.Path(directory), info)
+
+
+def what_is_there(name: str, data_dir: str | os.PathLike) -> Mapping[str, Any] | None:
+    """What a dataset says of itself before it is replaced, damaged or not; None where none is."""
+    path = dataset_path(name, data_dir) / INFO_FILE
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path)
+    except UserError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def replacement_note(before: Mapping[str, Any] | None, now: PreparedDataset) -> str | None:
+    """What a person is told of it.
+
+    Args:
+        before: what was there.
+        now: what took its place.
+    """
+    if before is None:
+        return None
+    if before.get("fingerprint") == now.fingerprint:
+        return f"{now.name} was prepared before, with the same content: runs go on with it"
+    return (
+        f"{now.name} was prepared before and is replaced: it had {_sizes(before)} and has "
+        f"{_sizes(now.info)}; runs that were made from it refuse this one"
+    )
+
+
+def _sizes(info: Mapping[str, Any]) -> str:
+    counts = [info.get(name) for name in ("users", "items", "interactions")]
+    users, items, interactions = (f"{n:,}" if isinstance(n, int) else "unknown" for n in counts)
+    mark = str(info.get("fingerprint", "unknown"))[:12]
+    return f"{users} users, {items} items, {interactions} interactions (fingerprint {mark})"

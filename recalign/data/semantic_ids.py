@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from recalign.data.catalogue import Catalogue
-from recalign.data.semantic_encoder import SemanticEncoder
-from recalign.data.text_embeddings import (
+from recalign.data.semantic_encoder import (
     EMBEDDINGS,
     Embed,
     Embedded,
+    SemanticEncoder,
     random_stream,
     tfidf_embeddings,
 )

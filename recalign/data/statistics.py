@@ -4,8 +4,7 @@ import numpy as np
 
 from recalign.data.explanations import explained_places, reviewed_places
 from recalign.data.prepared import PreparedDataset
-from recalign.data.samples import samples_per_user
-from recalign.data.splits import SPLITS
+from recalign.data.splits import SPLITS, samples_per_user
 
 TASKS = ("retrieval", "ranking", "rating", "mim", "mlm", "bpr")
 """The tasks of the paper's Table 10."""
@@ -35,8 +34,8 @@ PAPER_TABLE_10 = {
     "beauty": {"train": 36_582, "validation": 3_000, "test": 22_363},
     "sports": {"train": 47_320, "validation": 3_000, "test": 35_598},
 }
-"""Table 10: samples of each recommendation task. Its rule is that of `samples.py` with a history
-length of 20 for Toys and Beauty; the count for Sports is the same rule's with 19."""
+"""Table 10: samples of each recommendation task. Its rule is that of `samples_per_user` with a
+history length of 20 for Toys and Beauty; the count for Sports is the same rule's with 19."""
 
 
 def dataset_statistics(dataset: PreparedDataset, history_length: int = 20) -> dict:

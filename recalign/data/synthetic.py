@@ -15,10 +15,9 @@ import numpy as np
 
 from recalign.data.interactions import Interactions, ItemTable
 from recalign.data.law import LIKED_RATINGS, OTHER_RATINGS, Law
-from recalign.data.own_vocabulary import wordings
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
-from recalign.data.vocabulary import train_vocabulary, with_sentinels
+from recalign.data.vocabulary import train_vocabulary, with_sentinels, wordings
 from recalign.errors import UserError
 
 LAW_FILE = "law.npz"

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from recalign.data.prepared import PreparedDataset
-from recalign.data.samples import samples_per_user
+from recalign.data.splits import samples_per_user
 from recalign.preprocessors import fields
 from recalign.preprocessors.preprocessor import Batch, Context, Epoch, preprocessor
 from recalign.preprocessors.settings import TaskSettings

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from recalign.data import known
+from recalign.data import from_files
 from recalign.data.from_files import prepare_from_files
 from recalign.errors import UserError
 
@@ -58,7 +58,7 @@ def test_a_known_log_is_downloaded_beside_the_data(tmp_path, monkeypatch):
         )
         return tmp_path / name
 
-    monkeypatch.setattr(known, "download", download)
+    monkeypatch.setattr(from_files, "download", download)
     dataset, _ = prepare_from_files("beauty", data_dir=tmp_path / "data")
     assert dataset.info["users"] == 5
     assert [url.rpartition("/")[2] for url in asked] == [

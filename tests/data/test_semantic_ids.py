@@ -7,8 +7,8 @@ import pytest
 from recalign.data.catalogue import Catalogue, build_catalogue
 from recalign.data.interactions import ItemTable
 from recalign.data.prepare import prepare
+from recalign.data.semantic_encoder import minilm_embeddings, tfidf_embeddings
 from recalign.data.semantic_ids import residual_codes, semantic_ids
-from recalign.data.text_embeddings import minilm_embeddings, tfidf_embeddings
 from recalign.errors import UserError
 
 THEMES = ("pirate ship", "space rocket", "farm animal", "dragon egg")

@@ -13,6 +13,7 @@ from etils import epath
 from recalign.data.atomic import atomic_directory
 from recalign.data.beam.filtering import (
     Minimum,
+    UserLog,
     item_lines,
     k_core_rounds,
     size,
@@ -21,21 +22,19 @@ from recalign.data.beam.filtering import (
 )
 from recalign.data.beam.reading import Account, read_users
 from recalign.data.beam.runners import Runner
-from recalign.data.beam.users import UserLog
 from recalign.data.beam.writing import Plan, write
-from recalign.data.finish import Findings, finish
+from recalign.data.findings import Findings, Ties, summary_of_counts
+from recalign.data.finish import finish
 from recalign.data.ids import item_order
 from recalign.data.preparation import Preparation
 from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
-from recalign.data.ratings import summary
 from recalign.data.readers import ReadReport
 from recalign.data.readers.builders import no_interactions
 from recalign.data.readers.read import read_items
 from recalign.data.readers.sources import LogFiles, LogReader
 from recalign.data.records import Shard
 from recalign.data.splits import MINIMUM_LENGTH
-from recalign.data.ties import Ties
 from recalign.errors import UserError
 
 _Item = tuple[str, int, tuple[int, int], float]
@@ -244,7 +243,7 @@ def _findings(
         pairs=left.size[1],
         users_of_length=np.bincount(lengths, users).astype(np.int64),
         ties=Ties(*left.facts["tied"]) if "time" in reader.columns else None,
-        ratings=None if ratings is None else summary(ratings, like_threshold),
+        ratings=None if ratings is None else summary_of_counts(ratings, like_threshold),
         cuts=None,
         trained_later=None,
         notes=notes,

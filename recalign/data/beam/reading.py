@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 from etils import epath
 
-from recalign.data.beam.users import PLACE_BITS, Interaction, user_log
+from recalign.data.beam.filtering import PLACE_BITS, Interaction, user_log
 from recalign.data.readers.builders import TIME_UNIT_BOUNDS, InteractionCollector, reject_time_unit
 from recalign.data.readers.lines import Span, open_file, raw_lines
 from recalign.data.readers.parquet_files import Parquet

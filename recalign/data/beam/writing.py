@@ -13,8 +13,7 @@ import apache_beam as beam
 import numpy as np
 from etils import epath
 
-from recalign.data.beam.filtering import bucket_of
-from recalign.data.beam.users import UserLog
+from recalign.data.beam.filtering import UserLog, bucket_of
 from recalign.data.records import number_of_shards, shard_file, write_shard
 from recalign.data.splits import UserRow, split_rows
 

@@ -15,14 +15,13 @@ from recalign.data.readers.columns import (
     resolve_columns,
 )
 from recalign.data.readers.delimited import Csv, Tsv
-from recalign.data.readers.events import Events, find_events
 from recalign.data.readers.file_sets import ending_of, files_of, folder_values, rows_of_file
 from recalign.data.readers.joining import check_repair
 from recalign.data.readers.layouts import LAYOUTS, Layout, published_log
 from recalign.data.readers.lines import Span, check_encoding, is_utf_8_after_all
-from recalign.data.readers.moments import find_time
 from recalign.data.readers.objects import JSON
 from recalign.data.readers.parquet_files import Parquet
+from recalign.data.readers.roles import Events, find_events, find_time
 from recalign.data.readers.tables import Table
 from recalign.data.readers.tally import NO_TIME, WARNING, Tally
 from recalign.data.readers.times import TimeFormat

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from recalign.data.findings import rating_summary
 from recalign.data.from_files import prepare_from_files
-from recalign.data.ratings import rating_summary
 from recalign.data.readers import read_log
 from recalign.errors import UserError
 

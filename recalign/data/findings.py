@@ -1,13 +1,14 @@
-"""What the ratings of a log are like, and what counts as a like."""
+"""What a preparation finds out about a log: its ratings, what counts as a like, ties in time."""
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from recalign.data.readers.tally import WARNING
+from recalign.data.temporal import Cuts
 
 LIKE_THRESHOLD = 3.0
 """A rating above it is a like (the paper, section 3.1.1), on a scale from 1 to 5."""
@@ -19,6 +20,16 @@ _SCALE = 5.0
 """The end of the scale that the threshold is of."""
 
 _MANY_ZEROS = 0.01
+
+_MANY_TIED = 0.1
+"""The share of users whose last two items are tied from which a person is warned."""
+
+_SORTED = 0.9
+"""The share of tied pairs in ascending (or descending) order of their IDs that tells a sorted file;
+half would be by chance."""
+
+_ENOUGH_TIED = 20
+"""Tied pairs; of fewer none tells an order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +115,7 @@ def add_counts(parts: Iterable[Counts]) -> Counts:
     return (sum(number), min(minimum), max(maximum), *map(sum, others))  # type: ignore[return-value]
 
 
-def summary(counts: Counts, threshold: float | None) -> RatingSummary:
+def summary_of_counts(counts: Counts, threshold: float | None) -> RatingSummary:
     """What the counts say.
 
     The threshold is the one that is given, 0.5 where all ratings are 0 or 1, else the paper's.
@@ -120,4 +131,79 @@ def rating_summary(
     ratings: Float32[np.ndarray, " n"] | None, threshold: float | None
 ) -> RatingSummary | None:
     """The summary of ratings; None for a log without."""
-    return None if ratings is None else summary(count_ratings(ratings, threshold), threshold)
+    return (
+        None if ratings is None else summary_of_counts(count_ratings(ratings, threshold), threshold)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Ties:
+    """Users whose last two items share a timestamp.
+
+    Attributes:
+        users: how many.
+        ascending: in how many of their pairs the smaller raw ID comes first.
+    """
+
+    users: int
+    ascending: int
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the file puts tied items in the order of their IDs."""
+        most = max(self.ascending, self.users - self.ascending)
+        return self.users >= _ENOUGH_TIED and most >= _SORTED * self.users
+
+    def note(self, users: int) -> str | None:
+        """What a person is told; None where ties are few."""
+        share = self.users / users
+        if share < _MANY_TIED:
+            return None
+        order = ", which sorts them by item," if self.is_sorted else ""
+        return (
+            f"{WARNING}the last two items of {100 * share:.1f} % of the users have one timestamp,"
+            f" so that the order of the file{order} chooses the test item: give a finer time"
+            " column, or lines in the order of what happened"
+        )
+
+
+def comes_first(one: str, two: str) -> bool:
+    """Whether an ID is before another: by number where both are numbers, else as text.
+
+    >>> comes_first("9", "10"), comes_first("B9", "B10")
+    (True, False)
+    """
+    if one.isdecimal() and two.isdecimal():
+        return int(one) < int(two)
+    return one < two
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What the preparation found out about the sequences.
+
+    Attributes:
+        has_reviews: whether the log has review texts.
+        pairs: of a user and an item of theirs; fewer than interactions where repeats are kept.
+        users_of_length: int64; the number of users whose sequence is so long, by length.
+        ties: users whose last two items share a timestamp; None without timestamps.
+        ratings: what they are like; None where the log has none.
+        cuts: the moments of a split by time.
+        trained_later: the share of test items that others' training parts hold after the test
+            moment; None without timestamps.
+        notes: what was dropped or guessed, a line each.
+    """
+
+    has_reviews: bool
+    pairs: int
+    users_of_length: Int64[np.ndarray, " lengths"]
+    ties: Ties | None
+    ratings: RatingSummary | None
+    cuts: Cuts | None
+    trained_later: float | None
+    notes: Sequence[str]
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether the records hold ratings: those of a log that are not all the same."""
+        return self.ratings is not None and self.ratings.is_usable
