@@ -10,9 +10,15 @@ from recalign.data.download import download
 from recalign.data.preparation import Preparation
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
-from recalign.data.readers import DEFAULT_MAX_BAD_FRACTION, FORMATS
 from recalign.data.readers.read import check_fraction, read_files
-from recalign.data.readers.sources import ReadOptions, find_log, format_of, log_reader
+from recalign.data.readers.sources import (
+    FORMATS,
+    ReadOptions,
+    find_log,
+    format_of,
+    log_reader,
+)
+from recalign.data.readers.tally import DEFAULT_MAX_BAD_FRACTION
 from recalign.data.statistics import PAPER_TABLE_7
 from recalign.data.temporal import LEAVE_ONE_OUT
 from recalign.errors import UserError
@@ -47,9 +53,9 @@ def prepare_from_files(
         name: "toys", "beauty", "sports", which are downloaded to `<data_dir>/downloads` unless
             `interactions` is given; or the user's own.
         data_dir: where prepared datasets live.
-        format, interactions, items, columns, max_bad_fraction: as `read_log` takes them. The
-            format of a known log is Amazon's of 2014 unless it is given; that of a table may be
-            left to the ending of its name.
+        format, interactions, items, columns, max_bad_fraction: as `find_log` and `read_files` take
+            them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
+            may be left to the ending of its name.
         beam_runner: "direct", "dataflow", "flink" or "spark", for a log that outgrows a machine;
             None to prepare in memory. The dataset is the same.
         beam_options: Beam's own flags, in one text.
@@ -59,7 +65,7 @@ def prepare_from_files(
         The dataset, and lines: columns that were guessed, bad lines, what was dropped.
 
     Raises:
-        UserError: as `read_log`, `prepare` and `download` do, and for an unknown name without
+        UserError: as `read_files`, `prepare` and `download` do, and for an unknown name without
             files.
     """
     of_preparation = {field.name for field in dataclasses.fields(Preparation)} & settings.keys()

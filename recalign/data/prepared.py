@@ -17,7 +17,6 @@ from recalign.data.integrity import DIGEST, digest_of, is_sealed, parse_json, re
 from recalign.data.item_tokens import ItemTokens
 from recalign.data.records import (
     VERSION,
-    Stored,
     UserReviews,
     UserSequences,
     damaged,
@@ -143,10 +142,6 @@ class PreparedDataset:
             raise damaged(self.directory, f"{name} is not what was written")
         return content
 
-    @property
-    def _stored(self) -> Stored:
-        return Stored(self.directory, self.name, self.info["shards"], self.info["items"])
-
     def sequences(self, split: str) -> UserSequences:
         """All records of "train", "validation" or "test".
 
@@ -155,8 +150,7 @@ class PreparedDataset:
             KeyError: an unknown split.
         """
         if ("sequences", split) not in self._read:
-            found = read_records(self._stored, split, self.has_ratings)
-            self._read["sequences", split] = found
+            self._read["sequences", split] = read_records(self.directory, self.info, split)
         return self._read["sequences", split]
 
     def reviews(self, split: str) -> UserReviews:
@@ -172,7 +166,7 @@ class PreparedDataset:
                 " log that has them"
             )
         if ("reviews", split) not in self._read:
-            self._read["reviews", split] = read_reviews(self._stored, split)
+            self._read["reviews", split] = read_reviews(self.directory, self.info, split)
         return self._read["reviews", split]
 
 

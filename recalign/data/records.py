@@ -209,30 +209,14 @@ def _serialized(number: int, row: UserRow, split: str) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """Where the records of a dataset lie, and how they are known to be as they were written.
-
-    Attributes:
-        directory: the dataset's.
-        name: the dataset's, with which the files' names begin.
-        shards: of each split (records, digest) a file, as in `Shard`.
-        items: how many items there are.
-    """
-
-    directory: epath.Path
-    name: str
-    shards: Mapping[str, Sequence[tuple[int, str]]]
-    items: int
-
-
-def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences:
+def read_records(directory: epath.Path, info: Mapping[str, Any], split: str) -> UserSequences:
     """Reads a whole split.
 
     Raises:
         UserError: files that are absent, damaged or not those that were written.
         KeyError: an unknown split.
     """
+    has_ratings = info["has_ratings"]
     columns = {"items": tf.int64, "unseen": tf.int64}
     columns |= {"ratings": tf.float32} if has_ratings else {}
     features = {
@@ -243,13 +227,13 @@ def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences
             for name, dtype in columns.items()
         },
     }
-    batches = list(_parsed(stored, split, features))
+    batches = list(_parsed(directory, info, split, features))
     if not batches:
-        raise damaged(stored.directory, f"{split}: not one record")
+        raise damaged(directory, f"{split}: not one record")
     try:
         users = [user.decode() for batch in batches for user in batch["user"].numpy()]
     except UnicodeDecodeError as error:
-        raise damaged(stored.directory, f"{split}: a user's ID is no UTF-8") from error
+        raise damaged(directory, f"{split}: a user's ID is no UTF-8") from error
 
     def flat(feature: str, dtype: type) -> np.ndarray:
         parts = [batch[feature].values.numpy() for batch in batches]
@@ -268,8 +252,8 @@ def read_records(stored: Stored, split: str, has_ratings: bool) -> UserSequences
         unseen=flat("unseen", np.int32),
         unseen_splits=row_splits("unseen"),
     )
-    if fault := _fault(sequences, stored.items):
-        raise damaged(stored.directory, f"{split}: {fault}")
+    if fault := _fault(sequences, info["items"]):
+        raise damaged(directory, f"{split}: {fault}")
     return sequences
 
 
@@ -293,7 +277,7 @@ def damaged(directory: epath.Path, reason: str) -> UserError:
     return UserError(f"{directory}: damaged ({reason}): prepare the dataset again")
 
 
-def read_reviews(stored: Stored, split: str) -> UserReviews:
+def read_reviews(directory: epath.Path, info: Mapping[str, Any], split: str) -> UserReviews:
     """Reads the review texts of a whole split.
 
     Raises:
@@ -304,7 +288,7 @@ def read_reviews(stored: Stored, split: str) -> UserReviews:
     features = {name: tf.io.RaggedFeature(tf.string) for name in names}
     batches = [
         [pa.array(batch[name].values.numpy(), pa.large_binary()) for name in names]
-        for batch in _parsed(stored, split, features)
+        for batch in _parsed(directory, info, split, features)
     ]
     columns = zip(*batches, strict=True)
     return UserReviews(*(pa.concat_arrays(column).cast(pa.large_string()) for column in columns))
@@ -323,13 +307,15 @@ def _by_split(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
     return {split: [shard for shard in in_order if shard.split == split] for split in SPLITS}
 
 
-def _parsed(stored: Stored, split: str, features: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+def _parsed(
+    directory: epath.Path, info: Mapping[str, Any], split: str, features: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
     """The records of a split, many at a time; at the end of each file its digest is compared."""
     if split not in SPLITS:
         raise KeyError(split)
-    shards = stored.shards[split]
+    shards = info["shards"][split]
     for number, (records, digest) in enumerate(shards):
-        path = shard_file(stored.directory, stored.name, split, number, len(shards))
+        path = shard_file(directory, info["name"], split, number, len(shards))
         found = count = 0
         try:
             for batch in tf.data.TFRecordDataset([os.fspath(path)]).batch(8192):
@@ -338,6 +324,6 @@ def _parsed(stored: Stored, split: str, features: Mapping[str, object]) -> Itera
                 count += len(batch)
                 yield tf.io.parse_example(batch, features)
         except (tf.errors.OpError, OSError, ValueError) as error:
-            raise damaged(stored.directory, str(error).splitlines()[0]) from error
+            raise damaged(directory, str(error).splitlines()[0]) from error
         if (count, f"{found % 2**256:064x}") != (records, digest):
-            raise damaged(stored.directory, f"{path.name} is not what was written")
+            raise damaged(directory, f"{path.name} is not what was written")

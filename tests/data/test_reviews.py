@@ -6,8 +6,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from recalign.data.from_files import prepare_from_files
-from recalign.data.readers import read_log
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 
 def amazon_reviews():

@@ -29,10 +29,10 @@ from recalign.data.ids import item_order
 from recalign.data.preparation import Preparation
 from recalign.data.prepare import core_note, nothing_left, repeats_note, short_note
 from recalign.data.prepared import PreparedDataset, dataset_path, open_dataset
-from recalign.data.readers import ReadReport
 from recalign.data.readers.builders import no_interactions
 from recalign.data.readers.read import read_items
 from recalign.data.readers.sources import LogFiles, LogReader
+from recalign.data.readers.tally import ReadReport
 from recalign.data.records import Shard
 from recalign.data.splits import MINIMUM_LENGTH
 from recalign.errors import UserError
@@ -65,16 +65,16 @@ class _Left:
 def prepare_on_beam(
     files: LogFiles, reader: LogReader, runner: Runner, asked: Preparation, max_bad_fraction: float
 ) -> tuple[PreparedDataset, ReadReport]:
-    """Reads and prepares a log as `read_log` and `prepare` do together, with the same result.
+    """Reads and prepares a log as `read_files` and `prepare` do together, with the same result.
 
     Args:
         files, reader: of the log.
         runner: where the pipelines run.
         asked: the settings.
-        max_bad_fraction: as `read_log` takes it.
+        max_bad_fraction: as `read_files` takes it.
 
     Raises:
-        UserError: as `read_log` and `prepare`, or a job that failed.
+        UserError: as `read_files` and `prepare`, or a job that failed.
     """
     vocabulary = asked.read_vocabulary()
     with atomic_directory(dataset_path(asked.name, asked.data_dir)) as directory:

@@ -1,6 +1,2 @@
-"""Readers of raw logs, one format a file."""
-
-from recalign.data.readers.read import FORMATS, read_log
-from recalign.data.readers.tally import DEFAULT_MAX_BAD_FRACTION, ReadReport
-
-__all__ = ["DEFAULT_MAX_BAD_FRACTION", "FORMATS", "ReadReport", "read_log"]
+"""Readers of raw logs, one kind of file a module: `find_log` and `log_reader` of `sources.py` find
+files and columns before a record is read, the functions of `read.py` then read them."""

@@ -1,9 +1,8 @@
-"""One entry to every reader."""
+"""Reads the files of a log and what is known of its items."""
 
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -31,43 +30,21 @@ _TOKENS = ":token_seq"
 _UNTITLED = "no items file: items are named by their raw ids; give --items"
 
 
-def read_log(
-    format: str,
-    interactions_path: str | os.PathLike,
-    items_path: str | os.PathLike | None = None,
-    columns: Mapping[str, str] | None = None,
-    max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION,
-    **options: Any,
+def read_files(
+    files: LogFiles, max_bad_fraction: float
 ) -> tuple[Interactions, ItemTable, ReadReport]:
     """Reads a raw log and what is known of its items.
 
     Args:
-        format: one of `FORMATS`.
-        interactions_path: the log; plain or gzipped, local or gs://; a file, a folder of files or a
-            pattern of their names. For MovieLens the published folder will do.
-        items_path: the items; for tables of another kind than the log its name must end in .csv,
-            .tsv, .jsonl, .json or .parquet (and .gz). Without it items have no titles, except in
-            tables whose title column is given in `columns`.
-        columns: role (`columns.ROLES`) -> column, for tables; "" says that there is none. What is
-            not given is guessed, from names and, for times, from values; the report says what.
+        files: as `find_log` finds them.
         max_bad_fraction: the fraction of lines of a file that may be bad; they are left out,
             counted and sampled in the report.
-        options: fields of `ReadOptions`: encoding, forms of times and ratings, events, and how
-            IDs are joined.
 
     Raises:
         UserError: a file that cannot be read, columns that cannot be found, too many bad lines,
             no interactions at all, items that are all others than the log's. One line with file,
             line and value.
     """
-    files = find_log(format, interactions_path, items_path, columns or {}, ReadOptions(**options))
-    return read_files(files, max_bad_fraction)
-
-
-def read_files(
-    files: LogFiles, max_bad_fraction: float
-) -> tuple[Interactions, ItemTable, ReadReport]:
-    """As `read_log`, of files that are found."""
     log, report = read_interactions(files, max_bad_fraction)
     counts = np.bincount(log.item, minlength=len(log.item_ids)).tolist()
     wanted = dict(zip(log.item_ids, counts, strict=True))
@@ -78,7 +55,7 @@ def read_files(
 def read_interactions(
     files: LogFiles, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
 ) -> tuple[Interactions, Tally]:
-    """Reads a log without its items; for arguments and errors see `read_log`."""
+    """Reads a log without its items, else as `read_files` does."""
     check_fraction(max_bad_fraction)
     reader = log_reader(files)
     tally = reader.tally()
@@ -106,10 +83,7 @@ def read_items(
         files: the log's.
         log_report: of the log; it gets a note where nothing is known of the items.
         wanted: the raw ids of the log's items, and the number of interactions of each.
-        max_bad_fraction: as `read_log` takes it.
-
-    Raises:
-        UserError: as `read_log`.
+        max_bad_fraction: as `read_files` takes it.
     """
     of_items = files.of_items()
     source = item_source(of_items, log_report.columns)
@@ -131,12 +105,8 @@ def read_all_items(
 ) -> tuple[ItemTable, list[str]]:
     """Every item of a file by itself, and what a person should know of how it was read.
 
-    Args:
-        path, format, columns, max_bad_fraction: as `read_log` takes them of a log's items; the
-            format is told from the file's name where it is None.
-
-    Raises:
-        UserError: as `read_log`.
+    `find_log` says what the arguments are; the format is told from the file's name where it is
+    None.
     """
     check_fraction(max_bad_fraction)
     path = os.fspath(path)

@@ -280,6 +280,17 @@ def find_log(
 ) -> LogFiles:
     """The files of a log.
 
+    Args:
+        format: one of `FORMATS`.
+        interactions_path: the log; plain or gzipped, local or gs://; a file, a folder of files or a
+            pattern of their names. For MovieLens the published folder will do.
+        items_path: the items; for tables of another kind than the log its name must end in one of
+            `ENDINGS` (and .gz). Without it items have no titles, except in tables whose title
+            column is given in `columns`.
+        columns: role (`columns.ROLES`) -> column, for tables; "" says that there is none. What is
+            not given is guessed, from names and, for times, from values; the report says what.
+        options: how they are read.
+
     Raises:
         UserError: an unknown format, role or option, or a published folder that lacks its file.
     """

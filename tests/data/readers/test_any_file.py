@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.readers import read_log
 from recalign.data.readers.sources import format_of
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 
 def pairs(log):

@@ -7,8 +7,8 @@ import pytest
 
 from recalign.data.findings import rating_summary
 from recalign.data.from_files import prepare_from_files
-from recalign.data.readers import read_log
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 
 def pairs(log):

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.readers import read_log
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 GOOD = "user,item,rating,time\n" + "".join(
     f"u{user},i{item},3,{1_400_000_000 + item}\n" for user in range(3) for item in range(4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recalign.data.readers import read_log
+from tests.data.readers.reading import read_log
 
 RATINGS = "1::20::5::978300760\n1::3::3.5::978302109\n2::20::4::978301968\n"
 

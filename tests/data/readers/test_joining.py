@@ -4,10 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.readers import read_log
 from recalign.data.readers.columns import ITEM_ROLES, resolve_columns
 from recalign.data.statistics import dataset_statistics, format_statistics
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 # log's ID, catalogue's ID, what joins them
 PAIRS = {

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recalign.data.readers import read_log
 from recalign.data.readers.parquet_files import Parquet
 from recalign.data.readers.tally import Tally
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 
 def interactions(log):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recalign.data.readers import read_log
 from recalign.data.readers.times import PATTERNS, TimeFormat, fitting_formats
 from recalign.errors import UserError
+from tests.data.readers.reading import read_log
 
 # 31 January 2014 and 3 March 2014, in UTC.
 JANUARY, MARCH = 1391126400.0, 1393804800.0
