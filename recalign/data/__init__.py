@@ -26,6 +26,9 @@ for ids, notes, records and the end (`finish.py`); `tests/data/beam/` compares t
 * `semantic_ids.npz`, where ids are semantic and embedded by a function of ours: what gives items
   that came later their codes (`new_items.py`).
 * `law.npz` of synthetic logs: the law that they were drawn from.
+
+Every public function raises `UserError` for bad input: a file, a setting or a log that a person can
+mend. `Raises:` stands where there is more to say of it, or where something else is raised.
 """
 
 DEFAULT_DATA_DIR = "data"

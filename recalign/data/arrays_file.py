@@ -17,14 +17,7 @@ _HEADERS = {
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name: each header is compared with the file before anything is
-    allocated, and no pickle is loaded.
-
-    Args:
-        content: of the file.
-
-    Raises:
-        ValueError: it is no such file; the message is one line.
-    """
+    allocated, and no pickle is loaded. A ValueError of one line where it is no such file."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()

@@ -20,10 +20,7 @@ def atomic_directory(final: epath.Path) -> Iterator[epath.Path]:
     What was at `final` stays untouched until then and is gone afterwards. An exception or an
     interrupt removes the sibling, and puts back what was moved away for it; a killed process leaves
     them, which the next call on the same host tidies alike. On object stores, where no rename
-    exists, the files are copied one by one.
-
-    Raises:
-        UserError: the disk is full, a directory is read-only, a path is a file, …
+    exists, the files are copied one by one. A full disk or a read-only directory is a UserError.
     """
     suffix = f"{_host()}-{os.getpid()}"
     temporary = final.parent / f".{final.name}.incomplete-{suffix}"
@@ -64,9 +61,7 @@ def write_whole(final: epath.Path, text: str) -> None:
 def whole_file(final: epath.Path, writer: str = "") -> Iterator[IO[bytes]]:
     """Yields a file beside `final`, which takes its place when the block ends well, else is gone.
 
-    Args:
-        final: where it will be.
-        writer: tells the files of several processes apart that may write `final` at once.
+    `writer` tells the files of several processes apart that may write `final` at once.
     """
     part = final.with_name(f"{final.name}{writer}.part")
     try:
@@ -89,11 +84,8 @@ def _new(part: epath.Path) -> IO[bytes]:
 
 
 def refuse_link(path: epath.PathLike) -> None:
-    """Before a folder or a file that stays is written to: whoever made a link chose what changes.
-
-    Raises:
-        UserError: the path is a link.
-    """
+    """Raises a UserError for a link, before a folder or a file that stays is written to: whoever
+    made the link chose what changes."""
     if os.path.islink(path):
         raise UserError(f"{path} is a link, and nothing is written through it: remove it")
 

@@ -31,21 +31,13 @@ SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """The N items of a prepared dataset; the position in every column is the catalogue index.
+    """The N items of a prepared dataset; the position in every column is the catalogue index."""
 
-    Attributes:
-        ids: short ids, as prompts and answers show them.
-        titles: clean text, never empty.
-        raw_ids: the ids of the raw log.
-        train_counts: int64 [N], occurrences in the training parts.
-        table: every column of `SCHEMA`.
-    """
-
-    ids: tuple[str, ...]
-    titles: tuple[str, ...]
-    raw_ids: tuple[str, ...]
-    train_counts: Int64[np.ndarray, " items"]
-    table: pa.Table
+    ids: tuple[str, ...]  # short ids, as prompts and answers show them
+    titles: tuple[str, ...]  # clean text, never empty
+    raw_ids: tuple[str, ...]  # of the raw log
+    train_counts: Int64[np.ndarray, " items"]  # occurrences in the training parts
+    table: pa.Table  # every column of `SCHEMA`
 
     @classmethod
     def of_table(cls, table: pa.Table) -> "Catalogue":
@@ -104,7 +96,7 @@ def build_catalogue(
     Args:
         raw_ids: the items in index order.
         items: what is known of them, in any order; of repeated ids the first counts.
-        train_counts: int64 [N], in index order.
+        train_counts: in index order.
     """
     known: dict[str, int] = {}
     for position, raw_id in enumerate(items.raw_ids):
@@ -173,15 +165,7 @@ def write_catalogue(catalogue: Catalogue, directory: epath.Path) -> None:
 
 
 def read_catalogue(content: bytes, name: str) -> Catalogue:
-    """Reads the content of `items.parquet`.
-
-    Args:
-        content: the file's.
-        name: the file's, for messages.
-
-    Raises:
-        UserError: it is no catalogue, or not one that recalign writes.
-    """
+    """Reads the content of `items.parquet`; `name` is the file's, for messages."""
     try:
         table = pq.read_table(pa.BufferReader(content), schema=SCHEMA)
         fault = _fault(table)

@@ -43,19 +43,16 @@ def download(
     when it is complete: as long as the server said, a whole gzip file where its name says so, and
     of the checksum `sha256`. Where no checksum is known, that of the first download is recorded in
     `<destination>.record.json`, and every later use and download of the file is held against it:
-    this notices a change, but cannot tell whether the first download was the true one.
+    this notices a change, but cannot tell whether the first download was the true one. After an
+    error (UserError) what came of an interrupted transfer stays for the next call.
 
     Args:
         url: http or https.
         destination: a local path.
-        sha256: the expected checksum, in hexadecimal.
+        sha256: in hexadecimal.
         attempts: how many transfers in a row may bring nothing.
         timeout: seconds without an answer that end an attempt.
         pause: seconds before the second attempt; doubled before each further one.
-
-    Raises:
-        UserError: not reachable, refused, broken off too often, of the wrong checksum or length,
-            or not writable. What came of an interrupted transfer stays for the next call.
     """
     destination = pathlib.Path(destination)
     part = _beside(destination, ".part")

@@ -23,17 +23,11 @@ COMMON = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Explanations:
-    """What reviews say, those without a feature word left out.
+    """What reviews say, those without a feature word left out."""
 
-    Attributes:
-        places: int64 [n], ascending: which of the texts they are of.
-        sentences: large_string [n].
-        features: large_string [n], in lower case.
-    """
-
-    places: Int64[np.ndarray, " n"]
+    places: Int64[np.ndarray, " n"]  # ascending: which of the texts they are of
     sentences: pa.LargeStringArray
-    features: pa.LargeStringArray
+    features: pa.LargeStringArray  # in lower case
 
 
 def reviewed_places(reviews: UserReviews) -> Int64[np.ndarray, " n"]:

@@ -34,24 +34,15 @@ _ENOUGH_TIED = 20
 
 @dataclasses.dataclass(frozen=True)
 class RatingSummary:
-    """The ratings of what was kept of a log.
-
-    Attributes:
-        number: how many.
-        minimum, maximum: of the ratings.
-        zeros: ratings of 0.
-        likes: ratings above the threshold.
-        whole: whether all are whole numbers.
-        threshold: the rating above which an item is liked.
-    """
+    """The ratings of what was kept of a log."""
 
     number: int
     minimum: float
     maximum: float
-    zeros: int
-    likes: int
-    whole: bool
-    threshold: float
+    zeros: int  # ratings of 0
+    likes: int  # ratings above the threshold
+    whole: bool  # all are whole numbers
+    threshold: float  # the rating above which an item is liked
 
     @property
     def is_usable(self) -> bool:
@@ -138,15 +129,10 @@ def rating_summary(
 
 @dataclasses.dataclass(frozen=True)
 class Ties:
-    """Users whose last two items share a timestamp.
-
-    Attributes:
-        users: how many.
-        ascending: in how many of their pairs the smaller raw ID comes first.
-    """
+    """Users whose last two items share a timestamp."""
 
     users: int
-    ascending: int
+    ascending: int  # in how many of their pairs the smaller raw ID comes first
 
     @property
     def is_sorted(self) -> bool:
@@ -180,28 +166,17 @@ def comes_first(one: str, two: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What the preparation found out about the sequences.
-
-    Attributes:
-        has_reviews: whether the log has review texts.
-        pairs: of a user and an item of theirs; fewer than interactions where repeats are kept.
-        users_of_length: int64; the number of users whose sequence is so long, by length.
-        ties: users whose last two items share a timestamp; None without timestamps.
-        ratings: what they are like; None where the log has none.
-        cuts: the moments of a split by time.
-        trained_later: the share of test items that others' training parts hold after the test
-            moment; None without timestamps.
-        notes: what was dropped or guessed, a line each.
-    """
+    """What the preparation found out about the sequences; None for what the log has no times or no
+    ratings for."""
 
     has_reviews: bool
-    pairs: int
-    users_of_length: Int64[np.ndarray, " lengths"]
+    pairs: int  # of a user and an item of theirs; fewer than interactions where repeats are kept
+    users_of_length: Int64[np.ndarray, " lengths"]  # how many users have a sequence so long
     ties: Ties | None
     ratings: RatingSummary | None
-    cuts: Cuts | None
-    trained_later: float | None
-    notes: Sequence[str]
+    cuts: Cuts | None  # the moments of a split by time
+    trained_later: float | None  # share of test items in others' training after the test moment
+    notes: Sequence[str]  # what was dropped or guessed, a line each
 
     @property
     def has_ratings(self) -> bool:

@@ -41,13 +41,11 @@ def finish(
     vocabulary: bytes | None,
     extra_files: Mapping[str, bytes],
 ) -> None:
-    """Completes a directory that holds the records.
+    """Completes a dataset's directory that holds its records.
 
     Args:
-        directory: the dataset's.
-        shards: its records.
-        raw_ids: the items in index order.
-        counts: int64 [N], how often the training parts hold each.
+        directory, shards: the records.
+        raw_ids, counts: of the items in index order, and how often the training parts hold each.
         items: what is known of them.
         findings: about the sequences.
         asked: the settings.

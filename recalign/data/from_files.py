@@ -52,7 +52,6 @@ def prepare_from_files(
     Args:
         name: "toys", "beauty", "sports", which are downloaded to `<data_dir>/downloads` unless
             `interactions` is given; or the user's own.
-        data_dir: where prepared datasets live.
         format, interactions, items, columns, max_bad_fraction: as `find_log` and `read_files` take
             them. The format of a known log is Amazon's of 2014 unless it is given; that of a table
             may be left to the ending of its name.
@@ -63,10 +62,6 @@ def prepare_from_files(
 
     Returns:
         The dataset, and lines: columns that were guessed, bad lines, what was dropped.
-
-    Raises:
-        UserError: as `read_files`, `prepare` and `download` do, and for an unknown name without
-            files.
     """
     of_preparation = {field.name for field in dataclasses.fields(Preparation)} & settings.keys()
     asked = Preparation(name, data_dir, **{key: settings.pop(key) for key in of_preparation})
@@ -126,12 +121,7 @@ def _beside_the_paper(dataset: PreparedDataset) -> list[str]:
 
 
 def fetch_known(name: str, directory: str | os.PathLike) -> tuple[str, str]:
-    """The paths of a known log's reviews and metadata, downloaded where they are not there yet.
-
-    Raises:
-        UserError: they cannot be downloaded, or differ from what was downloaded first.
-        KeyError: no log is known by that name.
-    """
+    """The paths of a known log's reviews and metadata, downloaded where they are not there yet."""
 
     def fetched(file: str) -> str:
         return os.fspath(download(f"{_BASE}/{file}", os.path.join(directory, file)))

@@ -30,9 +30,6 @@ def item_order(
         raw_ids: the items' raw ids, every one occurring in `item`.
         item: indices into `raw_ids`, sequence by sequence in time order.
         seed: decides the permutation.
-
-    Raises:
-        UserError: as `check_method`.
     """
     check_method(method)
     if method != "sequential":

@@ -91,11 +91,7 @@ def sealed_json(value: Mapping[str, Any]) -> str:
 
 
 def read_sealed(path: epath.Path) -> Mapping[str, Any]:
-    """The object of a file that `sealed_json` made.
-
-    Raises:
-        UserError: it cannot be read, or is not as it was sealed.
-    """
+    """The object of a file that `sealed_json` made; a UserError if it is not as it was sealed."""
     value = read_json(path)
     if not is_sealed(value):
         raise UserError(f"{path}: damaged: not as it was written")
@@ -108,11 +104,8 @@ def sealed_text(text: str) -> str:
 
 
 def unsealed_text(path: epath.Path) -> str:
-    """The text without its seal; one that never had a seal as it is.
-
-    Raises:
-        UserError: it cannot be read, or is not as it was sealed.
-    """
+    """The text without its seal, one that never had a seal as it is; a UserError where it is not as
+    it was sealed."""
     text = read_text(path)
     seal = _SEAL.search(text)
     last = (text.splitlines() or [""])[-1]

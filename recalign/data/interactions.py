@@ -17,32 +17,22 @@ def _check_lengths(table: object, first: str, *others: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Interactions:
-    """A raw log, columnar: the i-th interaction is (user[i], item[i], timestamp[i], rating[i]).
+    """A raw log, columnar: the i-th interaction is (user[i], item[i], timestamp[i], rating[i]), in
+    the order of the file.
 
-    Attributes:
-        user_ids: raw ids of the users, distinct, in order of first appearance in the log.
-        item_ids: raw ids of the items, distinct, in order of first appearance in the log.
-        user: int32 [n], an index into `user_ids` for each interaction, in the order of the file.
-        item: int32 [n], an index into `item_ids`.
-        timestamp: float64 [n], seconds or any other unit; None where file order is time order.
-        rating: float32 [n]; None where the log has no ratings.
-        review_text: large_string [n], clean, "" where the user wrote none; None where the log has
-            no such column or it was not asked for.
-        summary: large_string [n], the review's own title, "" where there is none; None together
-            with `review_text`.
-
-    Raises:
-        ValueError: columns of different lengths (a reader's fault, not a user's).
+    `user_ids` and `item_ids` are raw ids, distinct, in order of first appearance. The texts are
+    large_string [n], clean, "" where the user wrote none; both None where the log has none, or they
+    were not asked for. Columns of different lengths are a ValueError, since a reader's fault.
     """
 
     user_ids: list[str]
     item_ids: list[str]
-    user: Int32[np.ndarray, " n"]
+    user: Int32[np.ndarray, " n"]  # an index into `user_ids`
     item: Int32[np.ndarray, " n"]
-    timestamp: Float64[np.ndarray, " n"] | None = None
+    timestamp: Float64[np.ndarray, " n"] | None = None  # any unit; None: file order is time order
     rating: Float32[np.ndarray, " n"] | None = None
     review_text: pa.ChunkedArray | None = None
-    summary: pa.ChunkedArray | None = None
+    summary: pa.ChunkedArray | None = None  # the review's own title
 
     def __post_init__(self) -> None:
         _check_lengths(self, "user", "item", "timestamp", "rating", "review_text", "summary")
@@ -56,23 +46,16 @@ class ItemTable:
     """What is known of the items, a list a column, all aligned with `raw_ids`.
 
     An item of the log that is absent here, or whose title is empty, gets a title from what else is
-    known of it; an item that no user of the log touched is left out of the catalogue.
-
-    Attributes:
-        raw_ids: the ids that the log uses.
-        titles, brands, prices, descriptions: plain text, "" where unknown; a price as it is shown.
-        categories: from the general to the special, [] where unknown.
-
-    Raises:
-        ValueError: columns of different lengths (a reader's fault, not a user's).
+    known of it; an item that no user of the log touched is left out of the catalogue. Texts are
+    plain, "" where unknown. Columns of different lengths are a ValueError, as of `Interactions`.
     """
 
-    raw_ids: list[str]
+    raw_ids: list[str]  # the ids that the log uses
     titles: list[str]
     brands: list[str]
-    prices: list[str]
+    prices: list[str]  # as they are shown
     descriptions: list[str]
-    categories: list[list[str]]
+    categories: list[list[str]]  # from the general to the special, [] where unknown
 
     def __post_init__(self) -> None:
         _check_lengths(self, "raw_ids", "titles", "brands", "prices", "descriptions", "categories")

@@ -29,14 +29,9 @@ _TEXTS = ("title", "brand", "price", "description")
 
 @dataclasses.dataclass(frozen=True)
 class ItemTokens:
-    """The pieces that stand for items.
+    """The pieces that stand for items."""
 
-    Attributes:
-        first: number of the first; all later ones are of items too.
-        count: how many.
-    """
-
-    first: int
+    first: int  # number of the first; all later ones are of items too
     count: int
 
     @property
@@ -70,9 +65,6 @@ def add_item_tokens(
     Returns:
         The model's file with the pieces after its last (and T5's sentinels before them, where it
         had none); the catalogue, in which no text reads as an id any more; the pieces; and notes.
-
-    Raises:
-        UserError: the model is none, or cannot keep ids whole.
     """
     if not has_sentinels(model):
         # SeqIO would number its sentinels after the items: pre-trained rows would not be theirs.

@@ -23,10 +23,8 @@ def transition_vectors(dataset: PreparedDataset, size: int, seed: int) -> Float[
     """Spectral embedding of who is bought shortly before or after whom, in training parts alone.
 
     Two items of a user that are d <= 3 apart are joined by 1 / d. The matrix of these sums, each
-    divided by the root of both items' totals, is reduced by a truncated SVD.
-
-    Returns:
-        float64 [N, at most `size`]; a row of zeros for an item that stands beside no other.
+    divided by the root of both items' totals, is reduced by a truncated SVD to at most `size`
+    numbers; a row of zeros is an item's that stands beside no other.
     """
     import scipy.sparse as sp
     from sklearn.decomposition import TruncatedSVD
@@ -71,12 +69,6 @@ def token_vectors(
         source: a key of `SOURCES`.
         size: numbers a vector at most.
         seed: of the randomised SVD.
-
-    Returns:
-        float64 [T, S], in the order of the tokens.
-
-    Raises:
-        UserError: the dataset has no item tokens.
     """
     tokens, model = dataset.item_tokens, dataset.sentencepiece_model
     if tokens is None or model is None:

@@ -40,27 +40,17 @@ OTHER_RATINGS = (1, 2, 3)
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """Parameters of the law; N items, K themes.
+    """Parameters of the law; N items, K themes. The three weights of the mixture sum to 1."""
 
-    Attributes:
-      raw_ids: str [N], the log's own name of each item.
-      theme: int64 [N], theme of each item, 0..K-1; every theme has items.
-      quality: float64 [N], in logits.
-      popularity: float64 [N], positive, sums to 1.
-      sequel: int64 [N], the item that tends to follow each item.
-      taste_weight, sequel_weight, popularity_weight: the mixture; sum to 1.
-      taste_effect: logits that a matching theme adds to, and any other takes from, a like.
-    """
-
-    raw_ids: np.ndarray
-    theme: Int[np.ndarray, "N"]
-    quality: Float[np.ndarray, "N"]
-    popularity: Float[np.ndarray, "N"]
-    sequel: Int[np.ndarray, "N"]
+    raw_ids: np.ndarray  # str [N], the log's own name of each item
+    theme: Int[np.ndarray, "N"]  # 0..K-1; every theme has items
+    quality: Float[np.ndarray, "N"]  # in logits
+    popularity: Float[np.ndarray, "N"]  # positive, sums to 1
+    sequel: Int[np.ndarray, "N"]  # the item that tends to follow each item
     taste_weight: float
     sequel_weight: float
     popularity_weight: float
-    taste_effect: float
+    taste_effect: float  # logits that a matching theme adds to, and any other takes from, a like
 
     @property
     def num_themes(self) -> int:
@@ -84,11 +74,8 @@ class Law:
         return mixture / mixture.sum(axis=1, keepdims=True)
 
     def taste_posterior(self, history: Sequence[int]) -> Float[np.ndarray, "K"]:
-        """P(taste | the user's whole history so far), from a uniform prior.
-
-        Raises:
-            UserError: an item stands there twice, as in no history that the law draws.
-        """
+        """P(taste | the user's whole history so far), from a uniform prior; a UserError where an
+        item stands there twice, as in no history that the law draws."""
         if len({*history}) < len(history):
             raise UserError(f"no history of the law has an item twice: {shown([*history])}")
         log_posterior = np.zeros(self.num_themes)
@@ -148,11 +135,7 @@ class Law:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Law:
-        """Reads what `to_bytes` gave.
-
-        Raises:
-            ValueError: the content is no law; the message is one line.
-        """
+        """Reads what `to_bytes` gave; a ValueError of one line where it is no law."""
         arrays = read_arrays(content)
         names = {field.name for field in dataclasses.fields(cls)}
         if arrays.keys() != names:

@@ -35,25 +35,15 @@ _TIED_RISK = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """One way in which the answer may be given away.
+    """One way in which the answer may be given away."""
 
-    Attributes:
-        name: what was looked at.
-        measured: the fraction of test users for whom it holds.
-        users: the number of users looked at.
-        explanation: a line for a person, with the figures.
-        chance: the fraction that would be expected by chance; 0 where none would.
-        leaks: the verdict.
-        risk: whether it may make results too good without giving answers away by itself.
-    """
-
-    name: str
-    measured: float
-    users: int
-    explanation: str
-    chance: float = 0.0
+    name: str  # what was looked at
+    measured: float  # the fraction of test users for whom it holds
+    users: int  # how many were looked at
+    explanation: str  # a line for a person, with the figures
+    chance: float = 0.0  # the fraction that would be expected by chance
     leaks: bool = False
-    risk: bool = False
+    risk: bool = False  # may make results too good without giving answers away by itself
 
 
 def leak_report(dataset: PreparedDataset) -> list[Leak]:
@@ -63,9 +53,6 @@ def leak_report(dataset: PreparedDataset) -> list[Leak]:
     Chance is what the same targets give with the last items of other users: popularity and the
     catalogue are the same, the user is not. Items that belong together (volumes of a series) may
     rightly share words in their titles; so a title counts only where it holds the target's whole.
-
-    Raises:
-        UserError: damaged files.
     """
     test, info = dataset.sequences("test"), dataset.info
     target = test.items[test.row_splits[1:] - 1].astype(np.int64)

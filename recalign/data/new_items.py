@@ -26,17 +26,11 @@ from recalign.errors import UserError
 
 
 class ItemFile(NamedTuple):
-    """A file of items and how it is read, as `recalign prepare --items` takes it.
+    """A file of items and how it is read, as `recalign prepare --items` takes it."""
 
-    Attributes:
-        path: a file, a folder of files or a pattern of their names.
-        format: one of `readers.FORMATS`; None to tell it from the file's name.
-        columns: role -> column; what is not given is guessed.
-    """
-
-    path: str | os.PathLike
-    format: str | None = None
-    columns: Mapping[str, str] = {}
+    path: str | os.PathLike  # a file, a folder of files or a pattern of their names
+    format: str | None = None  # one of `sources.FORMATS`; None to tell it from the file's name
+    columns: Mapping[str, str] = {}  # role -> column; what is not given is guessed
 
 
 def with_new_items(
@@ -51,9 +45,6 @@ def with_new_items(
     Returns:
         The dataset with a longer catalogue, and lines for a person: how the file was read, how many
         items are new, and how many got no id.
-
-    Raises:
-        UserError: the dataset has nothing to give new items ids by, or the file cannot be read.
     """
     file = file if isinstance(file, ItemFile) else ItemFile(file)
     encoder = _encoder(dataset)

@@ -73,7 +73,7 @@ def read_file(directory: epath.Path) -> Mapping[str, Any]:
 
 
 def check_own(directory: epath.Path, step: int | str, info: Mapping[str, Any]) -> None:
-    """Whether a checkpoint was saved by the run in whose folder it lies.
+    """Raises a UserError for a checkpoint that another run saved than that in whose folder it lies.
 
     One that does not say so is from before 26 November 2026, or was converted, and passes.
 
@@ -81,9 +81,6 @@ def check_own(directory: epath.Path, step: int | str, info: Mapping[str, Any]) -
       directory: MODEL_DIR; without run.json nothing is compared.
       step: of the checkpoint.
       info: what it says of itself.
-
-    Raises:
-      UserError: another run saved it, or run.json is damaged.
     """
     mark = info.get(RUN)
     if mark is None or not (run := read_file(directory)) or run.get(RUN) == mark:
@@ -97,11 +94,7 @@ def check_own(directory: epath.Path, step: int | str, info: Mapping[str, Any]) -
 def of_weights(path: str) -> Mapping[str, Any]:
     """The objects of what a run was made from that weights are of; empty where nothing is known.
 
-    Args:
-      path: a MODEL_DIR, one of its `checkpoints/STEP`, or any other weights.
-
-    Raises:
-      UserError: the run's file is damaged.
+    `path` is a MODEL_DIR, one of its `checkpoints/STEP`, or any other weights.
     """
     folder = epath.Path(path)
     run = folder.parent.parent if folder.parent.name == "checkpoints" else folder

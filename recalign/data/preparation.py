@@ -19,46 +19,26 @@ T5, OWN = "t5", "own"
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """The settings of `prepare`, in memory and on Beam.
+    """The settings of `prepare`, in memory and on Beam; a UserError for one that cannot be."""
 
-    Attributes:
-        name: lower-case letters, digits and underscores, starting with a letter.
-        data_dir: where prepared datasets live; local or gs://.
-        item_ids: "random", "sequential" or "semantic".
-        item_tokens: whether the ids become pieces of the dataset's vocabulary (`item_tokens.py`).
-        seed: decides the ids and the validation sample.
-        k_core: the least number of interactions of a user and of an item; 0 or 1 keeps all.
-        keep_repeats: whether a user's later interactions with an item stay; the k-core counts an
-            item of a user once either way.
-        like_threshold: the rating above which an item is liked; None for the paper's 3, and for
-            0.5 where all ratings are 0 or 1.
-        split: "leave_one_out" or "temporal".
-        cuts: of a temporal split: the two moments, a number or ISO 8601 each; none to take those
-            before which lie 80 and 90 percent of the interactions.
-        sentencepiece_model: a vocabulary's file, or its content, to lay beside the data.
-        vocabulary: "t5", which tasks read where they need it unless a file is given, or "own", made
-            from the catalogue's texts and laid beside the data.
-        noun: what users buy, for prompts: "films"; "" for products.
-        verb: what they did and do, where they bought nothing: ("watched", "watch").
-
-    Raises:
-        UserError: an impossible name or setting.
-    """
-
-    name: str
-    data_dir: str | os.PathLike
-    item_ids: str = "random"
-    item_tokens: bool = False
-    seed: int = 0
-    k_core: int = 5
+    name: str  # lower-case letters, digits and underscores, starting with a letter
+    data_dir: str | os.PathLike  # where prepared datasets live; local or gs://
+    item_ids: str = "random"  # one of `ids.METHODS`
+    item_tokens: bool = False  # the ids become pieces of the vocabulary (`item_tokens.py`)
+    seed: int = 0  # decides the ids and the validation sample
+    k_core: int = 5  # the least interactions of a user and of an item; 0 or 1 keeps all
+    # A user's later interactions with an item stay; the k-core counts an item of a user once.
     keep_repeats: bool = False
+    # The rating above which an item is liked; None for the paper's 3, or 0.5 of ratings 0 and 1.
     like_threshold: float | None = None
     split: str = LEAVE_ONE_OUT
+    # A temporal split's moments, a number or ISO 8601 each; none for those before which lie 80 and
+    # 90 percent of the interactions.
     cuts: Sequence[str] = ()
-    sentencepiece_model: str | os.PathLike | bytes | None = None
-    vocabulary: str = T5
-    noun: str = ""
-    verb: Sequence[str] = ()
+    sentencepiece_model: str | os.PathLike | bytes | None = None  # a file or its content
+    vocabulary: str = T5  # which tasks read where they need it, or `OWN`, laid beside the data
+    noun: str = ""  # what users buy, for prompts: "films"; "" for products
+    verb: Sequence[str] = ()  # what they did and do, where not buy: ("watched", "watch")
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -81,11 +61,7 @@ class Preparation:
 
     def read_vocabulary(self) -> bytes | None:
         """The content of the SentencePiece model that is given, or that item tokens need; None for
-        none, or for one that is yet to be made from the catalogue.
-
-        Raises:
-            UserError: it cannot be read.
-        """
+        none, or for one that is yet to be made from the catalogue."""
         given, own = self.sentencepiece_model, self.vocabulary == OWN
         if isinstance(given, bytes):
             return given

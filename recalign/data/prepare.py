@@ -45,7 +45,8 @@ def prepare(
 
     Time order with ties in file order; of a user's repeats of an item the first stays, or all that
     are not of one moment; iterated k-core; users with fewer than 3 items leave; the last item is
-    the test target, the last but one the validation target.
+    the test target, the last but one the validation target. `info["notes"]` says in lines what was
+    dropped, shortened or guessed. After an error what was there before is untouched.
 
     Args:
         log: the interactions.
@@ -54,13 +55,6 @@ def prepare(
         noticed: what was noticed when the log was read, a line each.
         extra_files: file name -> content, laid beside the data.
         settings: fields of `Preparation`.
-
-    Returns:
-        The dataset; `info["notes"]` says in lines what was dropped, shortened or guessed.
-
-    Raises:
-        UserError: an impossible name or setting, nothing left after the k-core, or a directory
-            that cannot be written; what was there before is then untouched.
     """
     asked = Preparation(**settings)
     if asked.split == TEMPORAL and log.timestamp is None:

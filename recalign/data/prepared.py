@@ -33,15 +33,10 @@ SENTENCEPIECE_FILE = "sentencepiece.model"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """A dataset on disk; what is read of it stays in memory. It is a key by identity.
+    """A dataset on disk; what is read of it stays in memory. It is a key by identity."""
 
-    Attributes:
-        directory: `<data_dir>/<name>/<version>`.
-        info: what `dataset.json` holds (`recalign.data`), and "notes", lines for a person.
-    """
-
-    directory: epath.Path
-    info: dict
+    directory: epath.Path  # `<data_dir>/<name>/<version>`
+    info: dict  # what `dataset.json` holds (`recalign.data`)
     _read: dict[tuple[str, str], Any] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -143,23 +138,14 @@ class PreparedDataset:
         return content
 
     def sequences(self, split: str) -> UserSequences:
-        """All records of "train", "validation" or "test".
-
-        Raises:
-            UserError: damaged files.
-            KeyError: an unknown split.
-        """
+        """All records of "train", "validation" or "test"; a KeyError for any other split."""
         if ("sequences", split) not in self._read:
             self._read["sequences", split] = read_records(self.directory, self.info, split)
         return self._read["sequences", split]
 
     def reviews(self, split: str) -> UserReviews:
-        """The review texts of "train", "validation" or "test", aligned with `sequences(split)`.
-
-        Raises:
-            UserError: there are none, or damaged files.
-            KeyError: an unknown split.
-        """
+        """The review texts of a split, aligned with `sequences(split)`; a UserError where there are
+        none."""
         if not self.has_reviews:
             raise UserError(
                 f"dataset {self.name!r} has no review texts: prepare it with --review_texts from a"
@@ -176,11 +162,8 @@ def dataset_path(name: str, data_dir: str | os.PathLike) -> epath.Path:
 
 
 def dataset_directory(name: str, data_dir: str | os.PathLike) -> epath.Path:
-    """The directory of a dataset that is there.
-
-    Raises:
-        UserError: it is not prepared; the message holds the command that prepares it.
-    """
+    """The directory of a dataset that is there; else a UserError with the command that prepares
+    it."""
     directory = dataset_path(name, data_dir)
     if not (directory / INFO_FILE).exists():
         raise UserError(
@@ -191,11 +174,7 @@ def dataset_directory(name: str, data_dir: str | os.PathLike) -> epath.Path:
 
 
 def open_dataset(name: str, data_dir: str | os.PathLike) -> PreparedDataset:
-    """Opens a prepared dataset; the same object as before unless it was prepared anew.
-
-    Raises:
-        UserError: it is not prepared, or its `dataset.json` is damaged.
-    """
+    """Opens a prepared dataset; the same object as before unless it was prepared anew."""
     directory = dataset_directory(name, data_dir)
     path = directory / INFO_FILE
     try:
@@ -236,12 +215,7 @@ def what_is_there(name: str, data_dir: str | os.PathLike) -> Mapping[str, Any] |
 
 
 def replacement_note(before: Mapping[str, Any] | None, now: PreparedDataset) -> str | None:
-    """What a person is told of it.
-
-    Args:
-        before: what was there.
-        now: what took its place.
-    """
+    """What a person is told of `before`, what was there, once `now` took its place."""
     if before is None:
         return None
     if before.get("fingerprint") == now.fingerprint:

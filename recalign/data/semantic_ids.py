@@ -36,28 +36,18 @@ _OF_CHANCE = 100  # a stream of random numbers that no level has
 
 @dataclasses.dataclass(frozen=True)
 class SemanticIds:
-    """Ids made of codes, and how well the codes tell the items apart.
+    """Ids made of codes, and how well the codes tell the items apart."""
 
-    Attributes:
-        ids: in index order, each once.
-        embed: name of the function that made the vectors.
-        codebook_size: centres a level.
-        collision_rate: share of the items whose codes are another item's too.
-        codebook_use: of each level, the share of its centres that any item has.
-        prefix_purity: of each level but the last, the share of the items whose category is the most
-            frequent one among the items with the same codes so far; None without categories.
-        chance_purity: the same for groups of the same sizes, filled at random.
-        encoder: what gives other texts codes; None where `embed` is none of recalign's, or learned
-            nothing to embed others by.
-    """
-
-    ids: list[str]
-    embed: str
-    codebook_size: int
-    collision_rate: float
-    codebook_use: list[float]
+    ids: list[str]  # in index order, each once
+    embed: str  # name of the function that made the vectors
+    codebook_size: int  # centres a level
+    collision_rate: float  # share of the items whose codes are another item's too
+    codebook_use: list[float]  # of each level, the share of its centres that any item has
+    # Of each level but the last, the share of the items whose category is the most frequent one
+    # among the items with the same codes so far; None without categories.
     prefix_purity: list[float] | None
-    chance_purity: list[float] | None
+    chance_purity: list[float] | None  # the same for groups of the same sizes, filled at random
+    # What gives other texts codes; None where `embed` is none of recalign's, or learned nothing.
     encoder: SemanticEncoder | None = None
 
     def figures(self) -> dict:
@@ -101,9 +91,6 @@ def semantic_ids(
         codebook_size: centres a level; None: the power of two that is nearest to the root of the
             number of items, 256 at most (TIGER's).
         separator: what stands between the codes.
-
-    Raises:
-        UserError: impossible settings, or an `embed` that gives no finite vector an item.
     """
     if not 1 <= levels < len(_LETTERS):
         raise UserError(f"semantic_ids.levels = {levels}: 1 to {len(_LETTERS) - 1}")
@@ -157,17 +144,8 @@ def item_texts(catalogue: Catalogue) -> list[str]:
 def residual_codes(
     vectors: Float[np.ndarray, "items size"], levels: int, codebook_size: int, seed: int
 ) -> tuple[Int64[np.ndarray, "items levels"], list[Float[np.ndarray, "C size"]]]:
-    """Quantises each vector, then what is left of it, and so on.
-
-    Args:
-        vectors: float64 [N, D].
-        levels: how many codes.
-        codebook_size: centres a level; fewer where fewer vectors differ.
-        seed: of the first centres.
-
-    Returns:
-        int64 [N, levels], each 0..codebook_size-1; and the centres of each level.
-    """
+    """Quantises each vector, then what is left of it, and so on: the codes, each from 0 to below
+    `codebook_size`, and the centres of each level, fewer where fewer vectors differ."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int32, Int64
 
 from recalign.errors import UserError
 
@@ -48,24 +48,17 @@ class UserRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """Every user's whole sequence, columnar, rows in the order of the prepared dataset.
+    """Every user's whole sequence, columnar, rows in the order of the prepared dataset."""
 
-    Attributes:
-        users: U raw ids.
-        items: int32 [total], catalogue indices, row by row in time order.
-        ratings: float32 [total] or None.
-        row_splits: int64 [U + 1]; row r is items[row_splits[r]:row_splits[r + 1]].
-        review_texts, summaries: large_string [total] or None, both together.
-        by_time: split -> int64 [U], how many of a row's items it shows, the target among them; 0
-            for a row that is not in it. None where one is left out.
-    """
-
-    users: list[str]
-    items: np.ndarray
-    ratings: np.ndarray | None
+    users: list[str]  # raw ids
+    items: Int32[np.ndarray, " total"]  # catalogue indices, row by row in time order
+    ratings: Float32[np.ndarray, " total"] | None
+    # Row r is items[row_splits[r]:row_splits[r + 1]].
     row_splits: Int64[np.ndarray, " rows_and_one"]
     review_texts: pa.LargeStringArray | None = None
     summaries: pa.LargeStringArray | None = None
+    # Split -> how many of a row's items it shows, the target among them; 0 for a row that is not in
+    # it. None where one is left out.
     by_time: Mapping[str, Int64[np.ndarray, " rows"]] | None = None
 
     def shown(self, split: str) -> Int64[np.ndarray, " rows"]:
@@ -130,17 +123,20 @@ def _every_prefix(length: np.ndarray, _: int) -> np.ndarray:
 
 
 _TRAINING: Mapping[str, _Samples] = {
+    # Every window of w items with the item after it; all of the part where M <= w + 1.
     **dict.fromkeys(
         _NEXT_ITEM, lambda length, w: np.where(length < 2, 0, np.maximum(1, length - w))
     ),
+    # Every item but the first (tiger), every item but the last (after).
     **dict.fromkeys(("tiger", "after"), _every_prefix),
     "together": lambda length, w: np.where(length < 2, 0, length),
+    # Every window of w items; a sub-sequence of mlm has at least two.
     "mim": lambda length, w: np.where(length < 1, 0, np.maximum(1, length - w + 1)),
     "mlm": lambda length, w: np.where(length < 2, 0, np.maximum(1, length - w + 1)),
     "p5_direct": lambda length, w: np.minimum(length, 1),
     "p5_rating": lambda length, w: length,
 }
-"""Task -> training samples by the length of the training part and of a history."""
+"""Task -> training samples by the lengths of the training part, M, and of a history, w."""
 
 
 def samples_per_user(
@@ -150,31 +146,19 @@ def samples_per_user(
     history_length: int,
     every_prefix: bool = False,
 ) -> Int64[np.ndarray, " rows"]:
-    """The number of samples of each user.
-
-    In training, over a training part of M items and a history length of w:
-
-    - retrieval, ranking, rating, bpr: every window of w items with the item after it, so
-      max(1, M - w); the whole part is the one sample where M <= w + 1; 0 where M < 2.
-    - mim: every window of w items, so max(1, M - w + 1); 0 where M < 1.
-    - p5_sequential: as retrieval; p5_direct: 1; p5_rating: M.
-    - tiger, and with `every_prefix` all of retrieval, ranking, rating, bpr and p5_sequential: every
-      item but the first, so max(0, M - 1), as sequential recommenders have it.
-    - after: every item but the last, so max(0, M - 1); together: M, but 0 where M < 2.
-    - mlm: as many as mim, but 0 where M < 2: a sub-sequence has at least two items.
-
-    In validation and test: one of each recommendation task, none of the others.
+    """The number of samples of each user: in training those of `_TRAINING`, in validation and test
+    one of each recommendation task and none of the others.
 
     Args:
-        task: one of the tasks named above.
-        lengths: int64 [R], the number of `items` in each record of the split (train: the training
-            part; validation and test: history and target).
-        split: "train", "validation" or "test".
-        history_length: w, at least 1.
-        every_prefix: whether every item but a user's first is predicted from those before it.
+        task: a key of `_TRAINING`.
+        lengths: the number of `items` in each record of the split (train: the training part;
+            validation and test: history and target).
+        split: one of `SPLITS`.
+        history_length: at least 1.
+        every_prefix: whether the tasks of the next item predict every item but a user's first, as
+            sequential recommenders do.
 
     Raises:
-        UserError: a history length below 1.
         KeyError: an unknown task or split.
     """
     lengths = np.asarray(lengths, np.int64)

@@ -45,21 +45,14 @@ SENTINELS = 100 - len(P5_CHARACTERS)
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig:
-    """Size and law of a synthetic corpus; the defaults are the demo's.
-
-    Attributes:
-      users: the number of users.
-      themes, products: the catalogue holds one item for each pair of them.
-      shortest, longest: bounds of a user's sequence length, drawn uniformly.
-      popularity_exponent: popularity is rank to the power of minus this.
-    """
+    """Size and law (`Law`) of a synthetic corpus; the defaults are the demo's."""
 
     users: int = 3000
     themes: int = 10
-    products: int = 10
+    products: int = 10  # the catalogue holds one item for each pair of theme and product
     shortest: int = 6
-    longest: int = 8
-    popularity_exponent: float = 0.3
+    longest: int = 8  # a sequence's length is drawn uniformly
+    popularity_exponent: float = 0.3  # popularity is rank to the power of minus this
     taste_weight: float = 0.76
     sequel_weight: float = 0.12
     popularity_weight: float = 0.12
@@ -77,9 +70,7 @@ def prepare_demo(
 ) -> PreparedDataset:
     """Draws a corpus, trains its vocabulary and prepares it, with the law beside the data.
 
-    Raises:
-        UserError: a corpus that cannot be drawn, or that the 5-core would thin out (then the law
-            would not be that of the log any more).
+    A corpus that the 5-core would thin out is refused: the law would not be the log's any more.
     """
     _check(config)
     rng = np.random.default_rng(seed)
@@ -105,11 +96,7 @@ def prepare_demo(
 
 
 def read_law(dataset: PreparedDataset) -> Law | None:
-    """The law over the dataset's catalogue; None where the log was not drawn from one.
-
-    Raises:
-        UserError: a damaged catalogue, or a file that holds no law of it.
-    """
+    """The law over the dataset's catalogue; None where the log was not drawn from one."""
     if LAW_FILE not in dataset.info["files"]:
         return None
     content, raw_ids = dataset.content(LAW_FILE), dataset.catalogue.raw_ids

@@ -50,15 +50,8 @@ def _seconds(cuts: Sequence[str]) -> list[float]:
 
 
 def find_cuts(time: Float64[np.ndarray, " n"], given: Sequence[str]) -> Cuts:
-    """The two moments, in the log's own unit.
-
-    Args:
-        time: of all interactions.
-        given: two moments as text; none to take those before which lie 80 and 90 percent.
-
-    Raises:
-        UserError: they do not leave something on every side.
-    """
+    """The two moments, in the log's own unit: those given as text, else those before which lie 80
+    and 90 percent of all interactions. A UserError where they leave nothing on one side."""
     if given:
         unit = 1000.0 ** int(np.digitize(np.median(time), TIME_UNIT_BOUNDS))
         first, second = (
@@ -110,11 +103,7 @@ def shown_by_time(
     time: Float64[np.ndarray, " total"], row_splits: Int64[np.ndarray, " rows_and_one"], cuts: Cuts
 ) -> dict[str, Int64[np.ndarray, " rows"]]:
     """How many items of each row a split shows, the target among them; 0 for a row that has no
-    target in it.
-
-    Raises:
-        UserError: nobody has an item after a cut.
-    """
+    target in it. A UserError where nobody has an item after a cut."""
     before = [np.add.reduceat((time < cut).astype(np.int64), row_splits[:-1]) for cut in cuts]
     lengths = np.diff(row_splits)
     shown = {

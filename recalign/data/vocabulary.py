@@ -117,15 +117,8 @@ def has_sentinels(model: bytes) -> bool:
 
 
 def read_pieces(content: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
-    """A SentencePiece model that T5 can be trained with.
-
-    Args:
-      content: of the model's file.
-      name: the file's, for messages.
-
-    Raises:
-      UserError: it is no such model, or its special pieces are not T5's.
-    """
+    """A SentencePiece model that T5 can be trained with, of the content of the file `name`; a
+    UserError where its special pieces are not T5's."""
     if not content:
         raise UserError(f"vocabulary {name}: no SentencePiece model (it is empty)")
     try:
@@ -160,12 +153,8 @@ def with_sentinels(model: bytes, count: int) -> bytes:
 
 
 def own_vocabulary(catalogue: Catalogue, *, item_tokens: bool) -> tuple[bytes, str]:
-    """The vocabulary's file, and a note that says what an experiment binds for it.
-
-    Args:
-      catalogue: whose texts it is made of.
-      item_tokens: whether a piece for each ID or code will follow.
-    """
+    """The file of a vocabulary of the catalogue's texts, and a note that says what an experiment
+    binds for it; `item_tokens` says that a piece for each ID or code will follow."""
     most = _PIECES_BESIDE_ITEM_TOKENS if item_tokens else _PIECES
     model = train_vocabulary(_sentences(catalogue), most, _CHARACTERS)
     model = with_sentinels(model, EXTRA_IDS)

@@ -87,7 +87,7 @@ def histories_of_log(
     person: what was guessed and what was left out.
 
     Raises:
-      UserError: as `read_log`, or no item of the log is one of the catalogue's.
+      UserError: as `read_interactions`, or no item of the log is one of the catalogue's.
     """
     log, order, known, notices = _read(source, items)
     if not _has_repeats(histories_of_dataset(dataset)):
@@ -127,7 +127,7 @@ def exclusions_of_log(
     The log has pairs of user and item; beside the exclusions, int32, come lines for a person.
 
     Raises:
-      UserError: as `read_log`, or no line is about a user and an item that are known.
+      UserError: as `read_interactions`, or no line is about a user and an item that are known.
     """
     log, order, known, notices = _read(source, items)
     notices += known.notices

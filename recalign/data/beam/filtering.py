@@ -39,20 +39,12 @@ class Interaction(NamedTuple):
 
 
 class UserLog(NamedTuple):
-    """A user's interactions in time order, an item once unless repeats are kept.
+    """A user's interactions in time order, an item once unless repeats are kept; ids are raw."""
 
-    Attributes:
-        first: the position of the user's first interaction in the log: the order of users.
-        user: raw id.
-        items: raw ids.
-        times: 0 where the log has none.
-        ratings, review_texts, summaries: aligned with `items`.
-    """
-
-    first: int
+    first: int  # the position of the user's first interaction in the log: the order of users
     user: str
     items: Sequence[str]
-    times: Sequence[float]
+    times: Sequence[float]  # 0 where the log has none
     ratings: Sequence[float]
     review_texts: Sequence[str]
     summaries: Sequence[str]
@@ -100,14 +92,11 @@ def user_log(grouped: tuple[str, Iterable[tuple]], keep_repeats: bool, has_time:
 
 @dataclasses.dataclass(frozen=True)
 class Minimum:
-    """The least number of interactions of a user and of an item, an item of a user counted once.
-
-    `like_threshold` goes along for the survey of what is left.
-    """
+    """The least number of interactions of a user and of an item, an item of a user counted once."""
 
     user: int
     item: int
-    like_threshold: float | None = None
+    like_threshold: float | None = None  # goes along for the survey of what is left
 
     @property
     def rounds(self) -> int:

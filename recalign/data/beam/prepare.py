@@ -43,16 +43,10 @@ _Item = tuple[str, int, tuple[int, int], float]
 
 @dataclasses.dataclass(frozen=True)
 class _Left:
-    """What is left of the log after some pipelines.
+    """What is left of the log after some pipelines."""
 
-    Attributes:
-        users: the pattern of the files that hold it.
-        facts: what the last pipeline found out.
-        items: of every item.
-    """
-
-    users: str
-    facts: Mapping[str, Any]
+    users: str  # the pattern of the files that hold it
+    facts: Mapping[str, Any]  # what the last pipeline found out
     items: Sequence[_Item]
 
     @property
@@ -65,17 +59,8 @@ class _Left:
 def prepare_on_beam(
     files: LogFiles, reader: LogReader, runner: Runner, asked: Preparation, max_bad_fraction: float
 ) -> tuple[PreparedDataset, ReadReport]:
-    """Reads and prepares a log as `read_files` and `prepare` do together, with the same result.
-
-    Args:
-        files, reader: of the log.
-        runner: where the pipelines run.
-        asked: the settings.
-        max_bad_fraction: as `read_files` takes it.
-
-    Raises:
-        UserError: as `read_files` and `prepare`, or a job that failed.
-    """
+    """Reads and prepares a log as `read_files` and `prepare` do together, with the same result; a
+    UserError too for a job that failed."""
     vocabulary = asked.read_vocabulary()
     with atomic_directory(dataset_path(asked.name, asked.data_dir)) as directory:
         work = directory / "work"

@@ -30,17 +30,11 @@ _ODD_TIME = 2**62
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of a file of the log.
-
-    Attributes:
-        file: its path.
-        span: None for all of it.
-        before: the number of lines in the files before it.
-    """
+    """A part of a file of the log."""
 
     file: str
-    span: Span | None = None
-    before: int = 0
+    span: Span | None = None  # None for all of it
+    before: int = 0  # the number of lines in the files before it
 
     @property
     def first(self) -> int:
@@ -62,25 +56,15 @@ class Bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What became of lines: like a `Tally`, but of parts, to be added up.
-
-    Attributes:
-        accepted, rejected: lines.
-        samples: (order, text) of bad lines, the first ones.
-        faults: (order, text) of what ends the run.
-        units: interactions by time unit, as `TIME_UNIT_BOUNDS` parts them.
-        events: (kind, lines) of each kind of event.
-        files: (number of lines before it, path) of each file.
-        unrated: lines left out since their rating stands for none.
-    """
+    """What became of lines: like a `Tally`, but of parts, to be added up."""
 
     accepted: int = 0
     rejected: int = 0
-    samples: tuple[tuple[int, str], ...] = ()
-    faults: tuple[tuple[int, str], ...] = ()
-    units: tuple[int, ...] = (0,) * (len(TIME_UNIT_BOUNDS) + 1)
-    events: tuple[tuple[str, int], ...] = ()
-    files: tuple[tuple[int, str], ...] = ()
+    samples: tuple[tuple[int, str], ...] = ()  # (order, text) of bad lines, the first ones
+    faults: tuple[tuple[int, str], ...] = ()  # (order, text) of what ends the run
+    units: tuple[int, ...] = (0,) * (len(TIME_UNIT_BOUNDS) + 1)  # interactions by time unit
+    events: tuple[tuple[str, int], ...] = ()  # (kind, lines)
+    files: tuple[tuple[int, str], ...] = ()  # (number of lines before it, path)
     unrated: int = 0
 
     @property

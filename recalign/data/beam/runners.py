@@ -18,21 +18,15 @@ RUNNERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Runner:
-    """A way to run pipelines.
+    """A way to run pipelines."""
 
-    Attributes:
-        name: a key of `RUNNERS`.
-        options: Beam's own flags, as on a command line.
-    """
-
-    name: str
-    options: tuple[str, ...] = ()
+    name: str  # a key of `RUNNERS`
+    options: tuple[str, ...] = ()  # Beam's own flags, as on a command line
 
     def run(self, build: Callable[[Any], None]) -> None:
         """Builds a pipeline with `build(pipeline)`, runs it and waits for its end.
 
-        Raises:
-            UserError: a job on other machines failed; the local one's errors come as they are.
+        A job that failed on other machines is a UserError; the local one's errors come as they are.
         """
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -58,10 +52,6 @@ def find_runner(name: str, options: str, paths: list[str]) -> Runner:
         name: a key of `RUNNERS`.
         options: Beam's own flags in one text, quoted as for a shell.
         paths: the files and directories that the workers must reach.
-
-    Raises:
-        UserError: an unknown runner, options that are no flags, Beam is not installed, or paths
-            that the workers cannot see.
     """
     if name not in RUNNERS:
         raise UserError(f"--beam_runner {name!r} is none of {', '.join(RUNNERS)}")

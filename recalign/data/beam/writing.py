@@ -20,26 +20,15 @@ from recalign.data.splits import UserRow, split_rows
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the records lie.
+    """How the records lie."""
 
-    Attributes:
-        name: of the dataset.
-        directory: the dataset's, where the shards go.
-        work: a directory for files that are not there yet.
-        index_file: the items' raw ids in index order and when each was last trained on, JSON.
-        first_row: bucket -> the number of its first user.
-        users: how many.
-        seed: decides the validation sample.
-        has_ratings, has_reviews: whether the log has them.
-    """
-
-    name: str
-    directory: str
-    work: str
-    index_file: str
-    first_row: dict[int, int]
+    name: str  # of the dataset
+    directory: str  # the dataset's, where the shards go
+    work: str  # a directory for files that are not there yet
+    index_file: str  # the items' raw ids in index order and when each was last trained on, JSON
+    first_row: dict[int, int]  # bucket -> the number of its first user
     users: int
-    seed: int
+    seed: int  # decides the validation sample
     has_ratings: bool
     has_reviews: bool
 

@@ -55,13 +55,8 @@ class InteractionCollector(abc.ABC):
     def add(
         self, line: int, user: object, item: object, time: object, rating: object, *texts: object
     ) -> None:
-        """One interaction; a value that is none makes it a bad line, but texts may be missing.
-
-        Args:
-            line: its number.
-            user, item, time, rating: values as the file has them.
-            texts: the review and its summary.
-        """
+        """One interaction, of values as the file has them, `texts` a review and its summary; a
+        value that is none makes it a bad line, but texts may be missing."""
         value = user
         try:
             user_id = parse_id(user)
@@ -124,11 +119,7 @@ class LogBuilder(InteractionCollector):
             self._summaries.append(summary)
 
     def build(self) -> Interactions:
-        """The log.
-
-        Raises:
-            UserError: no good line at all.
-        """
+        """The log; a UserError where there is no good line at all."""
         if not self._tally.accepted:
             raise no_interactions(self._tally)
         log = Interactions(
@@ -225,14 +216,8 @@ class ItemBuilder:
         join: str = "",
         spaced_categories: bool = False,
     ) -> None:
-        """Items that are not wanted are read past.
-
-        Args:
-            tally: of the items' file.
-            wanted: the log's items, and the number of interactions of each; None for all items.
-            join: as `Joining` takes it.
-            spaced_categories: as `item_categories` takes it.
-        """
+        """Items that are not wanted are read past; `wanted` and `join` are as `Joining` takes them,
+        `spaced_categories` as `item_categories` does."""
         self._tally = tally
         self._spaced = spaced_categories
         self._joining = Joining(wanted, join)
@@ -274,11 +259,7 @@ class ItemBuilder:
         return bool(self._records)
 
     def build(self) -> tuple[ItemTable, tuple[str, ...]]:
-        """The table, and notes for a person.
-
-        Raises:
-            UserError: none of the log's items is in it.
-        """
+        """The table, and notes for a person; a UserError where none of the log's items is in it."""
         notes = []
         if self._repeats:
             notes.append(f"{self._repeats:,} records repeat an item: its first title counts")

@@ -114,10 +114,6 @@ def resolve_columns(
         given: role -> column.
         path: the file, for messages.
         preferred: role -> the column that is guessed first, where there is one of that name.
-
-    Raises:
-        UserError: a given column that is not there, a required one that is not found, or several
-            that fit.
     """
     found: dict[str, str] = {}
     guessed = False

@@ -73,11 +73,9 @@ class Csv(Table):
     ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
         """(line number, values of the named columns, None for None) of every good record.
 
-        A record that lacks a named column, or has more fields than the header, is a bad line. Only
-        a file without quotes has spans: a quoted field may go over several lines.
-
-        Raises:
-            UserError: a quote that is opened and not closed.
+        A record that lacks a named column, or has more fields than the header, is a bad line; a
+        quote that is opened and not closed is a UserError. Only a file without quotes has spans: a
+        quoted field may go over several lines.
         """
         header, dialect = self._header(path)
         places = [None if name is None else header.index(name) for name in names]
@@ -194,18 +192,13 @@ def _kind(field: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Tsv(Table):
-    """A table whose quotes stand for themselves.
+    """A table whose quotes stand for themselves."""
 
-    Attributes:
-        names: the columns where the file has no header, as its documentation has them.
-        separator: between two fields; where "" the header tells: tabs, else what gives the most
-            columns, else spaces. MovieLens' "::" is one.
-        quotes: whether a field that is wholly in quotes loses them.
-    """
-
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # the columns where a published file has no header
+    # Between two fields; where "" the header tells: tabs, else what gives the most columns, else
+    # spaces. MovieLens' "::" is one.
     separator: str = ""
-    quotes: bool = True
+    quotes: bool = True  # a field that is wholly in quotes loses them
 
     @property
     def may_quote(self) -> bool:  # type: ignore[override]
@@ -239,7 +232,6 @@ class Tsv(Table):
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
     ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
-        """(line number, values of the named columns, None for None) of every good record."""
         header, separator = self._header(path)
         places = [None if name is None else header.index(name) for name in names]
         lines = text_lines(path, tally, span, self.encodings)

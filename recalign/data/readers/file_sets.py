@@ -18,16 +18,9 @@ _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 def files_of(path: str | os.PathLike, endings: Collection[str] = ()) -> tuple[str, ...]:
     """The files that a path stands for, in the order of their names.
 
-    Of a folder, all files below it but hidden ones and those that begin with an underscore
-    (`_SUCCESS`); of a pattern (`*`, `?`, `[…]`), those that fit. Any other path is its own file,
-    whether it is there or not.
-
-    Args:
-        path: local or gs://.
-        endings: of the files of a folder that count; all where there are none.
-
-    Raises:
-        UserError: a folder without such a file, or a pattern that fits none.
+    Of a folder, all files below it that end in one of `endings` (all where there are none), but
+    hidden ones and those that begin with an underscore (`_SUCCESS`); of a pattern (`*`, `?`,
+    `[…]`), those that fit. Any other path is its own file, whether it is there or not.
     """
     whole = epath.Path(path)
     if whole.is_dir():

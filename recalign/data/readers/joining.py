@@ -53,10 +53,8 @@ class Joining:
         Args:
             wanted: the log's items, and the number of interactions of each; None for whatever
                 there is.
-            repair: one of `REPAIRS`; "" where IDs have to be the same.
-
-        Raises:
-            UserError: an unknown repair, or one that makes two of the log's items one.
+            repair: one of `REPAIRS`, which must not make two of the log's items one; "" where IDs
+                have to be the same.
         """
         check_repair(repair)
         self._wanted = {} if wanted is None else wanted
@@ -83,11 +81,8 @@ class Joining:
         return None
 
     def missing_note(self, path: str, joined: Collection[str]) -> str:
-        """What a person is told where some of the log's items are not in the catalogue.
-
-        Raises:
-            UserError: none is.
-        """
+        """What a person is told where some of the log's items are not in the catalogue; a UserError
+        where none is."""
         missing = [id_ for id_ in self._wanted if id_ not in joined]
         if not missing:
             return ""

@@ -52,13 +52,11 @@ class TitleLines(Table):
     is_own_form = True
 
     def column_names(self, path: str) -> list[str]:
-        """Those that the layout gives them."""
         return ["item", "title"]
 
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
     ) -> Iterator[tuple[int, tuple[str | None, ...]]]:
-        """(line number, values of the named columns, None for None) of every good line."""
         for number, text in text_lines(path, tally, span, self.encodings):
             item, tab, title = text.partition("\t")
             if tab:
@@ -70,19 +68,13 @@ class TitleLines(Table):
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a published log lies on disk.
-
-    Attributes:
-        log_table, item_table: what reads its two files.
-        log_columns, item_columns: role -> column.
-        log_file, item_file: the files' names inside the published folder, without ".gz", where
-            they are always the same.
-    """
+    """How a published log lies on disk."""
 
     log_table: Table
-    log_columns: dict[str, str]
+    log_columns: dict[str, str]  # role -> column
     item_table: Table
     item_columns: dict[str, str]
+    # The files' names inside the published folder, without ".gz", where they are always the same.
     log_file: str | None = None
     item_file: str | None = None
 
@@ -159,11 +151,7 @@ _MOVIELENS_DAT = Layout(
 def published_log(
     format: str, interactions_path: str, items_path: str | None
 ) -> tuple[Layout, str, str | None]:
-    """The layout and the two files, where the first path may be the published folder.
-
-    Raises:
-        UserError: a folder without the log's file.
-    """
+    """The layout and the two files, where the first path may be the published folder."""
     layout = LAYOUTS[format]
     folder = epath.Path(interactions_path)
     is_folder = layout.log_file is not None and folder.is_dir()

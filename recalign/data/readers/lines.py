@@ -45,26 +45,17 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A part of a file that one worker of many reads.
-
-    Attributes:
-        start, end: of lines, bytes of an uncompressed file: the lines whose first byte is in
-            [start, end). Of Parquet, row groups in [start, end).
-        first: the number of the part's first line or row, from 1.
-    """
+    """A part of a file that one worker of many reads: the lines of an uncompressed file whose first
+    byte is in [start, end); of Parquet, the row groups in [start, end)."""
 
     start: int
     end: int
-    first: int
+    first: int  # the number of the part's first line or row, from 1
 
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """Opens a file to read bytes.
-
-    Raises:
-        UserError: it is absent, a directory, not readable, or the disk fails later on.
-    """
+    """Opens a file to read bytes; a UserError too where the disk fails later on."""
     try:
         with epath.Path(path).open("rb") as file:
             yield file
@@ -76,9 +67,8 @@ def open_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 def raw_lines(path: str | os.PathLike, span: Span | None = None) -> Iterator[tuple[int, bytes]]:
     """(number from 1, bytes without the line's end) of every line, or of those in a span.
 
-    Raises:
-        UserError: an empty file, a damaged or truncated gzip file, another compression, UTF-16, a
-            line beyond `MAXIMUM_LINE`.
+    A UserError for an empty file, a damaged or truncated gzip file, another compression, UTF-16, a
+    line beyond `MAXIMUM_LINE`.
     """
     number = span.first - 1 if span else 0
     with open_file(path) as file:
@@ -195,11 +185,7 @@ def is_utf_8_after_all(path: str | os.PathLike, encoding: str) -> bool:
 
 
 def check_encoding(name: str) -> str:
-    """An --encoding that lines can be read in.
-
-    Raises:
-        UserError: Python does not know it, or a line's end is not one byte in it.
-    """
+    """An --encoding that lines can be read in: Python knows it, and a line's end is one byte."""
     try:
         plain = "a\n".encode(name) == b"a\n"
     except (LookupError, UnicodeError):
@@ -217,11 +203,7 @@ def first_line(
     encodings: Sequence[str] = UTF_8,
     past: re.Pattern[str] | None = None,
 ) -> str:
-    """The first line that is not blank, nor wholly what is `past`; "" where there is none.
-
-    Raises:
-        UserError: it cannot be read, is not text, or lines end as no other program ends them.
-    """
+    """The first line that is not blank, nor wholly what is `past`; "" where there is none."""
     tally = Tally(os.fspath(path))
     for _, text in text_lines(path, tally, None, encodings):
         if tally.rejected:

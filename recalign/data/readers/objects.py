@@ -15,7 +15,6 @@ from recalign.errors import UserError
 _LOOKED_AT = 1_000
 """Records whose keys are taken for the columns: a key may be missing in the first ones."""
 
-
 _MOST_DIGITS = 300
 """Of a whole number: a longer one is beyond every float."""
 
@@ -54,15 +53,10 @@ def python_literal(text: str) -> object:
 
 @dataclasses.dataclass(frozen=True)
 class Objects(Table):
-    """An object a line; of JSON, a whole file that is one array of objects will do.
+    """An object a line; of JSON, a whole file that is one array of objects will do."""
 
-    Attributes:
-        parse: what a line holds.
-        name: of what a line should hold.
-    """
-
-    parse: Callable[[str], object] = json_object
-    name: str = "a JSON object"
+    parse: Callable[[str], object] = json_object  # what a line holds
+    name: str = "a JSON object"  # of what it should hold
     is_open = True
 
     def column_names(self, path: str) -> list[str]:

@@ -23,14 +23,12 @@ class Parquet(Table):
     unit = "row"
 
     def column_names(self, path: str) -> list[str]:
-        """The names of the columns."""
         with _opened(path) as file:
             return list(file.schema_arrow.names)
 
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
     ) -> Iterator[tuple[int, tuple[object, ...]]]:
-        """(row number from 1, values of the named columns, None for None) of every row."""
         del tally  # Parquet has no lines that could be bad; bad values are for the caller to see.
         wanted = list(dict.fromkeys(name for name in names if name is not None))
         number = span.first - 1 if span else 0

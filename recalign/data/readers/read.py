@@ -35,15 +35,10 @@ def read_files(
 ) -> tuple[Interactions, ItemTable, ReadReport]:
     """Reads a raw log and what is known of its items.
 
-    Args:
-        files: as `find_log` finds them.
-        max_bad_fraction: the fraction of lines of a file that may be bad; they are left out,
-            counted and sampled in the report.
-
-    Raises:
-        UserError: a file that cannot be read, columns that cannot be found, too many bad lines,
-            no interactions at all, items that are all others than the log's. One line with file,
-            line and value.
+    `max_bad_fraction` is the fraction of lines of a file that may be bad; they are left out,
+    counted and sampled in the report. A UserError is one line with file, line and value: a file
+    that cannot be read, columns that cannot be found, too many bad lines, no interactions at all,
+    or items that are all others than the log's.
     """
     log, report = read_interactions(files, max_bad_fraction)
     counts = np.bincount(log.item, minlength=len(log.item_ids)).tolist()
@@ -81,7 +76,7 @@ def read_items(
 
     Args:
         files: the log's.
-        log_report: of the log; it gets a note where nothing is known of the items.
+        log_report: it gets a note where nothing is known of the items.
         wanted: the raw ids of the log's items, and the number of interactions of each.
         max_bad_fraction: as `read_files` takes it.
     """

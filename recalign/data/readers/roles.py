@@ -46,11 +46,7 @@ def find_time(
     source: "Source", found: dict[str, str], given: str
 ) -> tuple[dict[str, str], TimeFormat | None, bool]:
     """The columns with that of the time, where there is one; how it is written; and whether it was
-    found by what it holds.
-
-    Raises:
-        UserError: several columns hold times, or dates that can be read in two ways.
-    """
+    found by what it holds. A UserError where there are two ways to take columns or dates."""
     by_values = False
     if "time" not in found and "time" not in source.given and not source.layout:
         free = [name for name in source.names() if name.strip() and name not in found.values()]
@@ -126,15 +122,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """The kinds of events that count; all where `chosen` is empty.
-
-    Attributes:
-        chosen: as the log has them.
-        has_verb: whether prompts are given a verb for them; else they say "has purchased".
-    """
+    """The kinds of events that count, as the log has them; all where none is chosen."""
 
     chosen: frozenset[str] = frozenset()
-    has_verb: bool = False
+    has_verb: bool = False  # prompts are given a verb for them; else they say "has purchased"
 
     def counts(self, line: int, event: object, tally: Tally) -> bool:
         """Whether a line counts; the tally learns of its kind, or that it is a bad line."""
@@ -199,11 +190,7 @@ def _kinds(tally: Tally) -> str:
 def find_events(
     source: "Source", found: dict[str, str], chosen: Sequence[str], has_verb: bool
 ) -> tuple[dict[str, str], Events]:
-    """The columns with that of the events, where there is one, and which of them count.
-
-    Raises:
-        UserError: kinds asked for without a column.
-    """
+    """The columns with that of the events, where there is one, and which of them count."""
     events = Events(frozenset(chosen), has_verb)
     names = source.names()
     column = source.given.get(EVENT)

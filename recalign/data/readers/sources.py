@@ -46,43 +46,26 @@ _FILES_LOOKED_AT = 10
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """How a log is read, beside its columns.
+    """How a log is read, beside its columns."""
 
-    Attributes:
-        encoding: of its files of text; "" for UTF-8.
-        time_format: how its times are written, as `datetime.strptime` takes it; "" to find out.
-        events: the kinds of events that count; all where there are none.
-        has_verb: whether prompts are given a verb for them.
-        no_rating: values of the rating that stand for none; lines with them are left out.
-        negative_ratings: whether ratings below 0 are ratings.
-        join_ids: how IDs of the log and of the items are made alike (`joining.REPAIRS`).
-        review_texts: whether the users' reviews and their summaries are read, too.
-    """
-
-    encoding: str = ""
-    time_format: str = ""
-    events: Sequence[str] = ()
-    has_verb: bool = False
-    no_rating: Sequence[str] = ()
-    negative_ratings: bool = False
-    join_ids: str = ""
-    review_texts: bool = False
+    encoding: str = ""  # of its files of text; "" for UTF-8
+    time_format: str = ""  # of its times, as `datetime.strptime` takes it; "" to find out
+    events: Sequence[str] = ()  # the kinds of events that count; all where there are none
+    has_verb: bool = False  # prompts are given a verb for them
+    no_rating: Sequence[str] = ()  # values that stand for none; lines with them are left out
+    negative_ratings: bool = False  # ratings below 0 are ratings
+    join_ids: str = ""  # one of `joining.REPAIRS`
+    review_texts: bool = False  # the users' reviews and their summaries are read, too
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A table to read: what reads it, and role -> column as its layout has them and as they were
-    given, which counts more.
-
-    Attributes:
-        path: as it was given; a folder or a pattern stands for several files.
-        files: the files, of the same columns.
-        preferred: role -> the column that is guessed first.
-    """
+    """A table to read: what reads it, and role -> column as its layout has them, as they were
+    given, which counts more, and as they are guessed first."""
 
     table: Table
-    path: str
-    files: Sequence[str]
+    path: str  # as it was given; a folder or a pattern stands for several files
+    files: Sequence[str]  # of the same columns
     layout: Mapping[str, str]
     given: Mapping[str, str]
     preferred: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -155,21 +138,13 @@ def rows_of(
 
 @dataclasses.dataclass(frozen=True)
 class LogFiles:
-    """A log and, where there is one, its items file.
+    """A log and, where there is one, its items file."""
 
-    Attributes:
-        format: one of `FORMATS`.
-        log_path, item_path: as they were given.
-        layout: of a published log.
-        given: role -> column, as the user named them.
-        options: how they are read.
-    """
-
-    format: str
+    format: str  # one of `FORMATS`
     log_path: str
     item_path: str | None
-    layout: Layout | None
-    given: Mapping[str, str]
+    layout: Layout | None  # of a published log
+    given: Mapping[str, str]  # role -> column, as the user named them
     options: ReadOptions
 
     @property
@@ -195,20 +170,12 @@ class LogFiles:
 
 @dataclasses.dataclass(frozen=True)
 class LogReader:
-    """Reads a log, whole or a span of a file of it, into whatever collects its interactions.
-
-    Attributes:
-        source: its files and what reads them.
-        columns: role -> column, of the roles that the log has.
-        guessed: whether a column was guessed.
-        time, rating: how they are read; None where the log has none.
-        events: which lines count.
-    """
+    """Reads a log, whole or a span of a file of it, into whatever collects its interactions."""
 
     source: Source
-    columns: Mapping[str, str]
-    guessed: bool
-    time: TimeFormat | None
+    columns: Mapping[str, str]  # role -> column, of the roles that the log has
+    guessed: bool  # a column was guessed
+    time: TimeFormat | None  # None where the log has none, as of ratings
     rating: RatingFormat | None
     events: Events
 
@@ -290,9 +257,6 @@ def find_log(
         columns: role (`columns.ROLES`) -> column, for tables; "" says that there is none. What is
             not given is guessed, from names and, for times, from values; the report says what.
         options: how they are read.
-
-    Raises:
-        UserError: an unknown format, role or option, or a published folder that lacks its file.
     """
     if format not in FORMATS:
         raise UserError(f"--format {format!r} is none of {', '.join(FORMATS)}")
@@ -313,12 +277,8 @@ def find_log(
 
 
 def log_reader(files: LogFiles) -> LogReader:
-    """What reads the log, once its columns are found.
-
-    Raises:
-        UserError: columns that cannot be found, times that can be read in two ways, or review
-            texts or events asked for that are not there.
-    """
+    """What reads the log, once its columns are found: a UserError where they cannot be, where times
+    can be read in two ways, or where what was asked for is not there."""
     options = files.options
     if files.format == "sequences" and (
         options.events or options.review_texts or options.time_format or options.no_rating

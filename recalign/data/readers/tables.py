@@ -10,13 +10,9 @@ from recalign.data.readers.tally import Tally
 
 @dataclasses.dataclass(frozen=True)
 class Table(abc.ABC):
-    """Reads one kind of table, a file at a time.
+    """Reads one kind of table, a file at a time."""
 
-    Attributes:
-        encodings: the first that fits a line is its own.
-    """
-
-    encodings: tuple[str, ...] = UTF_8
+    encodings: tuple[str, ...] = UTF_8  # the first that fits a line is its own
     unit = "line"
     is_open = False
     """Whether records may have columns that `column_names` does not know of."""
@@ -27,21 +23,14 @@ class Table(abc.ABC):
 
     @abc.abstractmethod
     def column_names(self, path: str) -> list[str]:
-        """The table's columns.
-
-        Raises:
-            UserError: the file is no such table.
-        """
+        """The table's columns; a UserError where the file is no such table."""
 
     @abc.abstractmethod
     def rows(
         self, path: str, names: Sequence[str | None], tally: Tally, span: Span | None = None
     ) -> Iterator[tuple[int, tuple]]:
-        """(number from 1, values of the named columns, None for None) of every good record.
-
-        Raises:
-            UserError: the file cannot be read on.
-        """
+        """(number from 1, values of the named columns, None for None) of every good record; a
+        UserError where the file cannot be read on."""
 
     def can_be_cut(self, path: str) -> bool:
         """Whether workers can each read a span of the file's bytes."""

@@ -19,45 +19,28 @@ _SHOWN = 80
 
 @dataclasses.dataclass
 class Tally:
-    """Counts the good and the bad lines of a file, and holds what reading it gave.
+    """Counts the good and the bad lines of a file, and holds what reading it gave."""
 
-    Attributes:
-        path: the file, or the pattern or folder of several.
-        unit: what is counted, "line" or "row".
-        file: of several files the one that is read now.
-        accepted, rejected: how many so far.
-        samples: the first bad ones, each a text with file, line, reason and value.
-        taken: how many lines the record that is read now takes; what is wrong with it is wrong
-            with them all.
-        unrated: lines left out since their rating stands for none (--no_rating).
-        events: kind -> how many lines were of it, where the log tells.
-        hopeless: so many bad lines, and most of all, end the run before the file's end.
-        columns: role -> the name of the column that plays it; empty for formats without columns.
-        guessed: whether a column was guessed from its name.
-        notes: what else a person should know, a line each.
-    """
-
-    path: str
-    unit: str = "line"
-    file: str = ""
+    path: str  # the file, or the pattern or folder of several
+    unit: str = "line"  # what is counted, or "row"
+    file: str = ""  # of several files the one that is read now
     accepted: int = 0
     rejected: int = 0
+    # The first bad ones, each a text with file, line, reason and value.
     samples: list[str] = dataclasses.field(default_factory=list)
-    taken: int = 1
-    unrated: int = 0
-    events: dict[str, int] = dataclasses.field(default_factory=dict)
-    hopeless: int = 10_000
+    taken: int = 1  # lines of the record that is read now: what is wrong with it is with them all
+    unrated: int = 0  # lines left out since their rating stands for none (--no_rating)
+    events: dict[str, int] = dataclasses.field(default_factory=dict)  # kind -> lines of it
+    hopeless: int = 10_000  # so many bad lines, and most of all, end the run before the file's end
+    # Role -> the name of the column that plays it; empty for formats without columns.
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    guessed: bool = False
-    notes: tuple[str, ...] = ()
+    guessed: bool = False  # a column was guessed from its name
+    notes: tuple[str, ...] = ()  # what else a person should know, a line each
 
     def reject(self, line: int, reason: str, value: object, lines: int = 1, file: str = "") -> None:
         """Notes a bad line (or several that belong to one record) of `file`, by default the one
-        that is read now.
-
-        Raises:
-            UserError: most of a long file is bad; there is no point in reading on.
-        """
+        that is read now. A UserError where most of a long file is bad: there is no point in reading
+        on."""
         self.rejected += lines
         if len(self.samples) < MOST_SAMPLES:
             place = file or self.file or self.path

@@ -55,21 +55,14 @@ _DECIDED = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class TimeFormat:
-    """How the times of a column are written.
-
-    Attributes:
-        pattern: as `datetime.strptime` takes it, a zone at the end aside; what it does not fit
-            may be a number or ISO 8601 yet, and "" leaves these alone.
-    """
+    """How the times of a column are written: as `datetime.strptime` takes it, a zone at the end
+    aside; what it does not fit may be a number or ISO 8601 yet, and "" leaves these alone."""
 
     pattern: str = ""
 
     def seconds(self, value: object) -> float:
-        """A time as a number: a number itself, or a moment as seconds since 1970 (UTC if unsaid).
-
-        Raises:
-            ValueError: absent, negative, not finite, or no time.
-        """
+        """A time as a number: a number itself, or a moment as seconds since 1970 (UTC if unsaid); a
+        ValueError for what is absent, negative, not finite, or no time."""
         if isinstance(value, datetime.datetime):
             return _seconds(value)
         if isinstance(value, datetime.date):
@@ -137,11 +130,7 @@ def _seconds(moment: datetime.datetime) -> float:
 
 
 def given_format(pattern: str) -> TimeFormat:
-    """The form that --time_format names.
-
-    Raises:
-        UserError: it is none that `strptime` knows.
-    """
+    """The form that --time_format names."""
     try:
         example = datetime.datetime(2014, 12, 31, 13, 45, 59).strftime(pattern)
         has_year = datetime.datetime.strptime(example, pattern).year == 2014

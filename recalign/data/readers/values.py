@@ -48,11 +48,8 @@ def reason_of(error: Exception) -> str:
 
 
 def parse_id(value: object) -> str:
-    """An id as text, without white space at its ends.
-
-    Raises:
-        ValueError: absent, empty or no text.
-    """
+    """An id as text, without white space at its ends; a ValueError where it is absent, empty or no
+    text."""
     if value is None or isinstance(value, float | bool | list | dict):
         if isinstance(value, float) and value.is_integer():
             return str(int(value))
@@ -77,22 +74,14 @@ def id_or_nothing(value: object) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class RatingFormat:
-    """How the ratings of a column are read.
+    """How the ratings of a column are read."""
 
-    Attributes:
-        absent: values that stand for none, as text; where there is any, an empty one does too.
-        negative: whether the scale goes below 0.
-    """
-
-    absent: frozenset[str] = frozenset()
-    negative: bool = False
+    absent: frozenset[str] = frozenset()  # what stands for none, as text; if any, so does ""
+    negative: bool = False  # the scale goes below 0
 
     def stars(self, value: object) -> float:
-        """A rating: a finite number, NaN where there is none; yes is 1 and no is 0.
-
-        Raises:
-            ValueError: anything else.
-        """
+        """A rating: a finite number, NaN where there is none; yes is 1 and no is 0. Anything else
+        is a ValueError."""
         if isinstance(value, bool):
             return float(value)
         rating = math.nan
