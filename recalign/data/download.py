@@ -49,7 +49,7 @@ def download(
     Args:
         url: http or https.
         destination: a local path.
-        sha256: in hexadecimal.
+        sha256: the expected checksum, in hexadecimal.
         attempts: how many transfers in a row may bring nothing.
         timeout: seconds without an answer that end an attempt.
         pause: seconds before the second attempt; doubled before each further one.

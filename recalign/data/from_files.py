@@ -11,13 +11,7 @@ from recalign.data.preparation import Preparation
 from recalign.data.prepare import prepare
 from recalign.data.prepared import PreparedDataset
 from recalign.data.readers.read import check_fraction, read_files
-from recalign.data.readers.sources import (
-    FORMATS,
-    ReadOptions,
-    find_log,
-    format_of,
-    log_reader,
-)
+from recalign.data.readers.sources import FORMATS, ReadOptions, find_log, format_of, log_reader
 from recalign.data.readers.tally import DEFAULT_MAX_BAD_FRACTION
 from recalign.data.statistics import PAPER_TABLE_7
 from recalign.data.temporal import LEAVE_ONE_OUT

@@ -38,7 +38,7 @@ class Preparation:
     sentencepiece_model: str | os.PathLike | bytes | None = None  # a file or its content
     vocabulary: str = T5  # which tasks read where they need it, or `OWN`, laid beside the data
     noun: str = ""  # what users buy, for prompts: "films"; "" for products
-    verb: Sequence[str] = ()  # what they did and do, where not buy: ("watched", "watch")
+    verb: Sequence[str] = ()  # what they did and do, if not buy: ("watched", "watch")
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):

@@ -192,7 +192,7 @@ def read_records(directory: epath.Path, info: Mapping[str, Any], split: str) -> 
     Args:
         directory: the dataset's.
         info: what `dataset.json` holds, the digests of the files among it.
-        split: a KeyError for an unknown one.
+        split: one of `SPLITS`; a KeyError for any other.
     """
     has_ratings = info["has_ratings"]
     columns = {"items": tf.int64, "unseen": tf.int64}

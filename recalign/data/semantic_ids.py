@@ -144,8 +144,8 @@ def item_texts(catalogue: Catalogue) -> list[str]:
 def residual_codes(
     vectors: Float[np.ndarray, "items size"], levels: int, codebook_size: int, seed: int
 ) -> tuple[Int64[np.ndarray, "items levels"], list[Float[np.ndarray, "C size"]]]:
-    """Quantises each vector, then what is left of it, and so on: the codes, each from 0 to below
-    `codebook_size`, and the centres of each level, fewer where fewer vectors differ."""
+    """Quantises each float64 vector, then what is left of it, and so on: the codes, each from 0 to
+    below `codebook_size`, and the centres of each level, fewer where fewer vectors differ."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 

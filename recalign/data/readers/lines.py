@@ -55,7 +55,7 @@ class Span:
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """Opens a file to read bytes; a UserError too where the disk fails later on."""
+    """Opens a file to read bytes; a UserError where it cannot, or where the disk fails later."""
     try:
         with epath.Path(path).open("rb") as file:
             yield file

@@ -46,7 +46,8 @@ def find_time(
     source: "Source", found: dict[str, str], given: str
 ) -> tuple[dict[str, str], TimeFormat | None, bool]:
     """The columns with that of the time, where there is one; how it is written; and whether it was
-    found by what it holds. A UserError where there are two ways to take columns or dates."""
+    found by what it holds. A UserError where several columns hold times, or where dates can be
+    read in two ways."""
     by_values = False
     if "time" not in found and "time" not in source.given and not source.layout:
         free = [name for name in source.names() if name.strip() and name not in found.values()]

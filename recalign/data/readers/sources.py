@@ -175,8 +175,8 @@ class LogReader:
     source: Source
     columns: Mapping[str, str]  # role -> column, of the roles that the log has
     guessed: bool  # a column was guessed
-    time: TimeFormat | None  # None where the log has none, as of ratings
-    rating: RatingFormat | None
+    time: TimeFormat | None  # None where the log has no times
+    rating: RatingFormat | None  # None where it has no ratings
     events: Events
 
     @property
