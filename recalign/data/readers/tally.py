@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from recalign.errors import UserError, shown
+from recalign.errors import UserError
 
 DEFAULT_MAX_BAD_FRACTION = 0.001
 
@@ -15,6 +15,15 @@ NO_TIME = "no time column"
 
 MOST_SAMPLES = 5
 _SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error message shows it: on one line, and not all of a 1 MB title."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} that cannot be written out"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 
 @dataclasses.dataclass
@@ -44,7 +53,7 @@ class Tally:
         self.rejected += lines
         if len(self.samples) < MOST_SAMPLES:
             place = file or self.file or self.path
-            self.samples.append(f"{place}, {self.unit} {line}: {reason}: {shown(value, _SHOWN)}")
+            self.samples.append(f"{place}, {self.unit} {line}: {reason}: {shown(value)}")
         if self.rejected >= self.hopeless and self.rejected > self.accepted:
             raise UserError(
                 f"{self.samples[0]} ({self.rejected:,} of the first"
