@@ -13,7 +13,7 @@ import pytest
 
 from recalign.model.t5.config import T5Config
 from recalign.model.t5.transformer import Transformer
-from recalign.plan.flops import matmul_flops
+from recalign.plan.compilation import matmul_flops
 from recalign.preprocessors.packing import packed_rows
 
 CAPACITY = {"inputs": 48, "targets": 12}

@@ -1,9 +1,9 @@
-"""T5X's names for the parameters, and back.
+"""The parameters' names, and T5X's for them.
 
 Inside, the layers of a stack are one array with a leading layer axis; T5X's minimal example
 names them one by one:
 
-    encoder/layers/mlp/wo/kernel [N, F, D]  <->  encoder/layers_0/mlp/wo/kernel [F, D], …
+    encoder/layers/mlp/wo/kernel [N, F, D]  <-  encoder/layers_0/mlp/wo/kernel [F, D], …
 """
 
 import re
@@ -20,25 +20,8 @@ Tree = Mapping[str, Any]
 _LAYER = re.compile(r"layers_(\d+)")
 
 
-def to_t5x(params: Tree) -> dict[str, Any]:
-    """Splits stacked layers into T5X's `layers_0`, `layers_1`, …; everything else keeps its name.
-
-    Works on any tree that follows the parameters' (gradients, moments), of JAX or NumPy arrays.
-    """
-    named: dict[str, Any] = {}
-    for name, value in params.items():
-        if name == "layers":
-            for layer in range(jax.tree.leaves(value)[0].shape[0]):
-                named[f"layers_{layer}"] = jax.tree.map(lambda leaf, i=layer: leaf[i], dict(value))
-        elif isinstance(value, Mapping):
-            named[name] = to_t5x(value)
-        else:
-            named[name] = value
-    return named
-
-
 def from_t5x(named: Tree) -> dict[str, Any]:
-    """The inverse of `to_t5x`: stacks `layers_0`, `layers_1`, … along a leading axis."""
+    """Stacks `layers_0`, `layers_1`, … along a leading axis; everything else keeps its name."""
     params: dict[str, Any] = {}
     layers: dict[int, Tree] = {}
     for name, value in named.items():

@@ -1,8 +1,10 @@
 """Compiles a traced program for a slice that is not there, and reads what the compiler says."""
 
 import dataclasses
+import math
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,7 +12,6 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from recalign.errors import UserError
-from recalign.plan.flops import matmul_flops
 from recalign.plan.programs import Program
 from recalign.plan.traffic import traffic
 
@@ -25,10 +26,6 @@ class Compiled:
     """A program's demands, a chip and a run; `refusal` where the compiler found no room for it."""
 
     flops: float  # in matrix products, every turn of every loop
-    # The same and XLA's own count, both with a loop's body counted once: they should agree but for
-    # what is no matrix product.
-    flops_loops_once: float
-    xla_flops: float | None
     memory_bytes: float | None  # through HBM; None where it was not compiled to the end
     link_bytes: float | None  # over the links
     arguments: int | None  # bytes of what goes in, the state among it
@@ -47,9 +44,7 @@ class Compiled:
 def compile_program(program: Program, chips: int) -> Compiled:
     """Raises nothing where memory does not suffice: that is an answer."""
     started = time.perf_counter()
-    jaxpr, turns = program.traced.jaxpr, program.while_turns
-    flops = matmul_flops(jaxpr, while_turns=turns) / chips
-    once = matmul_flops(jaxpr, loops_once=True) / chips
+    flops = matmul_flops(program.traced.jaxpr, while_turns=program.while_turns) / chips
     try:
         compiled = _compiled(program.traced)
     except jax.errors.JaxRuntimeError as error:
@@ -58,15 +53,13 @@ def compile_program(program: Program, chips: int) -> Compiled:
         # Without the list of allocations that may follow.
         said = " ".join(str(error).strip().splitlines()[0].split())
         seconds = time.perf_counter() - started
-        return Compiled(flops, once, None, None, None, None, None, None, said, seconds)
+        return Compiled(flops, None, None, None, None, None, said, seconds)
     memory = compiled.memory_analysis()
-    moved = traffic(compiled.as_text(), while_turns=turns)
+    moved = traffic(compiled.as_text(), while_turns=program.while_turns)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     held = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
     return Compiled(
         flops=flops,
-        flops_loops_once=once,
-        xla_flops=float(compiled.cost_analysis()["flops"]),
         memory_bytes=moved.memory_bytes,
         link_bytes=moved.link_bytes,
         arguments=memory.argument_size_in_bytes,
@@ -75,6 +68,43 @@ def compile_program(program: Program, chips: int) -> Compiled:
         refusal=None,
         seconds=time.perf_counter() - started,
     )
+
+
+def matmul_flops(jaxpr: Any, *, while_turns: int = 1) -> float:
+    """Multiplications and additions in the matrix products of a jaxpr, over all devices.
+
+    XLA's own analysis counts the body of a loop once, however often it runs; a stack of 24 scanned
+    layers would seem to cost what one costs.
+
+    Args:
+      jaxpr: as `jax.jit(f).trace(...).jaxpr`.
+      while_turns: how often a loop runs whose end depends on what it computes.
+    """
+    total = 0.0
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        name, parameters = equation.primitive.name, equation.params
+        if name == "dot_general":
+            total += _dot_flops(equation)
+            continue
+        turns = {"scan": parameters.get("length"), "while": while_turns}.get(name, 1)
+        inner = [matmul_flops(part, while_turns=while_turns) for part in _inner(parameters)]
+        if inner:
+            total += turns * (max(inner) if name == "cond" else sum(inner))
+    return total
+
+
+def _dot_flops(equation: Any) -> float:
+    (left_contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    summed = math.prod(left[axis] for axis in left_contracted)
+    return 2.0 * math.prod(equation.outvars[0].aval.shape) * summed
+
+
+def _inner(parameters: dict[str, Any]) -> Iterator[Any]:
+    for value in parameters.values():
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if hasattr(part, "eqns") or hasattr(getattr(part, "jaxpr", None), "eqns"):
+                yield part
 
 
 def available_bytes(device: Any) -> int:

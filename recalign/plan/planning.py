@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from recalign.errors import UserError
 from recalign.plan.chips import Slice
-from recalign.plan.compilation import Compiled, available_bytes, compile_program
-from recalign.plan.estimate import estimable, estimate
+from recalign.plan.compilation import (
+    Compiled,
+    available_bytes,
+    compile_program,
+    matmul_flops,
+)
 from recalign.plan.filling import Filling, Rows, measured_or_why_not
-from recalign.plan.flops import matmul_flops
 from recalign.plan.programs import (
     Layout,
     Program,
@@ -19,7 +22,7 @@ from recalign.plan.programs import (
     sizes,
     train_program,
 )
-from recalign.plan.roofline import roofline
+from recalign.plan.roofline import estimable, estimate, roofline
 from recalign.plan.search import Tried, partitionings, search, too_large
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment

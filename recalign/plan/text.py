@@ -139,8 +139,6 @@ def _describe(name: str, program: Compiled, times: Roofline | None, available: i
         f"{times.compute_seconds * 1e3:.1f}, memory {times.memory_seconds * 1e3:.1f}, links "
         f"{times.link_seconds * 1e3:.1f}; {times.utilisation:.0%} of the peak, most of it "
         f"{times.bound}",
-        f"  loops counted once: {_amount(program.flops_loops_once, 'FLOP')} here, "
-        f"{_amount(program.xla_flops, 'FLOP')} by XLA, which counts all that is no product too",
     ]
 
 

@@ -22,8 +22,8 @@ from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.surroundings import Surroundings
 from recalign.trainer import gin_files as gin_reader
 from recalign.trainer import gin_text
-from recalign.trainer.loss import NORMALIZERS
 from recalign.trainer.schedule import CONSTANT_AFTER_WARM_UP, make_schedule
+from recalign.trainer.state import NORMALIZERS
 from tasks import rates, vocabulary
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -135,7 +135,7 @@ class Experiment:
       dropout_rate: of the network, in training.
       z_loss: factor of the squared log-normaliser.
       label_smoothing: 0 for none.
-      loss_normalizing_factor: None (sum over tokens), a number, or a name (`loss.NORMALIZERS`).
+      loss_normalizing_factor: None (sum over tokens), a number, or a name (`state.NORMALIZERS`).
       random_seed: of start weights, dropout and the order of samples; None counts as 0.
       eval_period: steps between validations; 0 for none.
       eval_steps: validation batches whose loss is computed; 0 for none.

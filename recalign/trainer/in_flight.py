@@ -17,10 +17,9 @@ from recalign.errors import UserError
 from recalign.preprocessors.stream import TOKENS, Stream
 from recalign.trainer import partitioning
 from recalign.trainer.experiment import Experiment
-from recalign.trainer.loss import LossParts
 from recalign.trainer.optimization import schedule_of
 from recalign.trainer.progress import Pace, progress_line
-from recalign.trainer.state import StepOutcome
+from recalign.trainer.state import LossParts, StepOutcome
 from recalign.trainer.writers import MetricsWriter, say
 
 # Stop when the loss exceeds this multiple of log(VOCAB_SIZE), the loss of a uniform guess.

@@ -1,23 +1,39 @@
-"""Weights from one format to another, tensor by tensor."""
+"""Weights from one format to another, tensor by tensor, with rows for new tokens where asked."""
 
-import contextlib
 import dataclasses
+import functools
 import itertools
 import math
-import os
 import pathlib
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tqdm
 from etils import epath
+from jaxtyping import Float, Int32
 
-from recalign.data.atomic import to_disk, tree_to_disk
+from recalign.data.atomic import atomic_directory
 from recalign.errors import UserError
 from recalign.weights import formats, inspection, own
-from recalign.weights.growth import NewRows, grow
 from recalign.weights.tensors import Tensor, Weights, as_float32, stacks
+
+EMBEDDING, OUTPUT = "token_embedder/embedding", "decoder/logits_dense/kernel"
+
+
+@dataclasses.dataclass(frozen=True)
+class NewRows:
+    """The tokens that a vocabulary gets after its older ones.
+
+    Attributes:
+      first: the number of the first.
+      vocab_size: rows of the grown table, those that only fill it up included.
+      texts: of each, the older tokens that it stands for.
+    """
+
+    first: int
+    vocab_size: int
+    texts: Sequence[Int32[np.ndarray, " tokens"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +116,62 @@ def convert(
     carried = {} if to == formats.HUGGING_FACE else weights.moments
     size = 4 * (numbers + _numbers(carried))
     with (
-        _whole_or_nothing(target) as unfinished,
+        atomic_directory(epath.Path(target)) as unfinished,
         tqdm.tqdm(total=size, unit="B", unit_scale=True, desc=to, mininterval=1) as progress,
     ):
-        formats.FORMATS[to].write(weights, config, unfinished, progress.update)
+        formats.FORMATS[to].write(weights, config, pathlib.Path(unfinished), progress.update)
+        _refuse_existing(target)  # which somebody else may have made meanwhile
     return Conversion(name, to, target, weights.step or 0, numbers, bool(carried))
+
+
+def grow(weights: Weights, rows: NewRows) -> Weights:
+    """The weights with a row of the embedding, and of an output layer of its own, a new token.
+
+    A new row is the mean of the older rows of its text; of a text without tokens, and for rows that
+    fill up the table, the mean of all older rows. The optimizer's state stays behind: its moments
+    are of other shapes.
+
+    Raises:
+      UserError: the table lacks older tokens, or holds newer ones already.
+    """
+    shape = weights.params[EMBEDDING].shape
+    if shape[0] < rows.first:
+        raise UserError(
+            f"{weights.where}: its table has {shape[0]:,} rows, the vocabulary {rows.first:,} "
+            "tokens before its items: weights of another vocabulary"
+        )
+    # Tables are filled up to a multiple of 128.
+    if shape[0] >= rows.first + 128:
+        raise UserError(
+            f"{weights.where}: its table has {shape[0]:,} rows, items' among them: "
+            f"only the first {rows.first:,} are those of the older vocabulary"
+        )
+    params = dict(weights.params)
+    params[EMBEDDING] = _tensor(
+        (rows.vocab_size, shape[1]), lambda: _grown(weights.params[EMBEDDING].whole(), rows)
+    )
+    if OUTPUT in params:
+        params[OUTPUT] = _tensor(
+            (shape[1], rows.vocab_size), lambda: _grown(weights.params[OUTPUT].whole().T, rows).T
+        )
+    return dataclasses.replace(weights, params=params, moments={})
+
+
+def _grown(table_VxD: np.ndarray, rows: NewRows) -> Float[np.ndarray, "W D"]:
+    old = table_VxD[: rows.first].astype(np.float32)
+    mean = old.mean(axis=0, dtype=np.float64).astype(np.float32)
+    grown = np.empty((rows.vocab_size, old.shape[1]), np.float32)
+    grown[: rows.first] = old
+    for number, text in enumerate(rows.texts, rows.first):
+        grown[number] = old[text].mean(axis=0) if len(text) else mean
+    grown[rows.first + len(rows.texts) :] = mean
+    return grown
+
+
+def _tensor(shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> Tensor:
+    """An array that is made when its first part is read."""
+    made = functools.cache(make)
+    return Tensor(shape, np.dtype(np.float32), lambda index: made()[index])
 
 
 def _destination_format(destination: str, stated: str | None, source: str) -> str:
@@ -135,25 +202,13 @@ def _place(weights: Weights, destination: str, to: str) -> tuple[Weights, pathli
             weights = dataclasses.replace(weights, step=named)
         else:
             target = target / f"checkpoint_{weights.step or 0}"
-    if target.exists():
-        raise UserError(f"{target}: it exists already; give another name or remove it")
+    _refuse_existing(target)
     return weights, target
 
 
-@contextlib.contextmanager
-def _whole_or_nothing(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A name beside the target, which becomes the target if all goes well."""
-    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        tree_to_disk(epath.Path(unfinished))
-        unfinished.rename(target)
-        to_disk(epath.Path(target.parent))
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def _refuse_existing(target: pathlib.Path) -> None:
+    if target.exists():
+        raise UserError(f"{target}: it exists already; give another name or remove it")
 
 
 def _in_stacks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -105,7 +105,6 @@ def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callab
     shapes = {}
     for ours, shape in inspection.param_shapes(config).items():
         shapes[names[ours]] = shape[::-1] if _is_transposed(ours) else shape
-    folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(_their_config(config), indent=2) + "\n")
     with safetensors_file.Writer(folder / WEIGHTS, shapes) as file:
         for ours, tensor in weights.params.items():

@@ -63,14 +63,12 @@ def open_tree(folder: epath.Path) -> dict[str, Tensor]:
             for name, leaf in leaves.items()
             if name not in names
         }
-    place = stores.zarr_in
-    if (folder / "manifest.ocdbt").exists():
-        place = stores.zarr_in_database
+    in_database = (folder / "manifest.ocdbt").exists()
     context = ts.Context()
-    stored = {
-        name: stores.open_tensor(place(folder, array, version), f"{folder}: {name}", context)
-        for name, array in names.items()
-    }
+    stored = {}
+    for name, array in names.items():
+        spec = stores.zarr_in(folder, array, version, in_database)
+        stored[name] = stores.open_tensor(spec, f"{folder}: {name}", context)
     return {**inline, **stored}
 
 
@@ -94,7 +92,7 @@ class Writer:
     ) -> None:
         """A new array, which the next `write` is for, or the next ones if it is stacked."""
         self._add(name, {"value_type": "np.ndarray", "skip_deserialize": False})
-        spec = stores.zarr_in_database(self._folder, name.replace("/", "."))
+        spec = stores.zarr_in(self._folder, name.replace("/", "."), in_database=True)
         self._array = stores.create(spec, shape, stacked, dtype, self._transaction)
 
     def write(self, array: np.ndarray, layer: int | None = None) -> None:

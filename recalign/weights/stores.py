@@ -30,14 +30,20 @@ def key_value_store(folder: epath.Path) -> dict[str, Any]:
     return {"driver": "file", "path": f"{folder.absolute().as_posix()}/"}
 
 
-def zarr_in(folder: epath.Path, name: str, version: int = 2) -> dict[str, Any]:
-    """A zarr array in a folder of its own.
+def zarr_in(
+    folder: epath.Path, name: str, version: int = 2, in_database: bool = False
+) -> dict[str, Any]:
+    """A zarr array in a folder of its own, or in the folder's OCDBT database, as in Orbax's trees.
 
     Raises:
       UserError: the name leads out of the folder.
     """
-    check_within(folder, name)
-    return {"driver": _DRIVERS[version], "kvstore": key_value_store(folder / name)}
+    if in_database:
+        kvstore = {"driver": "ocdbt", "base": key_value_store(folder), "path": f"{name}/"}
+    else:
+        check_within(folder, name)
+        kvstore = key_value_store(folder / name)
+    return {"driver": _DRIVERS[version], "kvstore": kvstore}
 
 
 def check_within(folder: epath.Path, name: str) -> None:
@@ -45,14 +51,6 @@ def check_within(folder: epath.Path, name: str) -> None:
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or {":", "\0"} & set(name):
         raise UserError(f"{folder}: {shown(name)} is no array in the checkpoint's folder")
-
-
-def zarr_in_database(folder: epath.Path, name: str, version: int = 2) -> dict[str, Any]:
-    """A zarr array in an OCDBT database, as Orbax keeps the arrays of a tree together."""
-    return {
-        "driver": _DRIVERS[version],
-        "kvstore": {"driver": "ocdbt", "base": key_value_store(folder), "path": f"{name}/"},
-    }
 
 
 def open_tensor(spec: dict[str, Any], where: str, context: ts.Context | None = None) -> Tensor:

@@ -62,7 +62,6 @@ def open_weights(folder: epath.Path) -> Weights:
 
 def write(weights: Weights, config: T5Config, folder: pathlib.Path, done: Callable) -> None:
     """A checkpoint as T5X's `Checkpointer` writes it; without moments, with those of a new run."""
-    folder.mkdir()
     target = epath.Path(folder)
     written: dict[str, Any] = {}
     for name, tensor in t5x_state.tensors(weights, config).items():

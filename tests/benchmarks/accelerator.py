@@ -38,12 +38,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from recalign.model.decode import Beams, beam_decode
-from recalign.model.names import to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.model.trie import Trie
 from recalign.trainer import partitioning
 from recalign.trainer.state import new_state
 from tests.optimizers import make_optimizer, train_step_of
+from tests.t5x_names import to_t5x
 
 TOKENS = ("inputs", "targets")
 BEAMS, NEW_TOKENS, CATALOGUE = 20, 8, 12_000

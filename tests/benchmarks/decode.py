@@ -45,10 +45,10 @@ from common import (
 )
 
 from recalign.model.decode import Beams, beam_decode
-from recalign.model.names import to_t5x
 from recalign.model.score import score_candidates
 from recalign.model.t5.transformer import Transformer
 from recalign.model.trie import Trie
+from tests.t5x_names import to_t5x
 
 BEAMS, CATALOGUE = 20, 12_000
 PIECES, FIRST_PIECE, LETTER = 326, 1_000, 28

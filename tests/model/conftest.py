@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recalign.model.names import from_t5x, to_t5x
+from recalign.model.names import from_t5x
 from recalign.model.t5.config import T5Config
 from recalign.model.t5.transformer import Transformer
 from tests.golden.t5x_precision import MULTIPLE
+from tests.t5x_names import to_t5x
 
 EOS = 1
 GOLDEN = Path(__file__).parents[1] / "golden" / "t5x_minimal.npz"

@@ -6,7 +6,8 @@ import pytest
 from flax import traverse_util
 
 from recalign.errors import UserError
-from recalign.model.names import from_t5x, to_t5x
+from recalign.model.names import from_t5x
+from tests.t5x_names import to_t5x
 
 
 def test_there_and_back_is_the_identity(params):

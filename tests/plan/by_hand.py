@@ -22,8 +22,6 @@ BUCKETS = 32
 
 STEP = Compiled(
     flops=197e12 / 20,
-    flops_loops_once=1e12,
-    xla_flops=1.2e12,
     memory_bytes=819e9 / 10,
     link_bytes=50e9 / 10,
     arguments=2**30,

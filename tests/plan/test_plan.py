@@ -60,8 +60,6 @@ def test_operations_of_a_train_step(planned):
     # Relative positions are the rest.
     assert planned.train.flops == pytest.approx(by_hand, rel=0.05)
     assert planned.train.flops > by_hand
-    # XLA counts the loops' bodies once, and adds what is no matrix product.
-    assert planned.train.xla_flops > 0.9 * planned.train.flops_loops_once
 
 
 @needs_libtpu

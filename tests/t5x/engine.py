@@ -11,13 +11,13 @@ from flax.core import freeze, unfreeze
 from t5x import adafactor, eval, models, partitioning, train_state, trainer, utils
 from t5x.examples.t5 import network
 
-from recalign.model.names import to_t5x
 from recalign.model.t5.sizes import SIZES
 from recalign.t5x.constrained import ConstrainedDecodingModel
 from recalign.t5x.fast import FastDecodingModel
 from recalign.t5x.mixture import decode_lengths, vocabulary
 from recalign.t5x.optimizer import named
 from recalign.trainer.experiment import Experiment
+from tests.t5x_names import to_t5x
 
 
 def schedule_of(experiment: Experiment) -> Any:

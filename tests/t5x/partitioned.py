@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import seqio
 
-from recalign.model.names import to_t5x
 from recalign.trainer import partitioning, setup
 from recalign.trainer.experiment import load_experiment
 from recalign.trainer.state import random_params
 from tests.t5x.conftest import FILES, TINY
 from tests.t5x.engine import T5X, batch_of
+from tests.t5x_names import to_t5x
 
 
 def main(data_dir: str) -> None:

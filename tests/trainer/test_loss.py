@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recalign.trainer.loss import cross_entropy, normalizer
+from recalign.trainer.state import cross_entropy, normalizer
 from tests.golden.t5x_precision import assert_as_precise_as_t5x
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "t5x_optimizer_and_loss.npz"

@@ -7,10 +7,11 @@ import optax
 import pytest
 from flax import traverse_util
 
-from recalign.model.names import from_t5x, to_t5x
+from recalign.model.names import from_t5x
 from recalign.trainer.optimizer import adafactor
 from recalign.weights import inspection
 from tests.golden.t5x_precision import assert_as_precise_as_t5x
+from tests.t5x_names import to_t5x
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "t5x_optimizer_and_loss.npz"
 SHAPES = {

@@ -6,13 +6,14 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import PartitionSpec as P
 
-from recalign.model.names import from_t5x, to_t5x
+from recalign.model.names import from_t5x
 from recalign.model.t5.config import T5Config
 from recalign.trainer import partitioning
 from recalign.trainer.state import new_state, random_params
 from tests.golden import make_t5x_trajectory as golden
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
 from tests.optimizers import make_optimizer, train_step_of
+from tests.t5x_names import to_t5x
 
 CONFIG = T5Config(
     vocab_size=32,

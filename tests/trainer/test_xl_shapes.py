@@ -45,6 +45,7 @@ def checkpoint(tmp_path_factory):
         return Tensor(shapes[name], np.dtype(np.float32), lambda index: made(numbers[name], index))
 
     folder = tmp_path_factory.mktemp("xl") / f"checkpoint_{STEP}"
+    folder.mkdir()
     params = {name: tensor(name) for name in shapes}
     t5x_legacy.write(Weights("made", params, {}, STEP), config, folder, lambda size: None)
     return folder

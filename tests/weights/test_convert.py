@@ -12,11 +12,11 @@ from etils import epath
 
 from recalign.data import integrity
 from recalign.errors import UserError
-from recalign.model.names import to_t5x
 from recalign.trainer.checkpoints import Checkpoints
 from recalign.trainer.state import state_shape
 from recalign.weights import convert, load_params, own
 from tests.optimizers import make_optimizer
+from tests.t5x_names import to_t5x
 from tests.weights.comparison import CONFIG, FIRST_STEP, STEP, equal
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

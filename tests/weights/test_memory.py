@@ -35,6 +35,7 @@ def constant(number, shape):
     return Tensor(shape, np.dtype(np.float32), read)
 
 def write(config, folder):
+    folder.mkdir()
     shapes = inspection.param_shapes(config)
     params = {name: constant(number, shape) for number, (name, shape) in enumerate(shapes.items())}
     t5x_legacy.write(Weights("made", params, {}, 3), config, folder, lambda size: None)

@@ -11,11 +11,11 @@ from etils import epath
 from flax import serialization
 
 from recalign.errors import UserError
-from recalign.model.names import to_t5x
 from recalign.model.t5.config import T5Config
 from recalign.weights import convert, inspection, load_params, t5x_legacy, t5x_orbax
 from recalign.weights.tensors import as_float32
 from tests.golden.t5x_precision import assert_as_precise_as_t5x
+from tests.t5x_names import to_t5x
 from tests.weights.comparison import logits
 
 MODULES = {"legacy": t5x_legacy, "orbax": t5x_orbax}

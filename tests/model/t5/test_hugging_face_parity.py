@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recalign.model.names import from_t5x, to_t5x
+from recalign.model.names import from_t5x
 from recalign.model.t5.transformer import Transformer
 from tests.model.conftest import ragged, seeded_weights, tiny_config
+from tests.t5x_names import to_t5x
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -12,10 +12,11 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from recalign.model.decode import beam_decode
-from recalign.model.names import from_t5x, to_t5x
+from recalign.model.names import from_t5x
 from recalign.model.t5.transformer import Transformer
 from tests.golden.t5x_precision import MULTIPLE, assert_as_precise_as_t5x
 from tests.model.conftest import seeded_weights, tiny_config
+from tests.t5x_names import to_t5x
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -4,8 +4,8 @@ import pytest
 
 from recalign.model.t5.config import T5Config
 from recalign.plan.chips import CHIPS, Slice
-from recalign.plan.estimate import estimate
 from recalign.plan.programs import Layout, Sizes
+from recalign.plan.roofline import estimate
 from recalign.trainer.experiment import Experiment
 
 WIDTH, IN, OUT = 64, 100, 10
