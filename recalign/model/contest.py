@@ -24,17 +24,11 @@ _SLACK = 1e-3
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Contest:
-    """What the candidates of `score_candidates` compete by.
+    """What the candidates of `score_candidates` compete by."""
 
-    Attributes:
-      log_prior_BxC: log(w P_prior / (1 - w)) of each candidate; -1e7 where that is 0.
-      wanted_B: k, from 1 to the number of beams: how many items are answered.
-      beams: what the search found for the same inputs in the same trie.
-    """
-
-    log_prior_BxC: Float[Array, "B C"]
-    wanted_B: Int[Array, " B"]
-    beams: Beams
+    log_prior_BxC: Float[Array, "B C"]  # log(w P_prior / (1 - w)); -1e7 where that is 0
+    wanted_B: Int[Array, " B"]  # k, from 1 to the number of beams: how many items are answered
+    beams: Beams  # what the search found for the same inputs in the same trie
 
     def can_enter(
         self,
@@ -51,9 +45,8 @@ class Contest:
     ) -> tuple[Float[Array, "B C"], Float[Array, " B"]]:
         """The beams and the candidates, all 0 for a filler, as one list of items.
 
-        Returns:
-          The log-probability of each candidate that is a beam, -1e7 of all others; and least_B, a
-          lower bound on the logarithm of the k-th likeliest item's joined probability.
+        Returns the log-probability of each candidate that is a beam, -1e7 of all others; and
+        least_B, a lower bound on the logarithm of the k-th likeliest item's joined probability.
         """
         beams = self.beams
         is_beam_BxKxC = jnp.all(beams.tokens_BxKxT[:, :, None] == tokens_BxCxT[:, None], axis=-1)

@@ -41,16 +41,11 @@ class Beams:
     Where fewer than K sequences are valid, the first beams are fillers: no tokens (all 0), score
     and log-probability -1e7. An example none of whose beams ended within the length has its live
     beams instead, without EOS, with log-probabilities as scores, as in T5X.
-
-    Attributes:
-      tokens_BxKxT: with EOS, and 0 after it.
-      scores_BxK: log-probability over length penalty.
-      log_probs_BxK: natural logarithm of the sequence's probability, EOS included.
     """
 
-    tokens_BxKxT: Int[Array, "B K T"]
-    scores_BxK: Float[Array, "B K"]
-    log_probs_BxK: Float[Array, "B K"]
+    tokens_BxKxT: Int[Array, "B K T"]  # with EOS, and 0 after it
+    scores_BxK: Float[Array, "B K"]  # log-probability over length penalty
+    log_probs_BxK: Float[Array, "B K"]  # of the sequence, EOS included; natural logarithm
 
 
 @jax.tree_util.register_dataclass

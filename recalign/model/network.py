@@ -70,28 +70,20 @@ class Network(abc.ABC):
     ) -> Float[Array, "B T V"]:
         """Logits of every target token, each given the inputs and the targets before it.
 
-        Args:
-          params: of the network.
-          batch: `inputs` [B, L] and `targets` [B, T], padded on the right with 0. Rows that hold
-            several examples have `inputs_segment_ids` and `targets_segment_ids` too: 1, 2, … for
-            the examples, 0 for padding. Each example is to see itself alone.
-          dropout_key: None for none.
+        `batch`: `inputs` [B, L] and `targets` [B, T], padded on the right with 0. Rows that hold
+        several examples have `inputs_segment_ids` and `targets_segment_ids` too: 1, 2, … for the
+        examples, 0 for padding. Each example is to see itself alone. `dropout_key`: None for none.
         """
 
     @abc.abstractmethod
     def start(
         self, params: Any, inputs_BxL: Int[Array, "B L"], beams: int, max_decode_len: int
     ) -> tuple[Any, Any]:
-        """Reads the inputs once, for all beams and steps.
+        """Reads the inputs, padded on the right with 0, once for all beams and steps.
 
-        Args:
-          params: of the network.
-          inputs_BxL: padded on the right with 0.
-          beams: the most that an example will have; it begins with one.
-          max_decode_len: the most steps that will be taken.
-
-        Returns:
-          (memory, cache), trees of arrays: what no step changes, and what each step writes.
+        `beams`: the most that an example will have; it begins with one. `max_decode_len`: the most
+        steps that will be taken. Returns (memory, cache), trees of arrays: what no step changes,
+        and what each step writes.
         """
 
     @abc.abstractmethod
@@ -100,8 +92,7 @@ class Network(abc.ABC):
     ) -> tuple[Float[Array, "B K V"], Any]:
         """One decoding step: each beam reads its newest token (at first 0) at `position`, 0, 1, ….
 
-        Returns:
-          The logits of each beam's next token, and the cache.
+        Returns the logits of each beam's next token, and the cache.
         """
 
     def step_log_probs(
@@ -116,14 +107,10 @@ class Network(abc.ABC):
     ) -> tuple[Float[Array, "B K M"], Any]:
         """A `step` of which M next tokens a beam are wanted: what a search in a trie asks for.
 
-        Beams that are not wanted may have any log-probabilities up to 0; the cache is that of all.
-        Only `score_candidates` with a contest (a prior's items) says which are wanted.
-
-        A network need not have it; one that does can do without an array of all logits.
-
-        Returns:
-          The log-probabilities of these tokens, normalised over the vocabulary and hence <= 0 (a
-          contest relies on it), and the cache.
+        Returns their log-probabilities, normalised over the vocabulary and hence <= 0 (a contest
+        relies on it), and the cache of all beams. Beams that are not wanted may have any
+        log-probabilities up to 0: only `score_candidates` with a contest (a prior's items) says
+        which are. A network need not have it; one that does can do without an array of all logits.
         """
         logits_BxKxV, cache = self.step(params, memory, cache, tokens_BxK, position)
         return log_probs_at(logits_BxKxV, next_BxKxM), cache

@@ -43,9 +43,8 @@ def score_candidates(
       contest: leaves out candidates that cannot be among the likeliest items, and does not score
         its beams' items again; None scores all.
 
-    Returns:
-      The natural logarithm of the probability of all tokens, EOS included, normalised over the
-      whole vocabulary; `decode.NO_BEAM` (-1e7) for -1 and for a candidate that is left out.
+    Returns the natural logarithm of the probability of all tokens, EOS included, normalised over
+    the whole vocabulary; `decode.NO_BEAM` (-1e7) for -1 and for a candidate that is left out.
     """
     B, C = encoder_input_tokens_BxL.shape[0], candidates_BxC.shape[1]
     parts = -(-C // _MOST_AT_ONCE)

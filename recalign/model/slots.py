@@ -22,17 +22,11 @@ MASKED = -1e10
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Keys and values of all positions that were read, those of position t in slots t * K ….
-
-    Attributes:
-      keys_NxBxSxHxC: of every layer.
-      values_NxBxSxHxC: of every layer.
-      slot_BxKxT: the slot, 0 … K - 1, that each live beam has at each position.
-    """
+    """Keys and values of all positions that were read, those of position t in slots t * K …."""
 
     keys_NxBxSxHxC: Float[Array, "N B S H C"]
     values_NxBxSxHxC: Float[Array, "N B S H C"]
-    slot_BxKxT: Int[Array, "B K T"]
+    slot_BxKxT: Int[Array, "B K T"]  # the slot, 0 … K - 1, of each live beam at each position
 
     @classmethod
     def empty(

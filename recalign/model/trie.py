@@ -27,25 +27,18 @@ from recalign.errors import UserError
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trie:
-    """Valid sequences on the accelerator. S sequences, N nodes.
+    """Valid sequences on the accelerator. S sequences, N nodes."""
 
-    Attributes:
-      first_child_N1: where each node's children start; one more entry closes the last.
-      token_N: token of the edge into each node; 0 for the root.
-      parent_N: parent of each node; the root's is itself.
-      leaf_S: the leaf (EOS) of each sequence, in the order they were given.
-      widths: the largest number of children of a node, at each level: a lookup is as wide as the
-        levels that it is for. With a token an item the first level has all items, the next one EOS.
-      depth: tokens of the longest sequence, EOS included.
-      shared_prefix: tokens with which every sequence begins, as the "I" of I1, I2, ….
-    """
-
-    first_child_N1: Int[Array, " N1"]
-    token_N: Int[Array, " N"]
-    parent_N: Int[Array, " N"]
-    leaf_S: Int[Array, " S"]
+    first_child_N1: Int[Array, " N1"]  # where each node's children start; the last one closes
+    token_N: Int[Array, " N"]  # of the edge into each node; 0 for the root
+    parent_N: Int[Array, " N"]  # the root's is itself
+    leaf_S: Int[Array, " S"]  # the leaf (EOS) of each sequence, in the order they were given
+    # The largest number of children of a node, at each level: a lookup is as wide as the levels
+    # that it is for. With a token an item the first level has all items, the next one EOS.
     widths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    # Tokens of the longest sequence, EOS included.
     depth: int = dataclasses.field(metadata={"static": True})
+    # Tokens with which every sequence begins, as the "I" of I1, I2, ….
     shared_prefix: int = dataclasses.field(metadata={"static": True})
 
     @classmethod
@@ -92,10 +85,9 @@ class Trie:
     ) -> tuple[Int[Array, "B K M"], Bool[Array, "B K M"]]:
         """The child nodes of each beam's node, and which of them are real.
 
-        Args:
-          nodes_BxK: nodes of the levels from `first_level` to `last_level` (None: to the last); the
-            root's level is 0. M is the widest of these levels.
-          allowed_BxN: the nodes that are searched; None for all.
+        The nodes are of the levels from `first_level` to `last_level` (None: to the last); the
+        root's level is 0, and M is the widest of these. `allowed_BxN`: the nodes that are searched;
+        None for all.
         """
         end = None if last_level is None else last_level + 1
         width = max(self.widths[first_level:end], default=1)

@@ -74,11 +74,8 @@ def matmul_flops(jaxpr: Any, *, while_turns: int = 1) -> float:
     """Multiplications and additions in the matrix products of a jaxpr, over all devices.
 
     XLA's own analysis counts the body of a loop once, however often it runs; a stack of 24 scanned
-    layers would seem to cost what one costs.
-
-    Args:
-      jaxpr: as `jax.jit(f).trace(...).jaxpr`.
-      while_turns: how often a loop runs whose end depends on what it computes.
+    layers would seem to cost what one costs. `while_turns`: how often a loop runs whose end depends
+    on what it computes.
     """
     total = 0.0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:

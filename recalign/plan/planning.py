@@ -97,12 +97,8 @@ def plan(
 ) -> Plan:
     """Compiles the train step and the decode step of an experiment for a slice.
 
-    Args:
-      experiment: only shapes count, no weights are made; packed rows are counted in its data.
-      searching: try layouts and plan the best that fits.
-
-    Raises:
-      UserError: no such slice, no libtpu, or a batch that the chips cannot share.
+    Only shapes count, no weights are made; packed rows are counted in the experiment's data.
+    `searching`: try layouts and plan the best that fits.
     """
     planner = _Planner(experiment, Slice.parse(topology), say)
     return planner.searched() if searching else planner.planned(Layout.of(experiment))

@@ -42,13 +42,9 @@ def search(
     Of one partitioning and rematerialisation, microbatches double until the step fits. What
     arithmetic shows to be too large is not compiled.
 
-    Args:
-      available, sizes_of: bytes of a chip.
-      estimated: seconds of a train step, by hand.
-      compiled: (seconds, or None where it does not fit; what the compiler says) of a train step.
-
-    Returns:
-      The fastest first, then those that do not fit, then those that were not compiled.
+    `available` and `sizes_of` are bytes of a chip, `estimated` seconds of a train step, by hand;
+    `compiled` gives its seconds, or None where it does not fit, and what the compiler says. Returns
+    the fastest first, then those that do not fit, then those that were not compiled.
     """
     tried: list[Tried] = []
     waiting: list[tuple[float, int, Layout, Iterator[Layout]]] = []

@@ -48,9 +48,6 @@ class FastDecodingModel(models.EncoderDecoderModel):
         `params` are in T5X's names; of the features "encoder_input_tokens" and the length of
         "decoder_input_tokens" are read. `decoder_params` may have "alpha" and "eos_id".
         `return_all_decodes`: all beams [B, K, T], or the best [B, T]. Nothing is sampled by `rng`.
-
-        Raises:
-            UserError: `prompt_with_targets`, or an unknown decoder parameter.
         """
         del rng
         if prompt_with_targets:
@@ -84,11 +81,7 @@ class FastDecodingModel(models.EncoderDecoderModel):
 
 
 def own_config(module: network.Transformer) -> T5Config:
-    """recalign's configuration of T5X's network.
-
-    Raises:
-        UserError: it is not a T5 1.1 of T5X's minimal example.
-    """
+    """recalign's configuration of T5X's network, which has to be a T5 1.1."""
     if not isinstance(module, network.Transformer):
         raise UserError(
             f"the fast decoder needs t5x.examples.t5.network.Transformer, not {type(module)}"

@@ -16,10 +16,8 @@ def vocabulary(
 ) -> seqio.Vocabulary:
     """The vocabulary of a mixture's tasks: its dataset's own, or the one that gin names.
 
-    `vocab_size`: rows of the model's embedding; None to take it for large enough.
-
-    Raises:
-        UserError: the embedding is too small; T5X itself would read zeros for later tokens.
+    `vocab_size`: rows of the model's embedding, refused where they are too few, for T5X itself
+    would read zeros for later tokens; None to take it for large enough.
     """
     found = registered(mixture_or_task_name, module).output_features["targets"].vocabulary
     if vocab_size is not None:
@@ -57,9 +55,6 @@ def answers_by_number(provider: seqio.Task | seqio.Mixture) -> tuple[str, ...]:
     """All answers, each at its number: the two words of rating tasks, then the catalogue's IDs.
 
     A mixture without rating tasks has "no" and "yes" there, which no example of it allows.
-
-    Raises:
-        UserError: the tasks are of several catalogues, or rating tasks have several pairs of words.
     """
     evaluated = list(tasks_with_answers(provider))
     catalogues = {task.dataset_name: task.source.open().catalogue for task in evaluated}

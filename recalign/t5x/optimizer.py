@@ -22,9 +22,6 @@ def named(
 
     T5X hands no learning rate to a wrapped optimizer, so AdamW asks the schedule itself, by the
     number of its own steps: a run from random weights counts them from 0 too.
-
-    Raises:
-        UserError: another name.
     """
     if name == "adafactor":
         return adafactor

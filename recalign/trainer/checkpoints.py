@@ -57,19 +57,12 @@ class Damaged(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a run goes on from.
+    """What a run goes on from."""
 
-    Attributes:
-      state: after its last step.
-      first_step: where fine-tuning began.
-      lines: of metrics.jsonl until then; None where the checkpoint does not say.
-      examples: of each task in packed rows until then; None where the checkpoint does not say.
-    """
-
-    state: TrainState
-    first_step: int
-    lines: int | None
-    examples: Mapping[str, int] | None
+    state: TrainState  # after its last step
+    first_step: int  # where fine-tuning began
+    lines: int | None  # of metrics.jsonl until then; None where the checkpoint does not say
+    examples: Mapping[str, int] | None  # of each task in packed rows until then; None likewise
 
 
 class Checkpoints:
@@ -245,12 +238,7 @@ class Checkpoints:
             return None
 
     def _read(self, step: int, shapes: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The items, in the order of `shapes`, and the info.
-
-        Raises:
-          Damaged: anything is amiss.
-          UserError: it is of another model, or of another run.
-        """
+        """The items, in the order of `shapes`, and the info; `Damaged` where anything is amiss."""
         for name, shape in shapes.items():
             self._refuse_another(step, name, shape)
         arguments = {name: ocp.args.StandardRestore(shape) for name, shape in shapes.items()}

@@ -126,11 +126,9 @@ class BeamDecoder:
           trie: the sequences of all ways but FREE.
           pool_BxC: for POOL and EXACT, indices into the trie's sequences, filled up with -1.
           allowed_BxN: for POOL instead of the pool, the trie's nodes that are searched.
-          prior: (log_prior_BxC, wanted_B) of a `Contest`: with POOL, EXACT leaves out what cannot
-            win it.
+          prior: log_prior_BxC and wanted_B of a `Contest`: EXACT leaves out what cannot win it.
 
-        Returns:
-          {way: `Beams`}, and float [B, C] for EXACT.
+        Returns {way: `Beams`}, and float [B, C] for EXACT.
         """
         asked = (inputs_BxL, pool_BxC, allowed_BxN, prior)
         inputs_BxL, *of_trie = jax.tree.map(self._shard, asked)

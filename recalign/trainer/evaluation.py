@@ -57,27 +57,16 @@ Record = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A task on a split, with all that decoding it needs.
+    """A task on a split, with all that decoding it needs."""
 
-    Attributes:
-      task: with metrics.
-      kind: "retrieval", "ranking" or "rating"; "" for one that is not ours.
-      examples: in the order of the split.
-      max_decode_len: tokens of the longest output, EOS included.
-      answers: by number: the catalogue's IDs, or a rating task's two words; none of other tasks.
-      trie: of the answers, where they are decoded along them.
-      ways: of decoding (`decoding.FREE`, …), the plain beams first.
-      scored_NxC: of a retrieval that a prior joins: that prior's best items of each example.
-    """
-
-    task: seqio.Task
-    kind: str
-    examples: Sequence[Example]
-    max_decode_len: int
-    answers: tuple[str, ...]
-    trie: Trie | None
-    ways: tuple[str, ...]
-    scored_NxC: np.ndarray | None = None
+    task: seqio.Task  # with metrics
+    kind: str  # "retrieval", "ranking" or "rating"; "" for one that is not ours
+    examples: Sequence[Example]  # in the order of the split
+    max_decode_len: int  # tokens of the longest output, EOS included
+    answers: tuple[str, ...]  # by number: the catalogue's IDs, or a rating's two words; else none
+    trie: Trie | None  # of the answers, where they are decoded along them
+    ways: tuple[str, ...]  # of decoding (`decoding.FREE`, …), the plain beams first
+    scored_NxC: np.ndarray | None = None  # of a retrieval with a prior: its best items an example
 
     def pool_BxC(self, batch: Batch) -> np.ndarray | None:
         """The answers that each example chooses from, as indices into the trie's sequences."""
@@ -107,9 +96,6 @@ def evaluate(
       split: "validation" or "test".
       checkpoint: "best" (by validation), "last", or a step.
       max_examples: the first examples of each task only; None for all.
-
-    Raises:
-      UserError: nothing is there to evaluate, or another process evaluates in MODEL_DIR.
     """
     if not experiment.directory.exists():
         raise UserError(f"{experiment.directory}: no such folder: train first, or check MODEL_DIR")

@@ -108,100 +108,60 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a run depends on. Each field is the gin macro of its name in capitals.
+    """What a run depends on. Each field is the gin macro of its name in capitals."""
 
-    Attributes:
-      mixture_or_task_name: what is trained on and evaluated.
-      task_feature_lengths: {"inputs": tokens, "targets": tokens}, to which examples are padded.
-      train_steps: the step at which training ends, counted as T5X does, pre-training included:
-        1,194,000 fine-tunes FLAN-T5 Base (1,184,000) for 10,000 steps.
-      model_dir: the run's folder.
-      model: the network, such as @T5Config().
-      initial_checkpoint_path: start weights; empty for random ones.
-      initial_step: the step at which fine-tuning begins, where the start weights do not say it.
-      item_vectors: what the rows of item tokens begin with beside random values, as parts of their
-        variance: {'text': 0.45, 'transitions': 0.45} (`data.item_vectors`), from random start
-        weights alone; None for random values.
-      batch_size: rows a step, over all devices: examples, or packed rows of several.
-      pack: whether the rows of training hold several examples (`preprocessors/packed_stream.py`).
-      microbatches: parts that a batch is computed in, one after the other; None for one.
-      optimizer_name: "adafactor" (T5's, for fine-tuning) or "adamw".
-      adam_beta1, adam_beta2, adam_epsilon, weight_decay: AdamW's.
-      learning_rate: Adafactor's is relative to a parameter's root mean square, AdamW's is not.
-      learning_rate_factors: T5X's names of what the rate is a product of (`make_schedule`).
-      decay_factor: what linear_decay takes off the rate a step, as a share of LEARNING_RATE.
-      steps_per_cycle: of cosine_decay; None for TRAIN_STEPS.
-      warmup_steps: steps of linear warm-up, counted from the start of fine-tuning.
-      dropout_rate: of the network, in training.
-      z_loss: factor of the squared log-normaliser.
-      label_smoothing: 0 for none.
-      loss_normalizing_factor: None (sum over tokens), a number, or a name (`state.NORMALIZERS`).
-      random_seed: of start weights, dropout and the order of samples; None counts as 0.
-      eval_period: steps between validations; 0 for none.
-      eval_steps: validation batches whose loss is computed; 0 for none.
-      eval_tasks: which tasks validation decodes; None for all that have metrics.
-      evaluator_num_examples: validation examples a task; None for all.
-      eval_batch_size: examples decoded at once; None for batch_size.
-      beam_size: beams of every evaluation.
-      constrained: whether retrieval is decoded along the catalogue's IDs only.
-      exact_scores: whether ranking and rating are also measured by the exact log-probability of
-        each candidate, of "yes" and of "no" (metrics that end in _exact).
-      fusion_prior: what joins retrieval's probabilities at evaluation and in `recommend`, such as
-        "graph" (`baselines/priors.py`), in metrics of its own that end in _fused; None for nothing.
-      fusion_candidates: how many of the prior's best items the model is asked for, besides its
-        beams.
-      test_split: the split evaluated after training; None for none.
-      checkpoint_period: steps between checkpoints; those of validation come besides.
-      keep_checkpoints: how many of the newest are kept, beside the best one.
-      log_period: steps between lines of metrics.
-      num_partitions: devices that share one copy of the parameters.
-      mixture_or_task_module: a module that registers the tasks, imported first.
-      data_dir: where prepared datasets lie; None for `data`.
-    """
-
-    mixture_or_task_name: str
-    task_feature_lengths: Mapping[str, int]
+    mixture_or_task_name: str  # what is trained on and evaluated
+    task_feature_lengths: Mapping[str, int]  # {"inputs": tokens, "targets": tokens} of a row
+    # The step at which training ends, counted as T5X does, pre-training included: 1,194,000
+    # fine-tunes FLAN-T5 Base (1,184,000) for 10,000 steps.
     train_steps: int
-    model_dir: str
-    model: Network
-    initial_checkpoint_path: str | tuple | None = None
-    initial_step: int = 0
+    model_dir: str  # the run's folder
+    model: Network  # such as @T5Config()
+    initial_checkpoint_path: str | tuple | None = None  # start weights; empty for random ones
+    initial_step: int = 0  # where fine-tuning begins, if the start weights do not say it
+    # What the rows of item tokens begin with beside random values, as parts of their variance:
+    # {'text': 0.45, 'transitions': 0.45} (`data.item_vectors`); from random start weights alone.
     item_vectors: Mapping[str, float] | None = None
-    batch_size: int = 128
-    pack: bool = False
-    microbatches: int | None = None
-    optimizer_name: str = "adafactor"
-    adam_beta1: float = 0.9
+    batch_size: int = 128  # rows a step, over all devices: examples, or packed rows of several
+    pack: bool = False  # several examples a row of training (`preprocessors/packed_stream.py`)
+    microbatches: int | None = None  # parts that a batch is computed in, one after the other
+    optimizer_name: str = "adafactor"  # T5's, for fine-tuning; or "adamw"
+    adam_beta1: float = 0.9  # AdamW's, as are the next three
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
     weight_decay: float = 0.0
-    learning_rate: float = 0.001
-    learning_rate_factors: str = CONSTANT_AFTER_WARM_UP
-    decay_factor: float = 0.0
-    steps_per_cycle: int | None = None
-    warmup_steps: int = 1000
-    dropout_rate: float = 0.1
-    z_loss: float = 1e-4
+    learning_rate: float = 0.001  # Adafactor's is relative to a parameter's root mean square
+    learning_rate_factors: str = CONSTANT_AFTER_WARM_UP  # T5X's names (`make_schedule`)
+    decay_factor: float = 0.0  # what linear_decay takes off a step, as a share of LEARNING_RATE
+    steps_per_cycle: int | None = None  # of cosine_decay; None for TRAIN_STEPS
+    warmup_steps: int = 1000  # of linear warm-up, counted from the start of fine-tuning
+    dropout_rate: float = 0.1  # in training
+    z_loss: float = 1e-4  # factor of the squared log-normaliser
     label_smoothing: float = 0.0
+    # None (sum over tokens), a number, or a name (`state.NORMALIZERS`)
     loss_normalizing_factor: float | str | None = None
-    random_seed: int | None = None
-    eval_period: int = 1000
-    eval_steps: int = 20
-    eval_tasks: tuple | list | None = None
-    evaluator_num_examples: int | None = None
-    eval_batch_size: int | None = None
-    beam_size: int = 20
-    constrained: bool = False
+    random_seed: int | None = None  # of start weights, dropout, the order of samples; None is 0
+    eval_period: int = 1000  # steps between validations; 0 for none
+    eval_steps: int = 20  # validation batches whose loss is computed; 0 for none
+    eval_tasks: tuple | list | None = None  # that validation decodes; None: all with metrics
+    evaluator_num_examples: int | None = None  # of validation, a task; None for all
+    eval_batch_size: int | None = None  # examples decoded at once; None for batch_size
+    beam_size: int = 20  # of every evaluation
+    constrained: bool = False  # whether retrieval is decoded along the catalogue's IDs only
+    # Whether ranking and rating are also measured by the exact log-probability of each candidate,
+    # of "yes" and of "no" (metrics that end in _exact).
     exact_scores: bool = False
+    # What joins retrieval's probabilities at evaluation and in `recommend`, such as "graph"
+    # (`baselines/priors.py`), in metrics of its own that end in _fused.
     fusion_prior: str | None = None
-    fusion_candidates: int = 40
-    test_split: str | None = None
-    checkpoint_period: int = 5000
-    keep_checkpoints: int = 2
-    log_period: int = 100
-    num_partitions: int = 1
-    mixture_or_task_module: str | None = None
-    data_dir: str | None = None
+    fusion_candidates: int = 40  # of the prior's best items, asked of the model besides its beams
+    test_split: str | None = None  # evaluated after training
+    checkpoint_period: int = 5000  # steps between checkpoints; those of validation come besides
+    keep_checkpoints: int = 2  # of the newest, beside the best one
+    log_period: int = 100  # steps between lines of metrics
+    num_partitions: int = 1  # devices that share one copy of the parameters
+    mixture_or_task_module: str | None = None  # registers the tasks; imported first
+    data_dir: str | None = None  # where prepared datasets lie; None for `data`
     # What `Surroundings` holds beside the folder, bound in gin under names of their own.
     settings: TaskSettings = dataclasses.field(default_factory=TaskSettings)
     rates: Mapping[str, float] = dataclasses.field(default_factory=dict)

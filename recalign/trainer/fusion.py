@@ -54,41 +54,25 @@ Record = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """How a model and a prior are joined: what fusion.json has of a task.
+    """How a model and a prior are joined: what fusion.json has of a task."""
 
-    Attributes:
-      prior: its name.
-      settings: with which it was made.
-      candidates: how many of its best items the model is asked for.
-      weight: w, from 0 to below 1.
-      temperature: of the prior.
-      made_with: of which checkpoint and which decoding.
-      validation: NDCG@10 and HR@10 of the validation users, joined and of the model alone.
-    """
-
-    prior: str
-    settings: Mapping[str, Any]
-    candidates: int
-    weight: float
-    temperature: float
-    made_with: Mapping[str, Any]
-    validation: Mapping[str, float]
+    prior: str  # its name
+    settings: Mapping[str, Any]  # with which it was made
+    candidates: int  # how many of its best items the model is asked for
+    weight: float  # w, from 0 to below 1
+    temperature: float  # of the prior
+    made_with: Mapping[str, Any]  # which checkpoint and which decoding
+    validation: Mapping[str, float]  # NDCG@10 and HR@10, joined and of the model alone
 
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What is known of the items that may answer one request.
+    """What is known of the items that may answer one request."""
 
-    Attributes:
-      items: [n], catalogue indices; those of the model's beams first, best first.
-      log_probs: [n], the model's, natural logarithm.
-      log_scores: [n], of the prior's scores; -infinity where it has none.
-      log_total: {temperature: log of the sum over the catalogue of score^(1 / temperature)}.
-    """
-
-    items: Int[np.ndarray, " n"]
-    log_probs: Float[np.ndarray, " n"]
-    log_scores: Float[np.ndarray, " n"]
+    items: Int[np.ndarray, " n"]  # of the catalogue; those of the model's beams first, best first
+    log_probs: Float[np.ndarray, " n"]  # the model's, natural logarithm
+    log_scores: Float[np.ndarray, " n"]  # of the prior's scores; -infinity where it has none
+    # {temperature: log of the sum over the catalogue of score^(1 / temperature)}
     log_total: Mapping[float, float]
 
     def joined(self, weights_W: Float[np.ndarray, " W"], temperature: float) -> np.ndarray:
@@ -114,10 +98,9 @@ def choices_of(
 ) -> Choices:
     """The choices of one request.
 
-    Args:
-      beams: {item: log-probability} of the beams that are items, best first.
-      scored: the same of the prior's best items.
-      prior, log_total: what it scores (`rows_of`, `log_totals`).
+    `beams` are {item: log-probability} of the beams that are items, best first, and `scored` the
+    same of the prior's best items; `prior` and `log_total` what it scores (`rows_of`,
+    `log_totals`).
     """
     known = {**beams, **scored}
     items = np.array(list(known), np.int64)
@@ -132,18 +115,12 @@ def choices_of(
 
 
 class Candidates(NamedTuple):
-    """The prior's best items for one request: the model is asked for their probabilities.
+    """The prior's best items for one request: the model is asked for their probabilities."""
 
-    Attributes:
-      items: filled up with -1.
-      log_prior: log(w P_prior / (1 - w)), which `model/contest.py` goes by; -1e7 for a filler.
-      prior: of all items.
-      log_total: of the prior.
-    """
-
-    items: Int[np.ndarray, " C"]
+    items: Int[np.ndarray, " C"]  # filled up with -1
+    # log(w P_prior / (1 - w)), which `model/contest.py` goes by; -1e7 for a filler
     log_prior: Float[np.ndarray, " C"]
-    prior: Row
+    prior: Row  # of all items
     log_total: Mapping[float, float]
 
     def joined(
@@ -185,11 +162,7 @@ class Joining:
         candidates: int,
         settings: Mapping[str, Any] | None = None,
     ):
-        """Makes the prior; its settings are found on the validation users where none are given.
-
-        Raises:
-          UserError: an unknown prior, settings that it cannot have, or too many candidates.
-        """
+        """Makes the prior; its settings are found on the validation users where none are given."""
         if not whole(1, MOST_CANDIDATES)(candidates):
             raise UserError(f"FUSION_CANDIDATES = {candidates}: 1 to {MOST_CANDIDATES}")
         self._dataset = dataset
@@ -328,11 +301,7 @@ def ranks_of(
 
 
 def read(directory: epath.Path) -> dict[str, Weights]:
-    """The weights of a run's tasks; none where it has not been evaluated with a prior.
-
-    Raises:
-      UserError: the file is damaged, or holds what no evaluation writes.
-    """
+    """The weights of a run's tasks, checked; none where it was not evaluated with a prior."""
     path = directory / FILE
     if not path.exists():
         return {}

@@ -76,11 +76,7 @@ class _Quoting(config_parser.ParserDelegate):
 
 
 def statements(text: str, name: str) -> list[Binding | Import]:
-    """The statements of a file's text.
-
-    Raises:
-      UserError: what is wrong, with the line.
-    """
+    """The statements of a file's text; a UserError says what is wrong, with the line."""
     try:
         return list(_statements(text))
     except SyntaxError as error:
@@ -130,11 +126,7 @@ def concerns_us(statement: Binding | Import) -> bool | None:
 
 
 def resolved(binding: Binding, macros: Mapping[str, Any], place: str) -> Binding:
-    """The binding with the values of its macros.
-
-    Raises:
-      UserError: a macro that is set nowhere, or refers to itself.
-    """
+    """The binding with the values of its macros; a UserError where one has none."""
 
     def of(value: Any, within: tuple[str, ...]) -> Any:
         match value:

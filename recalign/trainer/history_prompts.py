@@ -19,10 +19,7 @@ def history_task(mixture_or_task_name: str) -> RecommendationTask:
     """The task of a run that next items are asked by: it answers a history with an item's ID.
 
     Of several it is the one whose kind comes first in `retrieval`, `tiger`, `p5_sequential`, and
-    else the first of the mixture.
-
-    Raises:
-      UserError: the run has none.
+    else the first of the mixture; a UserError where there is none.
     """
     provider = seqio.get_mixture_or_task(mixture_or_task_name)
     tasks = [task for task in seqio.get_subtasks(provider) if _asks_by_history(task)]

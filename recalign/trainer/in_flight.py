@@ -37,22 +37,15 @@ class Dispatched(NamedTuple):
 
 @dataclasses.dataclass
 class StepsInFlight:
-    """Waits for the oldest steps, refuses a bad loss, and writes the lines of metrics.
-
-    Attributes:
-      experiment, stream, mesh, writer: of the run.
-      first_step: where fine-tuning began.
-      logged_at: the step of the last line.
-      examples_seen: until then, int64 [tasks]; where rows are packed, until the newest step done.
-      pace: of the run.
-    """
+    """Waits for the oldest steps, refuses a bad loss, and writes the lines of metrics."""
 
     experiment: Experiment
     stream: Stream
     mesh: Mesh
     writer: MetricsWriter
-    first_step: int
-    logged_at: int
+    first_step: int  # where fine-tuning began
+    logged_at: int  # the step of the last line
+    # int64, until that line; where rows are packed, until the newest step done.
     examples_seen: Int[np.ndarray, " tasks"]
     pace: Pace
     _steps: collections.deque[Dispatched] = dataclasses.field(default_factory=collections.deque)
@@ -67,11 +60,7 @@ class StepsInFlight:
         self._steps.append(step)
 
     def wait(self, in_flight: int = 0) -> None:
-        """For all but so many of the newest steps.
-
-        Raises:
-          UserError: a loss is not finite, or exploded; the batch is written down.
-        """
+        """For all but so many of the newest steps; the batch of a bad loss is written down."""
         highest_loss = _EXPLODED * math.log(self.experiment.model.vocab_size)
         while len(self._steps) > in_flight:
             self._newest = done = self._steps.popleft()

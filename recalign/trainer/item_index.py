@@ -23,21 +23,13 @@ NO_ITEM = -1
 
 
 class Query(NamedTuple):
-    """A request that was understood: items are their numbers in the catalogue.
+    """A request that was understood: items are their numbers in the catalogue."""
 
-    Attributes:
-      history: all items, the oldest first.
-      left_out: items that are not to be answered, each once; the history's among them.
-      allowed: bool [N], the items to choose from; None for the whole catalogue.
-      wanted: how many items there will be.
-      row: the user's number in the dataset, or NOBODY.
-    """
-
-    history: Sequence[int]
-    left_out: Int[np.ndarray, " m"]
-    allowed: Bool[np.ndarray, " N"] | None
-    wanted: int
-    row: int = NOBODY
+    history: Sequence[int]  # all items, the oldest first
+    left_out: Int[np.ndarray, " m"]  # not to be answered, each once; the history's among them
+    allowed: Bool[np.ndarray, " N"] | None  # the items to choose from; None for all
+    wanted: int  # how many items there will be
+    row: int = NOBODY  # the user's number in the dataset
 
     def mask(self, items: int) -> Bool[np.ndarray, " N"]:
         """bool [N]: the items that may be answered."""
@@ -47,29 +39,18 @@ class Query(NamedTuple):
 
 
 class LogItems(NamedTuple):
-    """What a log's IDs of items mean.
+    """What a log's IDs of items mean."""
 
-    Attributes:
-      numbers: int64 [n], in the catalogue; NO_ITEM for IDs of no item.
-      unknown: how many IDs no item has.
-      notices: lines for a person, on IDs that could be of two.
-    """
-
-    numbers: Int[np.ndarray, " n"]
-    unknown: int
-    notices: list[str]
+    numbers: Int[np.ndarray, " n"]  # int64, in the catalogue; NO_ITEM for IDs of no item
+    unknown: int  # how many IDs no item has
+    notices: list[str]  # lines for a person, on IDs that could be of two
 
 
 class ItemIndex:
     """The items of a catalogue by their IDs; `of_raw_id`: their numbers by the raw log's."""
 
     def __init__(self, catalogue: Catalogue, ids_alike: bool):
-        """
-        Args:
-          catalogue: the items.
-          ids_alike: whether IDs of the log, those of items that were left out among them, look like
-            the catalogue's.
-        """
+        """`ids_alike`: whether the log's IDs, left-out items' too, look like the catalogue's."""
         self._catalogue, self._ids_alike = catalogue, ids_alike
         self.of_raw_id = {raw: number for number, raw in enumerate(catalogue.raw_ids)}
 
@@ -107,8 +88,7 @@ class ItemIndex:
     def index(self, item: str, where: str) -> int:
         """The item that an ID can only mean: the catalogue's (`id:I3`) or the log's (`raw:I3`).
 
-        Raises:
-          UserError: no item has it, or two, or the log's item of this ID may have been left out.
+        Refused where no item has it, or two, or the log's item of this ID may have been left out.
         """
         meant = self._meant(item)
         if len(meant) > 1:
@@ -146,11 +126,7 @@ class ItemIndex:
         return self._ids_alike and item in self._catalogue.indices and item not in self.of_raw_id
 
     def subset(self, ids: Sequence[str]) -> Bool[np.ndarray, " N"]:
-        """The items to choose from, as `only` of `Recommender.query`.
-
-        Raises:
-          UserError: an ID that no item has, or none at all.
-        """
+        """The items to choose from, as `only` of `Recommender.query`."""
         if not ids:
             raise UserError("no items to choose from: the list of allowed IDs is empty")
         allowed = np.zeros(len(self._catalogue.ids), bool)

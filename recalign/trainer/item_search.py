@@ -96,13 +96,7 @@ class Started(NamedTuple):
 
 
 class ItemSearch:
-    """A model and the IDs that may answer.
-
-    Attributes:
-      params: of the model.
-      mesh: where it lies.
-      batch_sizes: 1, 4, 16, … and the largest: few numbers of prompts are compiled.
-    """
+    """A model and the IDs that may answer."""
 
     def __init__(
         self,
@@ -113,10 +107,11 @@ class ItemSearch:
         largest_batch: int,
     ):
         """`trie` is of the IDs, in the catalogue's order; a device searches for at most
-        `largest_batch` prompts together."""
+        `largest_batch` prompts together.
+        """
         self.params, self.mesh, self._network, self._trie = params, mesh, network, trie
         self._nodes = Nodes(trie)
-        self.batch_sizes = [1]
+        self.batch_sizes = [1]  # then 4, 16, … and the largest: few numbers of prompts are compiled
         while self.batch_sizes[-1] < largest_batch:
             self.batch_sizes.append(min(self.batch_sizes[-1] * 4, largest_batch))
         every_item_1xN = jnp.arange(len(trie.leaf_S))[jnp.newaxis]
@@ -135,11 +130,9 @@ class ItemSearch:
     ) -> Started:
         """Sets the device to work and does not wait for it.
 
-        Args:
-          prompts: tokens, of at most the last of `batch_sizes`; they are padded to `length`.
-          queries: that they are of.
-          candidates: of a prior: the probabilities of those are wanted beside that can be among
-            the likeliest items.
+        The prompts of the queries, at most the last of `batch_sizes`, are padded to `length`. Where
+        a prior's `candidates` are given, the probabilities are wanted too of those that can be
+        among the likeliest items.
         """
         size = next(size for size in self.batch_sizes if size >= len(prompts))
         # Each device decodes as many.

@@ -14,9 +14,7 @@ def chosen_lengths(lengths_N: Int[np.ndarray, " N"], longest: int, batch_size: i
     """The lengths with the fewest places in all batches, ascending.
 
     A batch holds `batch_size` examples, the last of a length fewer, and takes as many places
-    though; a length more costs as much as some batches.
-
-    The examples' lengths are at most `longest`, as is the longest of those chosen.
+    though; a length more costs as much as some batches. No example is longer than `longest`.
 
     >>> chosen_lengths(np.array([10] * 100 + [30] * 3 + [40] * 2), 64, 1)
     [16, 40]

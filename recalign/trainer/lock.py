@@ -19,12 +19,10 @@ EVALUATION = "evaluation.lock"
 
 @contextlib.contextmanager
 def locked(model_dir: epath.Path, name: str) -> Iterator[None]:
-    """Holds MODEL_DIR's lock of this name; leaves no folder behind that it made and nobody used.
+    """Holds MODEL_DIR's lock of this name, or refuses where another process or thread does.
 
-    Buckets have no such locks: what runs there is the launcher's to know.
-
-    Raises:
-      UserError: another process, or another thread, holds it; or a link lies in its place.
+    Leaves no folder behind that it made and nobody used. Buckets have no such locks: what runs
+    there is the launcher's to know.
     """
     if "://" in os.fspath(model_dir) or jax.process_index() != 0:  # the first one writes
         yield

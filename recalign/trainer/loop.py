@@ -41,13 +41,8 @@ def train(experiment: Experiment, *, force: bool = False) -> dict[str, Any] | No
 
     Nothing is written before all that can be refused was looked at. With `force` a run goes on that
     was made otherwise, as far as that means anything. Returns what stands in results.json; None
-    where TEST_SPLIT asks for no evaluation.
-
-    Raises:
-      UserError: of the experiment, its data or its start weights; or another process trains in
-        MODEL_DIR; or the loss was not finite, or exploded.
-      Stopped: the run was told to stop (SIGTERM, Ctrl-C) and saved its state; the same command goes
-        on from there.
+    where TEST_SPLIT asks for no evaluation. Raises `Stopped` when the run was told to stop
+    (SIGTERM, Ctrl-C) and saved its state: the same command goes on from there.
     """
     with locked(experiment.directory, TRAINING), experiment.surroundings.entered():
         _train(experiment, force)

@@ -38,9 +38,8 @@ class AdafactorState(NamedTuple):
 def adafactor(learning_rate: Schedule, step_offset: int = 0) -> optax.GradientTransformation:
     """Adafactor (https://arxiv.org/abs/1804.04235) with T5X's choices: no momentum, no decay.
 
-    Args:
-      learning_rate: step -> rate, relative to a parameter's root mean square.
-      step_offset: the step at which fine-tuning began, so that the moments start afresh there.
+    The moments start afresh at `step_offset`, where fine-tuning began; the rate of a step is
+    relative to a parameter's root mean square.
     """
 
     def layer_init(parameter: Array) -> list[Array]:
@@ -133,13 +132,8 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Optax's AdamW (Loshchilov and Hutter, arXiv 1711.05101); its step counts as the run does.
 
-    Args:
-      learning_rate: step -> rate.
-      first_step: the step at which training began, when the moments were zero.
-      beta1, beta2: how much of the first and second moments stays at each step.
-      epsilon: added to the root of the second moment.
-      weight_decay: share of each parameter that is taken off a step, times the learning rate;
-        scales of norms keep theirs.
+    The moments were zero at `first_step`. `weight_decay` is the share of each parameter that is
+    taken off a step, times the learning rate; scales of norms keep theirs.
     """
     moments = optax.scale_by_adam(beta1, beta2, epsilon)
     decay = optax.add_decayed_weights(weight_decay, mask=decays)

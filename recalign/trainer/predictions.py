@@ -89,11 +89,7 @@ class PredictionFile:
         self.records |= {record["index"]: record for record in new}
 
     def finish(self, **more: Sequence[Any]) -> list[dict[str, Any]]:
-        """Brings all lines into one file, sorted by example; returns them.
-
-        Args:
-          more: values that the records get besides, in their order, by name.
-        """
+        """Brings all lines into one file, by example, with `more` values by name; returns them."""
         ordered = [self.records[index] for index in sorted(self.records)]
         for name, values in more.items():
             ordered = [

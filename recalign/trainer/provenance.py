@@ -96,12 +96,9 @@ def write(
 ) -> None:
     """Writes run.json.
 
-    Args:
-      directory: MODEL_DIR.
-      origin: what the run is made from.
-      start: its start weights' step and fingerprint; None where it goes on, and they stay.
-      run: see `mark_of`.
-      changes: what is otherwise from now on, a sentence each.
+    `origin`: what the run is made from; `start`: its start weights' step and fingerprint, None
+    where it goes on, and they stay; `run`: see `mark_of`; `changes`: what is otherwise from now on,
+    a sentence each.
     """
     before = origins.read_file(directory) if start is None else {}
     written = {
@@ -119,8 +116,7 @@ def check_resumed(
 ) -> list[origins.Difference]:
     """Before a run goes on: what is otherwise from now on.
 
-    Raises:
-      UserError: it was made from something else; the message names what, and the way on.
+    A UserError where it was made from something else says what that was, and the way on.
     """
     before = origins.read(directory)
     if before is None:
@@ -145,11 +141,7 @@ def check_resumed(
 
 
 def check_start(path: Any, now: Mapping[str, Any], force: bool) -> None:
-    """Before a run starts from another's weights.
-
-    Raises:
-      UserError: the other run's tokens were others, so that its embedding means nothing here.
-    """
+    """Before a run starts from another's weights: with other tokens its embedding means nothing."""
     if not path or not isinstance(path, str):
         return
     before = origins.of_weights(path).get("vocabulary")
@@ -169,10 +161,8 @@ def check_start(path: Any, now: Mapping[str, Any], force: bool) -> None:
 def check_used(directory: epath.Path, now: Mapping[str, Any]) -> None:
     """Before a run is evaluated or recommends: on what it was made from, or what it never saw.
 
-    What else differs is told: other prompts, other lengths and other beams give other figures.
-
-    Raises:
-      UserError: the vocabulary, or a dataset of the same name, is another.
+    Another vocabulary, or another dataset of the same name, is refused. What else differs is told:
+    other prompts, other lengths and other beams give other figures.
     """
     before = origins.read(directory)
     if before is None:

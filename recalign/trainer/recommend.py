@@ -65,7 +65,6 @@ class Recommender:
       notices: lines for a person about these.
       items: what IDs of items mean.
       weights: how a prior joins the model; None where none does.
-      largest_batch: the most requests that a device decodes together.
       names_users: whether the model is told whom a history is of.
     """
 
@@ -92,13 +91,8 @@ class Recommender:
           largest_batch: the most requests that a device decodes together.
           data_dir: of its prepared dataset; None for where the run had it.
           modules: the user's own, whose code the run needs and may run.
-          model_alone: whether the prior that the run was evaluated with (`trainer/fusion.py`) is
-            left out.
+          model_alone: leave out the prior that the run was evaluated with (`trainer/fusion.py`).
           new_items: items that came after training; the dataset has to have semantic IDs.
-
-        Raises:
-          UserError: no run is there, none of its tasks answers a history with an item, its config
-            holds more than settings that are values, or new items get no IDs.
         """
         self._experiment = load_run(model_dir, data_dir=data_dir, modules=modules)
         self.repeats = repeats
@@ -168,9 +162,8 @@ class Recommender:
           user: the raw ID of whom the history is; it matters where the model is told (P5's tasks).
           untrained: whether items that came after training may be answered.
 
-        Raises:
-          UserError: an ID that no item has, or that two have; an empty history; or more items than
-            are allowed.
+        Refused are an ID that no item has, or two, an empty history, and more items than may be
+        asked.
         """
         query = self.query(history, k, only, exclude=exclude, user=user, untrained=untrained)
         return self.answer([query])[0]
@@ -225,11 +218,7 @@ class Recommender:
         exclude: Iterable[int] = (),
         row: int = NOBODY,
     ) -> Query:
-        """A request in numbers of the catalogue.
-
-        Raises:
-          UserError: k is more than a request may ask for.
-        """
+        """A request in numbers of the catalogue; k of at most `most_items`."""
         left_out = np.unique([*([] if self.repeats else history), *exclude]).astype(np.int64)
         if allowed is None:
             choice = len(self._catalogue.ids) - len(left_out)

@@ -35,15 +35,9 @@ def write(
 ) -> dict[str, Any]:
     """Measures the references, writes MODEL_DIR/results.json whole, and returns what it holds.
 
-    Args:
-      experiment: what was evaluated, on a split of these tasks.
-      tasks, split: see there.
-      step: of the checkpoint.
-      parameters: how many numbers the model has.
-      measured: each task's metrics.
-      examples: each task's, with their fields that need no prompt.
-      made_from: see `provenance`.
-      fusion: how a prior was joined, of the tasks that one was.
+    By task: its metrics (`measured`), its `examples` with their fields that need no prompt, and how
+    a prior was joined (`fusion`). `step` is the checkpoint's, `parameters` how many numbers the
+    model has; `made_from`: see `provenance`.
     """
     by_dataset: dict[str, list[RecommendationTask]] = {}
     for task in tasks:

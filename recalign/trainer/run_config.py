@@ -102,11 +102,8 @@ def load_run(
     """The experiment of a run, with MODEL_DIR where the run is now.
 
     `modules` of the user's are imported: settings of what they register, and references to it,
-    hold. `data_dir`: of the prepared dataset; None for where the run had it.
-
-    Raises:
-      UserError: no run is there, its config is damaged, holds more than settings that are values,
-        or other lengths than run.json.
+    hold. `data_dir`: of the prepared dataset; None for where the run had it. A config is refused
+    that is damaged, holds more than settings that are values, or other lengths than run.json.
     """
     path = epath.Path(model_dir) / CONFIG_FILE
     text = read(path)
@@ -131,12 +128,9 @@ def read(path: epath.Path) -> str:
 
 
 def settings_of(text: str, name: str, modules: Sequence[str] = ()) -> list[Binding | Import]:
-    """The known settings in a config, each with a value in place of its macros.
+    """The known settings in a config, each with a value in place of its macros; else a UserError.
 
     `modules` are imported already: what they register counts as known.
-
-    Raises:
-      UserError: anything else stands there.
     """
     found = gin_text.statements(text, name)
     macros = gin_text.macros_of(found)

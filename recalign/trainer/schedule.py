@@ -27,26 +27,17 @@ def make_schedule(
     decay_factor: float = 0.0,
     steps_per_cycle: int = 1,
 ) -> Schedule:
-    """T5X's `create_learning_rate_scheduler`: step -> learning rate.
+    """T5X's `create_learning_rate_scheduler`: step -> learning rate, a product of factors.
 
-    The first step of training has a rate of (almost) zero under `linear_warmup`, there and here.
+    Steps count from `first_step`, at which training began. The first one has a rate of (almost)
+    zero under `linear_warmup`, there and here. The factors, with `*` between them:
 
-    Args:
-      learning_rate: what `constant` stands for.
-      warmup_steps: over which `linear_warmup` rises to 1, and after which decay begins.
-      first_step: the step at which training began: the others are counted from it.
-      factors: names with `*` between them:
-        constant: the learning rate;
-        linear_warmup: 0 to 1 over the warm-up;
-        linear_decay: learning rate, warm-up and then a fall of `decay_factor` of it a step: all
-          three in one, so it stands alone;
-        rsqrt_decay, rsqrt_normalized_decay: 1 / sqrt(steps), and that with 1 at the warm-up's end;
-        cosine_decay: half a cosine over `steps_per_cycle` after the warm-up, then again from 1.
-      decay_factor: see `linear_decay`.
-      steps_per_cycle: see `cosine_decay`.
-
-    Raises:
-      UserError: an unknown factor.
+      constant: the learning rate;
+      linear_warmup: 0 to 1 over `warmup_steps`, after which decay begins;
+      linear_decay: learning rate, warm-up and then a fall of `decay_factor` of it a step: all three
+        in one, so it stands alone;
+      rsqrt_decay, rsqrt_normalized_decay: 1 / sqrt(steps), and that with 1 at the warm-up's end;
+      cosine_decay: half a cosine over `steps_per_cycle` after the warm-up, then again from 1.
     """
 
     def linear_warmup(steps: Array) -> Array:

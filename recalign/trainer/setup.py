@@ -15,12 +15,7 @@ from recalign.trainer.experiment import Experiment
 
 
 def prepare(experiment: Experiment) -> None:
-    """Registers the experiment's tasks.
-
-    Raises:
-      UserError: its module cannot be imported, its dataset is not prepared, or there is no such
-        mixture, task or prior.
-    """
+    """Registers the experiment's tasks; refuses a module, task or prior that is not there."""
     if tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")  # its memory is JAX's
     # Orbax and SeqIO log every checkpoint and every dataset, and errors that they raise as well; a

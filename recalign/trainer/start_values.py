@@ -53,17 +53,11 @@ def with_item_knowledge(
     """Parameters whose item tokens begin alike where the items are, and whose decoder copies.
 
     A row of the embedding is the sum of its random start value and a vector from each source, in a
-    random rotation of its own; `shares` says what part of the row's variance comes from where.
-    The decoder's attention to the encoder begins as the mean of what the encoder gives (its output
-    matrix undoes its value matrix), so that with tied embeddings an item speaks for those whose
-    rows are near its own before anything is learnt.
-
-    Args:
-        params: random ones, as `T5Config.init` makes them; they are used up.
-        config: the network.
-        dataset: with item tokens.
-        shares: source (`item_vectors.SOURCES`) -> part of the variance; their sum is at most 1.
-        seed: of the rotations.
+    random rotation of its own; `shares` says what part of the row's variance comes from which of
+    `item_vectors.SOURCES`. The decoder's attention to the encoder begins as the mean of what the
+    encoder gives (its output matrix undoes its value matrix), so that with tied embeddings an item
+    speaks for those whose rows are near its own before anything is learnt. `params` are random
+    ones, as `T5Config.init` makes them, and are used up.
     """
     draws = np.random.default_rng([seed, 3])
     tokens = dataset.item_tokens

@@ -23,37 +23,23 @@ EMBEDDING, OUTPUT = "token_embedder/embedding", "decoder/logits_dense/kernel"
 
 @dataclasses.dataclass(frozen=True)
 class NewRows:
-    """The tokens that a vocabulary gets after its older ones.
+    """The tokens that a vocabulary gets after its older ones."""
 
-    Attributes:
-      first: the number of the first.
-      vocab_size: rows of the grown table, those that only fill it up included.
-      texts: of each, the older tokens that it stands for.
-    """
-
-    first: int
-    vocab_size: int
-    texts: Sequence[Int32[np.ndarray, " tokens"]]
+    first: int  # the number of the first
+    vocab_size: int  # rows of the grown table, those that only fill it up included
+    texts: Sequence[Int32[np.ndarray, " tokens"]]  # of each, the older tokens that it stands for
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What was converted.
-
-    Attributes:
-      source_format, destination_format: "own", "t5x", "t5x_orbax" or "hugging_face".
-      destination: the folder that was written.
-      step: of the checkpoint.
-      parameters: how many numbers the model has.
-      optimizer: whether the optimizer's state came along.
-    """
+    """What was converted; formats are named as in `formats.FORMATS`."""
 
     source_format: str
     destination_format: str
-    destination: pathlib.Path
-    step: int
-    parameters: int
-    optimizer: bool
+    destination: pathlib.Path  # the folder that was written
+    step: int  # of the checkpoint
+    parameters: int  # how many numbers the model has
+    optimizer: bool  # whether the optimizer's state came along
 
 
 def convert(
@@ -86,9 +72,6 @@ def convert(
         `step_offset`. By default 0 where there is an optimizer's state, else the checkpoint's step.
       new_rows: tokens that the vocabulary gets besides; the optimizer's state then stays behind.
       sizes: what the source says of its model, by names of T5Config; None where it says nothing.
-
-    Raises:
-      UserError: the source is not a whole T5 1.1 checkpoint, or the destination cannot be written.
     """
     name, folder = formats.resolve(source, source_format)
     weights = formats.open_weights(name, folder)
@@ -130,9 +113,6 @@ def grow(weights: Weights, rows: NewRows) -> Weights:
     A new row is the mean of the older rows of its text; of a text without tokens, and for rows that
     fill up the table, the mean of all older rows. The optimizer's state stays behind: its moments
     are of other shapes.
-
-    Raises:
-      UserError: the table lacks older tokens, or holds newer ones already.
     """
     shape = weights.params[EMBEDDING].shape
     if shape[0] < rows.first:

@@ -24,11 +24,8 @@ _AT_ONCE = 2**20  # numbers that are hashed at once in host memory
 
 
 def sums_of(array: np.ndarray, offset: int = 0) -> Sums:
-    """Of an array of 32-bit numbers in host memory.
-
-    Args:
-      array: the whole of an array, or a layer of a stack.
-      offset: the place of its first number in the flat stack.
+    """Of an array of 32-bit numbers in host memory: a whole one, or a layer of a stack, whose first
+    number has the place `offset` in the flat stack.
     """
     bits = np.ascontiguousarray(array).view(np.uint32).reshape(-1)
     totals = [0, 0]

@@ -26,18 +26,11 @@ _READERS = 8
 def load_params(
     path: str, network: Network, shardings: Any | None = None
 ) -> tuple[dict[str, Any], int]:
-    """(own, stacked parameters in float32, step) of a checkpoint.
+    """(own, stacked parameters in float32, step) of a checkpoint of the network's sizes.
 
     A host reads only the parts that its devices hold, and holds one array of the tree at a time.
-
-    Args:
-      path: a source as `convert` takes it.
-      network: the model; the checkpoint must be of its sizes.
-      shardings: a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts them
-        on the first device.
-
-    Raises:
-      UserError: no such checkpoint, another model, or a damaged one.
+    `path`: a source as `convert` takes it. `shardings`: a tree like the parameters with a
+    `jax.sharding.Sharding` a leaf; None puts them on the first device.
     """
     name, folder = formats.resolve(path)
     weights = formats.open_weights(name, folder)

@@ -185,11 +185,7 @@ def _layer(stack: Tensor, layer: int) -> Tensor:
 
 
 def read_info(folder: epath.Path) -> Mapping[str, Any]:
-    """What a checkpoint says of itself; empty where it says nothing.
-
-    Raises:
-      UserError: it is damaged.
-    """
+    """What a checkpoint says of itself, checked; empty where it says nothing."""
     path = folder / _INFO / "metadata"
     if not path.exists():
         return {}

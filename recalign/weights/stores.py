@@ -33,11 +33,7 @@ def key_value_store(folder: epath.Path) -> dict[str, Any]:
 def zarr_in(
     folder: epath.Path, name: str, version: int = 2, in_database: bool = False
 ) -> dict[str, Any]:
-    """A zarr array in a folder of its own, or in the folder's OCDBT database, as in Orbax's trees.
-
-    Raises:
-      UserError: the name leads out of the folder.
-    """
+    """A zarr array in a folder of its own, or as Orbax's trees have it in the OCDBT database."""
     if in_database:
         kvstore = {"driver": "ocdbt", "base": key_value_store(folder), "path": f"{name}/"}
     else:

@@ -115,11 +115,7 @@ def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
 def _described(
     folder: epath.Path, name: str, leaf: Mapping[str, Any]
 ) -> tuple[str, np.dtype, tuple[int, ...]]:
-    """Path, type and shape of the zarr array that the msgpack file describes.
-
-    Raises:
-      UserError: it describes none, or one outside the folder.
-    """
+    """Path, within the folder, type and shape of the zarr array that the msgpack file describes."""
 
     def wrong(what: str, value: Any) -> UserError:
         return UserError(

@@ -35,11 +35,7 @@ def read_msgpack(path: epath.Path) -> Mapping[str, Any]:
 
 
 def inline(where: str, name: str, leaf: Any) -> Tensor:
-    """An array or a number that lies in the msgpack file itself.
-
-    Raises:
-      UserError: it is something else.
-    """
+    """An array or a number that lies in the msgpack file itself; anything else is refused."""
     if not isinstance(leaf, np.ndarray | np.generic | int | float):
         raise UserError(f"{where}: {shown(name)} is {shown(leaf)} and no array")
     return from_array(np.asarray(leaf))

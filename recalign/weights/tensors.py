@@ -19,17 +19,11 @@ _LAYER = re.compile(r"layers_(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """An array that is read when it is asked for, and no more of it than that.
+    """An array that is read when it is asked for, and no more of it than that."""
 
-    Attributes:
-      shape: of the whole.
-      dtype: as stored.
-      read: a slice an axis, with bounds and without steps -> that part.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[Index], np.ndarray]
+    shape: tuple[int, ...]  # of the whole
+    dtype: np.dtype  # as stored
+    read: Callable[[Index], np.ndarray]  # a slice an axis, with bounds and no steps -> that part
 
     def whole(self) -> np.ndarray:
         return self.read(tuple(slice(0, size) for size in self.shape))
@@ -37,21 +31,13 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A checkpoint that was opened; nothing but its table of contents has been read.
+    """A checkpoint that was opened; nothing but its table of contents has been read."""
 
-    Attributes:
-      where: what error messages call it.
-      params: T5X's flat names -> tensors.
-      moments: the same with `/v_row`, `/v_col` and `/v`; empty where there is no optimizer state.
-      step: None where the format has none.
-      first_step: the step at which fine-tuning began; None where the format does not say.
-    """
-
-    where: str
-    params: Mapping[str, Tensor]
-    moments: Mapping[str, Tensor]
-    step: int | None
-    first_step: int | None = None
+    where: str  # what error messages call it
+    params: Mapping[str, Tensor]  # by T5X's flat names
+    moments: Mapping[str, Tensor]  # empty where there is no optimizer state
+    step: int | None  # None where the format has none
+    first_step: int | None = None  # where fine-tuning began; None where the format does not say
 
 
 class Place(NamedTuple):

@@ -26,46 +26,33 @@ _MOST = 2**24  # of any of them: T5's largest is 65,536, and JAX counts in 32 bi
 
 @dataclasses.dataclass(frozen=True)
 class T5Sizes:
-    """A T5 1.1 model; the defaults are those of `small`.
+    """A T5 1.1 model; the defaults are those of `small`."""
 
-    Attributes:
-      vocab_size: rows of the embedding and columns of the output layer.
-      logits_via_embedding: the output layer is the embedding's transpose, its logits divided by
-        sqrt(emb_dim), instead of a matrix of its own (T5X's option of that name).
-      embedding_stddev: standard deviation of the embedding's random start values (T5X's is 1).
-      emb_dim: width of the residual stream.
-      num_heads: attention heads a layer.
-      num_encoder_layers: layers of the encoder.
-      num_decoder_layers: layers of the decoder.
-      head_dim: size of one head's queries, keys and values.
-      mlp_dim: hidden size of the gated feed-forward block.
-      dropout_rate: applied only where `enable_dropout` is true.
-      dtype: type of the activations, "float32" or "bfloat16"; parameters are always float32.
-      remat: what backpropagation recomputes instead of keeping: False for nothing, True for
-        whole layers, or the name of a policy of `jax.checkpoint_policies`.
-      unroll_layers: compile the layers one after the other instead of as one loop: faster steps
-        for small models on a CPU, slower compilation for deep ones. The parameters are the same.
-      float32_attention_logits: compute attention scores and their softmax in float32 even where
-        `dtype` is bfloat16, as T5X's option of that name.
-      attention: None for our own, which XLA compiles, or an implementation of
-        `jax.nn.dot_product_attention`: "cudnn" (fused; NVIDIA GPUs, bfloat16) or "xla". Beam
-        search's steps are our own in any case.
-    """
-
-    vocab_size: int = 32128
-    emb_dim: int = 512
-    num_heads: int = 6
+    vocab_size: int = 32128  # rows of the embedding and columns of the output layer
+    emb_dim: int = 512  # width of the residual stream
+    num_heads: int = 6  # attention heads a layer
     num_encoder_layers: int = 8
     num_decoder_layers: int = 8
-    head_dim: int = 64
-    mlp_dim: int = 1024
-    dropout_rate: float = 0.1
-    dtype: str = "float32"
+    head_dim: int = 64  # size of one head's queries, keys and values
+    mlp_dim: int = 1024  # hidden size of the gated feed-forward block
+    dropout_rate: float = 0.1  # applied only where `enable_dropout` is true
+    dtype: str = "float32"  # of the activations, or "bfloat16"; parameters are always float32
+    # What backpropagation recomputes instead of keeping: False for nothing, True for whole layers,
+    # or the name of a policy of `jax.checkpoint_policies`.
     remat: bool | str = False
+    # Compile the layers one after the other instead of as one loop: faster steps for small models
+    # on a CPU, slower compilation for deep ones. The parameters are the same.
     unroll_layers: bool = False
+    # Compute attention scores and their softmax in float32 even where `dtype` is bfloat16, as T5X's
+    # option of that name.
     float32_attention_logits: bool = False
+    # The output layer is the embedding's transpose, its logits divided by sqrt(emb_dim), instead of
+    # a matrix of its own (T5X's option of that name).
     logits_via_embedding: bool = False
-    embedding_stddev: float = 1.0
+    embedding_stddev: float = 1.0  # of the embedding's random start values (T5X's is 1)
+    # None for our own, which XLA compiles, or an implementation of
+    # `jax.nn.dot_product_attention`: "cudnn" (fused; NVIDIA GPUs, bfloat16) or "xla". Beam search's
+    # steps are our own in any case.
     attention: str | None = None
 
     def __post_init__(self) -> None:

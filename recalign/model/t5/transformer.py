@@ -232,14 +232,10 @@ class Transformer(nn.Module):
         *,
         enable_dropout: bool = False,
     ) -> Float[Array, "B T V"]:
-        """Logits of every target position.
+        """Logits of every target position; the targets are shifted right, each example by itself.
 
-        Args:
-          encoder_input_tokens_BxL: inputs.
-          decoder_input_tokens_BxT: targets shifted right, each example by itself.
-          encoder_segment_ids_BxL: which example of the row an input belongs to; None: a row is one.
-          decoder_segment_ids_BxT: the same for the targets; given with the inputs' or not at all.
-          enable_dropout: needs the random stream "dropout".
+        Segment ids say which example of the row a token belongs to: both or None, where a row is
+        one example. `enable_dropout` needs the random stream "dropout".
         """
         deterministic = not enable_dropout
         segments = encoder_segment_ids_BxL, decoder_segment_ids_BxT
