@@ -72,7 +72,7 @@ _Computation = Mapping[str, _Instruction]
 
 
 def traffic(hlo_text: str, *, while_turns: int = 1) -> Traffic:
-    """What a run of a compiled program moves, by its `as_text()`; `while_turns`: see `flops`."""
+    """What a run of a compiled program moves, by its text; `while_turns`: see `matmul_flops`."""
     computations, entry = _parse(hlo_text)
     known: dict[str, Traffic] = {}
 

@@ -41,8 +41,6 @@ _ARGUMENTS = {
     "vocabulary": {"sentencepiece_model"},
 }
 _NETWORKS = [network.__name__ for network in NETWORKS]
-# What earlier runs' may set beside, at the value that is now the only one.
-_NO_LONGER = {("Experiment", "short_normaliser"): False}
 
 
 def text_of(experiment: Experiment) -> str:
@@ -140,8 +138,7 @@ def settings_of(text: str, name: str, modules: Sequence[str] = ()) -> list[Bindi
         match gin_text.concerns_us(statement), statement:
             case True, Binding():
                 setting = gin_text.resolved(statement, macros, place)
-                if _NO_LONGER.get((setting.name, setting.argument), ...) != setting.value:
-                    settings.append(_setting(setting, modules, place))
+                settings.append(_setting(setting, modules, place))
             case False, Import(_, module, line):
                 if module in modules and not line.startswith("include "):
                     settings.append(statement)

@@ -10,6 +10,7 @@ import numpy as np
 from recalign.errors import UserError
 from recalign.model.network import Network
 from recalign.model.t5.config import T5Config
+from recalign.model.t5.sizes import SIZES
 from recalign.weights.tensors import MOMENTS, Tensor, flatten, place, unstacked, zeros
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -124,8 +125,7 @@ def check_params(where: str, params: Mapping[str, Tensor], network: Network) -> 
 
 def check_sizes(where: str, config: T5Config, stated: Mapping[str, Any]) -> None:
     """UserError where a model is not of the sizes that its run states; others are not compared."""
-    sizes = ("vocab_size", "emb_dim", "num_heads", "num_encoder_layers", "num_decoder_layers")
-    for name in (*sizes, "head_dim", "mlp_dim", "logits_via_embedding"):
+    for name in (*SIZES, "logits_via_embedding"):
         found = getattr(config, name)
         if stated.get(name, found) != found:
             raise UserError(

@@ -23,7 +23,7 @@ from recalign.weights import fingerprints, inspection, orbax_tree
 from recalign.weights.tensors import MOMENTS, Tensor, Weights, place, stacks, unstacked
 
 FOLDER = "checkpoints"
-_PARAMS, _REST, _INFO, _METRICS = "params", "rest", "info", "metrics"
+_PARAMS, _REST, _INFO = "params", "rest", "info"
 SELECTION = "selection"
 """What the best checkpoint of a run is chosen by, among its metrics and in its info."""
 # The trainer's sums over a window of steps, which a conversion begins anew.
@@ -203,13 +203,4 @@ def read_info(folder: epath.Path) -> Mapping[str, Any]:
 
 def score(folder: epath.Path) -> float | None:
     """How good a checkpoint is; None where nothing was validated."""
-    info = read_info(folder)
-    if SELECTION in info:
-        return info[SELECTION]
-    path = folder / _METRICS / _METRICS
-    if not path.exists():
-        return None
-    try:
-        return float(json.loads(path.read_text())[SELECTION])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path}: damaged: {error!r}") from error
+    return read_info(folder).get(SELECTION)

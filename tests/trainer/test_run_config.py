@@ -108,13 +108,6 @@ def test_settings_of_any_kind_come_back(run):
     assert (made.learning_rate, made.eval_tasks, made.rates) == (1e-5, ("a",), {"mim": 2.5})
 
 
-def test_a_setting_of_earlier_runs_is_read_at_the_only_value_that_is_left(run):
-    line = "Experiment.short_normaliser = %SHORT_NORMALISER"
-    assert load_run(run("SHORT_NORMALISER = False", line)).batch_size == load_run(run()).batch_size
-    with pytest.raises(UserError, match="Experiment.short_normaliser = True is no setting of reca"):
-        load_run(run("SHORT_NORMALISER = True", line))
-
-
 def test_lengths_are_those_that_the_run_was_made_with(run, tmp_path):
     """The model would be compiled for what the file says, whatever memory that takes."""
     made = load_run(run())

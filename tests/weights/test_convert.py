@@ -171,15 +171,6 @@ def test_a_damaged_own_checkpoint_is_not_converted(copied_run, tmp_path):
         load_params(str(copied_run), CONFIG)
 
 
-@pytest.mark.parametrize("score", ["[" * 100_000, '{"SCORE": ' + "9" * 400 + "}", "{"])
-def test_a_score_that_is_none_is_told(tmp_path, score):
-    (tmp_path / "metrics").mkdir()
-    metrics = tmp_path / "metrics" / "metrics"
-    metrics.write_text(score.replace("SCORE", own.SELECTION))
-    with pytest.raises(UserError, match=r"metrics/metrics: damaged"):
-        own.score(epath.Path(tmp_path))
-
-
 def test_a_checkpoint_that_is_not_the_runs_is_not_converted(own_run, tmp_path):
     """As one that was copied in from another run."""
     for folder in (own_run, own_run / "checkpoints" / str(STEP)):
