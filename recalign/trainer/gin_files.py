@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 
 import gin
 from etils import epath
-from gin import config_parser
 
 from recalign import internals
 from recalign.errors import UserError
+from recalign.trainer import gin_text
+from recalign.trainer.gin_text import Binding, Import, Macro
 
 # gin looks up `importlib.util` as an attribute of `importlib` when an include is missing, and
 # fails with an AttributeError where nobody imported it.
@@ -95,19 +96,6 @@ def _refuse_unread(provenance: Provenance, unread_macros: Collection[str]) -> No
         raise UserError(f"{location}: nothing reads {name}{hint}")
 
 
-class _Recorder(config_parser.ParserDelegate):
-    """Notes the macros that values refer to since the last statement."""
-
-    def __init__(self) -> None:
-        self.macros: list[str] = []
-
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> None:
-        pass
-
-    def macro(self, macro_name: str) -> None:
-        self.macros.append(macro_name)
-
-
 @dataclass(frozen=True)
 class _Walk:
     """Reads files and bindings as gin would, and notes in `provenance` where each stands."""
@@ -131,18 +119,14 @@ class _Walk:
             return f"{name}:{line_number}" if is_file else name
 
         try:
-            recorder = _Recorder()
-            for statement in config_parser.ConfigParser(text, recorder):
-                location = at(statement.location.line_num)
-                # A block is parsed as a whole: its macros count as read where it begins.
-                while recorder.macros:
-                    self.provenance.referenced.setdefault(recorder.macros.pop(), location)
+            for statement in gin_text.parsed(text):
+                location = at(statement.line)
                 match statement:
-                    case config_parser.IncludeStatement():
-                        self.file(statement.filename, location)
-                    case config_parser.ImportStatement():
+                    case Import(_, file, line) if line.startswith("include "):
+                        self.file(file, location)
+                    case Import():
                         _check_import(statement, location, self.skip_unknown)
-                    case config_parser.BindingStatement():
+                    case Binding():
                         self._record(statement, location)
         except SyntaxError as error:
             said = (error.msg or "").strip().splitlines()[0]
@@ -151,19 +135,19 @@ class _Walk:
             line = (error.text or "").strip()
             raise UserError(f"{at(error.lineno or 1)}: {line or text.strip()}: {said}") from error
 
-    def _record(self, statement: config_parser.BindingStatement, location: str) -> None:
-        name, seen = statement.selector, self.provenance
-        if statement.arg_name:
-            name = f"{name}.{statement.arg_name}"
+    def _record(self, binding: Binding, location: str) -> None:
+        name, seen = binding.selector, self.provenance
+        if binding.argument:
+            name = f"{name}.{binding.argument}"
         else:
             seen.macros[name] = location
+        for macro in gin_text.names_in(binding.value, Macro):
+            seen.referenced.setdefault(macro, location)
         seen.locations.pop(name, None)
         seen.locations[name] = location
 
 
-def _check_import(
-    statement: config_parser.ImportStatement, location: str, skip_unknown: Collection[str]
-) -> None:
+def _check_import(statement: Import, location: str, skip_unknown: Collection[str]) -> None:
     """With a list of unknown names gin leaves out every import that fails, misspelt ones too."""
     left_out = ("__gin__", "__main__", *skip_unknown)
     if any(f"{statement.module}.".startswith(f"{name}.") for name in left_out):
@@ -176,10 +160,10 @@ def _check_import(
         raise UserError(f"{location}: cannot import {statement.module}: {error}") from error
 
 
-def _is_attribute(statement: config_parser.ImportStatement) -> bool:
+def _is_attribute(statement: Import) -> bool:
     """`from package import function`, where the last part is no module of its own."""
     package, _, name = statement.module.rpartition(".")
-    if not (statement.is_from and package):
+    if not (statement.text.startswith("from ") and package):
         return False
     try:
         return hasattr(importlib.import_module(package), name)

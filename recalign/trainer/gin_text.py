@@ -78,7 +78,7 @@ class _Quoting(config_parser.ParserDelegate):
 def statements(text: str, name: str) -> list[Binding | Import]:
     """The statements of a file's text; a UserError says what is wrong, with the line."""
     try:
-        return list(_statements(text))
+        return list(parsed(text))
     except SyntaxError as error:
         said = (error.msg or "no gin").strip().splitlines()[0]
         raise UserError(f"{name}:{error.lineno or 1}: {said}") from error
@@ -87,7 +87,8 @@ def statements(text: str, name: str) -> list[Binding | Import]:
         raise UserError(f"{name}: not gin: {first[:200]}") from error
 
 
-def _statements(text: str) -> Iterator[Binding | Import]:
+def parsed(text: str) -> Iterator[Binding | Import]:
+    """The statements, one after the other; the parser's own error where one is none."""
     for statement in config_parser.ConfigParser(text, _Quoting()):
         line = statement.location.line_num
         match statement:
@@ -98,6 +99,20 @@ def _statements(text: str) -> Iterator[Binding | Import]:
                 yield Import(line, statement.module, statement.format())
             case config_parser.IncludeStatement():
                 yield Import(line, statement.filename, f"include {statement.filename!r}")
+
+
+def names_in(value: Any, kind: type[Macro] | type[Reference]) -> Iterator[str]:
+    """The names of what a value refers to, macros or functions; none in a literal."""
+    match value:
+        case Macro(name) | Reference(name):
+            if isinstance(value, kind):
+                yield name
+        case dict():
+            for pair in value.items():
+                yield from names_in(pair, kind)
+        case list() | tuple():
+            for part in value:
+                yield from names_in(part, kind)
 
 
 # The settings of a run that are recalign's own, by their last name, and what gin calls them.

@@ -174,7 +174,7 @@ def _setting(binding: Binding, modules: Sequence[str], place: str) -> Binding:
 
 
 def _refuse_references(binding: Binding, modules: Sequence[str], place: str) -> None:
-    if not all(_is_of(name, modules) for name in _references(binding.value)):
+    if not all(_is_of(name, modules) for name in gin_text.names_in(binding.value, Reference)):
         raise _untrusted(binding, "refers to code", place)
 
 
@@ -188,19 +188,6 @@ def _untrusted(statement: Binding | Import, why: str, place: str) -> UserError:
         f"{place}: {statement} {why}: a run's config is read as data: name the module that it "
         "needs (--module NAME) if you trust its code"
     )
-
-
-def _references(value: Any) -> Iterator[str]:
-    """The names of what a value refers to; none in a literal."""
-    match value:
-        case Reference(name):
-            yield name
-        case dict():
-            for pair in value.items():
-                yield from _references(pair)
-        case list() | tuple():
-            for part in value:
-                yield from _references(part)
 
 
 def _import(module: str) -> None:
