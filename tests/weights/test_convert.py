@@ -145,7 +145,7 @@ def test_nothing_is_left_of_a_conversion_that_fails(own_run, tmp_path, monkeypat
 
     monkeypatch.setattr("recalign.weights.stores.write", full)
     for name in ("t5x", "t5x_orbax"):
-        with pytest.raises(UserError, match="cannot be written: no space left"):
+        with pytest.raises(UserError, match="cannot write .*no space left .*; nothing was changed"):
             convert(str(own_run), str(tmp_path / "x"), destination_format=name)
         assert not list(tmp_path.rglob("*checkpoint*"))
 
