@@ -1,7 +1,8 @@
 """Scores by links between items: what a history's items point to.
 
-A rule makes the links from the training parts by a few settings; `tuned` finds the settings on the
-validation users, one setting at a time. Nothing is trained, so a new history needs no new fit.
+A rule of `RULES` makes the links from the training parts by a few settings; `tuned` finds the
+settings on the validation users, one setting at a time. Nothing is trained, so a new history needs
+no new fit.
 """
 
 import dataclasses
@@ -19,21 +20,19 @@ Settings = Mapping[str, float]
 _BATCH = 512
 """Users whose scores are in memory together."""
 
+_BLOCK = 1024
+"""Items whose similarities to all others are in memory together."""
+
 _ROUNDS = 2
 """How often `tuned` goes through all settings; it stops earlier where a round changes nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ItemToItem:
-    """score(j) = sum over the history's items i of decay^age(i) * links[i, j].
+    """score(j) = sum over the history's items i of decay^age(i) * links[i, j]."""
 
-    Attributes:
-      links: float [N, N], none below 0; row i is what item i points to.
-      decay: weight of an item against the one bought after it; the newest item has age 0.
-    """
-
-    links: sp.csr_array
-    decay: float
+    links: sp.csr_array  # float [N, N], none below 0; row i is what item i points to
+    decay: float  # weight of an item against the one bought after it; the newest has age 0
 
     def scores(self, histories: Sequence[Int[np.ndarray, "*"]]) -> sp.csr_array:
         """The scores of all items, float [B, N], for B histories; no link, no entry."""
@@ -79,17 +78,94 @@ class ItemToItem:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A way to link items.
+    """A way to link items."""
 
-    Attributes:
-      fit: (training parts, number of items, settings) -> the links.
-      start: the settings that tuning begins with.
-      choices: of each setting the values that are tried.
-    """
-
+    # (training parts, number of items, settings) -> the links.
     fit: Callable[[Parts, int, Settings], ItemToItem]
-    start: Settings
-    choices: Mapping[str, Sequence[float]]
+    start: Settings  # that tuning begins with
+    choices: Mapping[str, Sequence[float]]  # of each setting the values that are tried
+
+
+def transition_graph(train: Parts, num_items: int, settings: Settings) -> ItemToItem:
+    """What is bought soon after what a user has bought.
+
+    An edge's weight is the sum of 1 / distance over the times that one item stands before the
+    other in a training part, at most `span` apart, and `backward` times that in the other
+    direction. A link is the edge divided by powers of both items' degrees (the weight that leaves
+    them), `from_power` of the history's item and `to_power` of the candidate, so that popular items
+    neither speak nor are named too often. Our own rule; its family is the Markov chains of
+    sequential recommendation (Rendle et al., 2010, factorise one).
+
+    `settings`: the above, and `decay` of `ItemToItem`.
+    """
+    users, items = train.users(), train.items
+    edges = sp.csr_array((num_items, num_items), dtype=np.float64)
+    for distance in range(1, int(settings["span"]) + 1):
+        together = users[:-distance] == users[distance:]
+        ends = items[:-distance][together], items[distance:][together]
+        weight = np.full(len(ends[0]), 1.0 / distance)
+        edges = edges + sp.csr_array((weight, ends), edges.shape)
+    edges = edges + settings["backward"] * edges.T
+    degrees = np.asarray(edges.sum(axis=1)).ravel()
+
+    def scale(power: float) -> sp.dia_array:
+        return sp.diags_array(np.where(degrees > 0, np.maximum(degrees, 1e-12) ** -power, 1.0))
+
+    links = scale(settings["from_power"]) @ edges @ scale(settings["to_power"])
+    return ItemToItem(sp.csr_array(links), settings["decay"])
+
+
+def nearest_neighbours(train: Parts, num_items: int, settings: Settings) -> ItemToItem:
+    """ItemKNN: items that the same users have, by the cosine of their users (Sarwar et al., 2001).
+
+    sim(i, j) = users of both / (sqrt(users of i * users of j) + `shrinkage`); an item is scored by
+    its nearest `neighbours` alone. Unlike RecBole's, both settings are tuned on the validation
+    users, and a history holds the validation item.
+    """
+    users = np.ones(len(train.items)), (train.users(), train.items)
+    bought = sp.csc_array(users, (len(train.splits) - 1, num_items))
+    bought.data[:] = 1.0  # an item that was bought twice counts once
+    norms = np.sqrt(np.asarray(bought.sum(axis=0)).ravel())
+    blocks = [
+        _nearest(bought, norms, start, int(settings["neighbours"]), settings["shrinkage"])
+        for start in range(0, num_items, _BLOCK)
+    ]
+    return ItemToItem(sp.csr_array(sp.vstack(blocks).T), decay=1.0)
+
+
+def _nearest(
+    bought: sp.csc_array, norms: np.ndarray, start: int, neighbours: int, shrinkage: float
+) -> sp.csr_array:
+    """The largest similarities of the items from `start` on, a row an item."""
+    both = sp.coo_array(bought[:, start : start + _BLOCK].T @ bought)
+    row, item = both.coords
+    different = row + start != item
+    row, item, both_users = row[different], item[different], both.data[different]
+    similar = both_users / (norms[row + start] * norms[item] + shrinkage)
+    order = np.lexsort((item, -similar, row))
+    first_of_row = np.searchsorted(row[order], row[order])
+    kept = order[np.arange(len(order)) - first_of_row < neighbours]
+    return sp.csr_array((similar[kept], (row[kept], item[kept])), both.shape)
+
+
+RULES: Mapping[str, Rule] = {
+    "graph": Rule(
+        transition_graph,
+        start={"span": 3, "backward": 0.5, "decay": 0.7, "from_power": 0.0, "to_power": 0.3},
+        choices={
+            "backward": (0.0, 0.25, 0.5, 1.0),
+            "to_power": (0.0, 0.15, 0.3, 0.5),
+            "from_power": (0.0, 0.15, 0.3, 0.5),
+            "span": (1, 2, 3, 5, 8),
+            "decay": (0.1, 0.3, 0.5, 0.7, 0.9),
+        },
+    ),
+    "knn": Rule(
+        nearest_neighbours,
+        start={"neighbours": 100, "shrinkage": 0.0},
+        choices={"shrinkage": (0.0, 3.0, 10.0, 30.0), "neighbours": (5, 10, 30, 100, 300)},
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,6 @@ from recalign.baselines import (
     bpr_mlp,
     environments,
     item_to_item,
-    priors,
     process,
     references,
 )
@@ -148,8 +147,8 @@ def _answer(
         return process.ask(question, driver, say)
     if model == "bprmlp":
         return bpr_mlp.answer(question, say)
-    if model in priors.RULES:
-        return item_to_item.answer(question, priors.RULES[model], say)
+    if model in item_to_item.RULES:
+        return item_to_item.answer(question, item_to_item.RULES[model], say)
     return Answer(np.zeros(0), np.zeros(0), history_scores(question), {})
 
 

@@ -12,14 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-from recalign.baselines import graph, neighbours
 from recalign.baselines.drivers.exchange import Parts
-from recalign.baselines.item_to_item import Rule, tuned
+from recalign.baselines.item_to_item import RULES, Rule, tuned
 from recalign.data.field_checks import number, whole
 from recalign.data.prepared import PreparedDataset
 from recalign.errors import UserError, shown
-
-RULES: Mapping[str, Rule] = {"graph": graph.RULE, "knn": neighbours.RULE}
 
 
 class Prior(Protocol):

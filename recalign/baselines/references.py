@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import seqio
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from recalign.baselines import optimum, priors
+from recalign.baselines import priors
 from recalign.baselines.drivers.exchange import target_ranks
 from recalign.baselines.item_to_item import ItemToItem
 from recalign.baselines.outcomes import Example, Outcome, column, outcome_of
@@ -18,6 +18,9 @@ from recalign.preprocessors.settings import TaskSettings
 
 Scorer = Callable[[Sequence[Example]], np.ndarray]
 """What a system says of n examples of a kind: `outcome_of`'s values."""
+
+# Gauss-Laguerre quadrature: the integral over t >= 0 of exp(-t) times a smooth function.
+_NODES, _NODE_WEIGHTS = np.polynomial.laguerre.laggauss(64)
 
 
 def references(
@@ -136,6 +139,12 @@ def _histories(
 
 
 def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Scorer]:
+    """Bayes' rule of the law that generated a synthetic corpus.
+
+    Retrieval and ranking see the user's whole history in order, which is what a prompt shows when
+    its window holds the longest history. Rating sees, in addition, the order in which liked and
+    disliked items alternate, which a prompt does not show: there the optimum is an upper bound.
+    """
     sequences, span = _histories(dataset, split)
     counts = dataset.catalogue.train_counts
     threshold = TaskSettings().threshold(dataset)
@@ -148,7 +157,7 @@ def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Sco
         return int(target_ranks(scores[np.newaxis], np.array([example["target"]]), None)[0])
 
     def ranking(example: Example) -> np.ndarray:
-        return optimum.ranking_scores(law, history(example), example["candidates"], counts)
+        return optimal_scores(law, history(example), example["candidates"], counts)
 
     def rating(example: Example) -> float:
         assert sequences.ratings is not None  # a rating task has them
@@ -158,3 +167,31 @@ def _optimum_of(dataset: PreparedDataset, law: Law, split: str) -> dict[str, Sco
 
     scorers = {"retrieval": retrieval, "ranking": ranking, "rating": rating}
     return {kind: _one_by_one(score) for kind, score in scorers.items()}
+
+
+def optimal_scores(
+    law: Law,
+    history: Sequence[int],
+    candidates: Int[np.ndarray, "C"],
+    train_counts: Int[np.ndarray, "N"],
+) -> Float[np.ndarray, "C"]:
+    """P(candidate is the positive | history, the pool), up to a factor common to the pool.
+
+    A pool tells more than the history: its other members were drawn by train popularity without
+    replacement from what the user never had, so a popular candidate is likelier a negative. With
+    w the train counts and R the items neither in the history nor in the pool,
+
+        P(S is the drawn set) = integral over t >= 0 of exp(-t) *
+                                prod over j in S of (1 - exp(-t * w_j / sum of w over R))
+
+    (exponential clocks: all of S ring before the first of R, at time t).
+    """
+    rest = np.ones(len(train_counts), bool)
+    rest[list(history)] = False
+    rest[candidates] = False
+    weights = np.maximum(train_counts[candidates], 1e-9) / max(train_counts[rest].sum(), 1e-9)
+    log_rings_CxQ = np.log(-np.expm1(-_NODES[None, :] * weights[:, None]))
+    log_others_CxQ = log_rings_CxQ.sum(axis=0) - log_rings_CxQ
+    log_scale = log_others_CxQ.max()
+    drawn = (np.exp(log_others_CxQ - log_scale) * _NODE_WEIGHTS).sum(axis=1)
+    return law.next_item(history)[candidates] * drawn

@@ -151,8 +151,8 @@ def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> Ep
         {"history": [[4], [7]], "target": [7, 1], "row": [0, 0], …}
 
     An item at distance d, at most `span`, is drawn with a chance in proportion to 1 / d, as a user
-    weighs the edges of the transition graph (`baselines/graph.py`). `both_ways`: those bought
-    before count too, so every item is a sample.
+    weighs the edges of the transition graph (`baselines/item_to_item.py`). `both_ways`: those
+    bought before count too, so every item is a sample.
 
     Makes what `next_item_windows` makes, with a history of one item.
     """

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from recalign import __version__
 from recalign.errors import UserError
 from recalign.serve.batching import Batcher, Full
-from recalign.serve.layers import BoundedBodies, TokenNeeded, Watched, failure
+from recalign.serve.layers import BoundedBodies, Monitoring, TokenNeeded, Watched, failure
 from recalign.serve.messages import (
     Answer,
     AnswerMany,
@@ -30,7 +30,6 @@ from recalign.serve.messages import (
     Sizes,
     State,
 )
-from recalign.serve.monitoring import Monitoring
 from recalign.serve.subsets import Subsets
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recalign.baselines import graph
 from recalign.baselines.drivers.exchange import Parts
+from recalign.baselines.item_to_item import RULES, transition_graph
 
 # Two users: 0 1 2 3 and 1 2.
 TRAIN = Parts(np.array([0, 1, 2, 3, 1, 2], np.int32), np.array([0, 4, 6]))
@@ -11,7 +11,7 @@ PLAIN = {"span": 2, "backward": 0.0, "decay": 0.7, "from_power": 0.0, "to_power"
 
 
 def links(**settings):
-    return graph.fit(TRAIN, 5, {**PLAIN, **settings}).links.toarray()
+    return transition_graph(TRAIN, 5, {**PLAIN, **settings}).links.toarray()
 
 
 def test_edges_are_sums_of_one_by_distance_within_a_user():
@@ -35,14 +35,15 @@ def test_degrees_are_the_weight_that_leaves_an_item():
 
 def test_a_score_adds_the_newest_item_in_full():
     """Item 3 of the history 1, 2: 1 from item 2, and 0.7 * 1/2 from item 1, one older."""
-    model = graph.fit(TRAIN, 5, PLAIN)
+    model = transition_graph(TRAIN, 5, PLAIN)
     scores = model.scores([np.array([1, 2])]).toarray()
     np.testing.assert_allclose(scores, [[0, 0, 0.7 * 2, 1 + 0.7 / 2, 0]])
 
 
 def test_tuning_starts_at_the_documented_rule():
-    assert graph.RULE.start == {
+    rule = RULES["graph"]
+    assert rule.start == {
         "span": 3, "backward": 0.5, "decay": 0.7, "from_power": 0.0, "to_power": 0.3}  # fmt: skip
-    assert set(graph.RULE.choices) == set(graph.RULE.start)
-    for name, value in graph.RULE.start.items():
-        assert value in graph.RULE.choices[name]
+    assert set(rule.choices) == set(rule.start)
+    for name, value in rule.start.items():
+        assert value in rule.choices[name]

@@ -12,7 +12,7 @@ import seqio
 
 import tasks
 from recalign import cli, metrics
-from recalign.baselines import environments, graph, measure, process
+from recalign.baselines import environments, item_to_item, measure, process
 from recalign.baselines.drivers.exchange import Answer, Parts
 from recalign.baselines.outcomes import Outcome
 from recalign.baselines.question import item_features, question_of
@@ -71,7 +71,7 @@ def test_untrained_systems_are_those_of_every_results_json(corpus, tmp_path):
         results["references"] == json.loads((tmp_path / "results.json").read_text())["references"]
     )
     settings = results["systems"]["graph"]["settings"]
-    assert set(graph.RULE.start) < set(settings)
+    assert set(item_to_item.RULES["graph"].start) < set(settings)
     best = f"validation NDCG@10 {settings['validation_ndcg@10']:.4f}"
     assert any(line.startswith("  decay ") and line.endswith(best) for line in said)
 

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recalign.baselines import optimum
-from recalign.baselines.references import popularity_ranks
+from recalign.baselines.references import optimal_scores, popularity_ranks
 from recalign.data.synthetic import CorpusConfig, draw_law
 
 
@@ -33,7 +32,7 @@ def test_ranking_scores_equal_enumeration():
         negatives = [int(item) for item in pool if item != positive]
         drawn = _probability_of_drawing(negatives, counts, {*history, int(positive)})
         expected.append(law.next_item(history)[positive] * drawn)
-    scores = optimum.ranking_scores(law, history, pool, counts)
+    scores = optimal_scores(law, history, pool, counts)
     np.testing.assert_allclose(scores / scores.sum(), np.array(expected) / sum(expected), rtol=1e-6)
 
 
@@ -44,5 +43,5 @@ def test_popularity_ranks_by_count_then_index():
 @pytest.mark.parametrize("count", [0, 1])
 def test_ranking_scores_survive_items_without_counts(count):
     law = draw_law(CorpusConfig(themes=3, products=4), np.random.default_rng(0))
-    scores = optimum.ranking_scores(law, [0], np.array([1, 2]), np.full(12, count))
+    scores = optimal_scores(law, [0], np.array([1, 2]), np.full(12, count))
     assert np.isfinite(scores).all() and (scores > 0).all()
