@@ -68,7 +68,9 @@ def experiments(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Raw log -> prepared dataset; prints what was noticed and the dataset's row of Table 7."""
-    from recalign.data import prepared, statistics, vocabulary
+    from recalign.data import prepared, vocabulary
+    from recalign.report.dataset_tables import table_7
+    from recalign.report.tables import as_text
 
     _configure(options)
     before = prepared.what_is_there(options.name, _data_dir(options))
@@ -93,7 +95,7 @@ def prepare(options: argparse.Namespace) -> None:
         )
     for line in notices:
         print(line, file=sys.stderr)
-    print("\n".join(statistics.table_7(options.name, dataset.info)))
+    print(as_text(table_7([(options.name, dataset)])))
     if tokens := dataset.item_tokens:
         print(f"{tokens.count:,} item tokens: experiments on {options.name} need this line:")
         print(tokens.gin_line)
@@ -129,16 +131,17 @@ def _prepare_synthetic(
 def stats(options: argparse.Namespace) -> None:
     """Tables 7 and 10 of a prepared dataset."""
     from recalign.data import leaks, prepared, statistics
+    from recalign.report.dataset_tables import statistics_text
 
     dataset = prepared.open_dataset(options.name, _data_dir(options))
-    figures = statistics.dataset_statistics(dataset, options.history_length)
     found = leaks.leak_report(dataset) if options.leaks else []
     if options.json:
+        figures = statistics.dataset_statistics(dataset, options.history_length)
         if options.leaks:
             figures["leaks"] = [dataclasses.asdict(leak) for leak in found]
         print(json.dumps(figures, indent=2))
         return
-    print(statistics.format_statistics(options.name, figures))
+    print(statistics_text(options.name, dataset, options.history_length))
     if options.leaks:
         print(f"\n{leaks.format_leaks(found)}")
 
@@ -179,8 +182,9 @@ def baselines(options: argparse.Namespace) -> None:
     import seqio
 
     import tasks
-    from recalign.baselines import environments, measure, systems, text
+    from recalign.baselines import environments, measure, systems
     from recalign.data import prepared, synthetic
+    from recalign.report.comparison import format_baselines
     from tasks.vocabulary import stand_in_vocabulary
 
     experiment = _settings(options, f"retrieval_{options.name}")
@@ -208,7 +212,7 @@ def baselines(options: argparse.Namespace) -> None:
             ),
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
-    print(text.format_systems(results))
+    print(format_baselines(results))
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -283,7 +287,8 @@ def _item_rows(name: str, data_dir: str, made_from: Mapping[str, Any]) -> NewRow
 
 def report(options: argparse.Namespace) -> None:
     """One page, its tables in another format, or plain text."""
-    from recalign.report import FORMATS, format_runs, write_report
+    from recalign.report.comparison import format_runs
+    from recalign.report.formats import FORMATS, write_report
 
     suffix = pathlib.Path(options.out).suffix.removeprefix(".") if options.out else "txt"
     chosen = options.format or (suffix if suffix in FORMATS else "html")
@@ -351,7 +356,7 @@ def _settings(options: argparse.Namespace, task: str) -> Experiment | None:
 def _print_results(results: Mapping[str, Any]) -> None:
     import jax
 
-    from recalign.report import format_results
+    from recalign.report.comparison import format_results
 
     if jax.process_index() == 0:
         print(format_results(results))

@@ -18,12 +18,11 @@ from recalign import asking
 from recalign.data import integrity, origins, prepared
 from recalign.data.catalogue import read_catalogue
 from recalign.data.leaks import leak_report
-from recalign.data.statistics import dataset_statistics, format_statistics
 from recalign.data.vocabulary import read_pieces
 from recalign.errors import UserError
 from recalign.model.t5.config import T5Config
 from recalign.preprocessors.samples import Recipe
-from recalign.report.dataset_tables import ids_table
+from recalign.report.dataset_tables import ids_table, statistics_text
 from recalign.report.run import read_run
 from recalign.serve.histories import (
     LogSource,
@@ -122,7 +121,7 @@ def test_what_a_dataset_says_of_itself(dataset, data_dir, data, seal):
         opened = prepared.open_dataset("tiny", dataset)
         assert opened.catalogue and opened.sequences("validation") and opened.fingerprint
         assert opened.item_tokens is None or opened.item_tokens.count >= 1
-        assert format_statistics("tiny", dataset_statistics(opened))
+        assert statistics_text("tiny", opened, 20)
         assert leak_report(opened) and isinstance(opened.no_ratings(), str | None)
         assert Recipe("tiny", Prompt("{products}", "no"), ()).worded(opened).products
         ids_table([("tiny", opened)])

@@ -8,11 +8,11 @@ from typing import Any
 
 from etils import epath
 
-from recalign.report.baselines import Baselines, is_baselines, read_baselines
+from recalign.report.baselines import is_baselines, read_baselines
 from recalign.report.outcomes import KINDS
-from recalign.report.run import Results, parse_results, read_run
+from recalign.report.run import Metrics, Results, metrics_of_systems, parse_results, read_run
 from recalign.report.systems import OPTIMUM
-from recalign.report.tables import figure, percent
+from recalign.report.tables import MISSING, aligned, figure, percent
 
 # Shown first, in this order; what else a run has been compared with follows by name.
 _KNOWN_SYSTEMS = ("popularity", "graph", OPTIMUM)
@@ -26,6 +26,12 @@ def format_results(results: Mapping[str, Any]) -> str:
     return _as_text(parse_results(results))
 
 
+def format_baselines(results: Mapping[str, Any]) -> str:
+    """What `recalign baselines` measured (its results file, parsed) as plain tables."""
+    metrics = metrics_of_systems(results["references"], "results")
+    return _baselines_as_text(results["dataset"], results["split"], metrics, results["systems"])
+
+
 def format_runs(run_dirs: Sequence[epath.PathLike]) -> str:
     """The results of runs as plain tables, one run after the other; gaps are named."""
     blocks = []
@@ -33,7 +39,8 @@ def format_runs(run_dirs: Sequence[epath.PathLike]) -> str:
         name = [f"== {epath.Path(directory).name}"] if len(run_dirs) > 1 else []
         if is_baselines(directory):
             folder = read_baselines(directory)
-            gaps, text = folder.gaps, _baselines_as_text(folder)
+            measured = folder.dataset, folder.split, folder.metrics, folder.systems
+            gaps, text = folder.gaps, _baselines_as_text(*measured)
         else:
             run = read_run(directory)
             gaps, text = run.gaps, _as_text(run.results) if run.results else ""
@@ -76,20 +83,32 @@ def _as_text(results: Results) -> str:
     return "\n\n".join(blocks)
 
 
-def _baselines_as_text(folder: Baselines) -> str:
-    """A table a task, a column a system."""
-    blocks = [f"baselines on {folder.dataset}, {folder.split} split"]
-    tasks = {task for of_tasks in folder.metrics.values() for task in of_tasks}
+def _baselines_as_text(
+    dataset: str,
+    split: str,
+    metrics: Mapping[str, Mapping[str, Metrics]],
+    systems: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """A table a task, a line a system, and by which convention they were measured."""
+    blocks = [f"baselines on {dataset}, {split} split"]
+    tasks = {task for of_tasks in metrics.values() for task in of_tasks}
     for task in sorted(tasks, key=place_of_task):
-        systems = {name: found[task] for name, found in folder.metrics.items() if task in found}
-        names = list(dict.fromkeys(metric for found in systems.values() for metric in found))
-        table = [["metric", *systems]]
-        table += [
-            [metric, *(figure(found.get(metric)) for found in systems.values())]
-            for metric in names
-            if metric != "num_examples"
+        found = {name: of_tasks[task] for name, of_tasks in metrics.items() if task in of_tasks}
+        names = [
+            name
+            for name in dict.fromkeys(name for of_system in found.values() for name in of_system)
+            # A baseline can name nothing but candidates: its figures within the pool are the same.
+            if name != "num_examples" and not name.endswith("_candidates")
         ]
+        table = [["system", *names, "seconds"]]
+        for name, of_system in found.items():
+            seconds = systems.get(name, {}).get("seconds")
+            took = MISSING if seconds is None else f"{seconds:.0f}"
+            table.append([name, *(figure(of_system.get(metric)) for metric in names), took])
         blocks.append(f"{task}\n{aligned(table)}")
+    seen = (about.get("settings", {}).get("seen_items") for about in systems.values())
+    if conventions := ", ".join(filter(None, dict.fromkeys(seen))):
+        blocks.append(f"Items that a user had before: {conventions} (retrieval).")
     return "\n\n".join(blocks)
 
 
@@ -103,13 +122,3 @@ def _line(
         optimum = others[systems.index(OPTIMUM)]
         line.append(percent(share_of_optimum(metric, value, optimum)))
     return line
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """Names to the left, figures to the right, two spaces between columns."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for name, *figures in table:
-        right = (it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))
-        lines.append("  ".join(["", name.ljust(widths[0]), *right]))
-    return "\n".join(lines)

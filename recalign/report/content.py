@@ -13,18 +13,15 @@ from recalign.report.baselines import Baselines, is_baselines, read_baselines
 from recalign.report.charts import Chart
 from recalign.report.comparison import place_of_task
 from recalign.report.corpora import Corpus, gather
-from recalign.report.cost import cost_table
-from recalign.report.curves import curves
 from recalign.report.dataset_tables import ids_table, table_7, table_10
-from recalign.report.differences import claims, differences_table
-from recalign.report.ids import tables_of_ids
+from recalign.report.differences import claims, differences_table, tables_of_ids
 from recalign.report.outcomes import KINDS
 from recalign.report.paper_tables import paper_alone, paper_tables
 from recalign.report.predictions import Sample
 from recalign.report.run import Run, names_of, read_run
-from recalign.report.settings import Setup, baselines_table, setup_of
 from recalign.report.systems import baseline_system
 from recalign.report.tables import Table
+from recalign.report.training import Setup, baselines_table, cost_table, curves, setup_of
 
 _HISTORY_LENGTH = 20
 
@@ -64,7 +61,7 @@ class Content:
 def read(directories: Sequence[epath.PathLike], data_dir: epath.PathLike | None) -> Content:
     """Reads runs and baselines folders; one that is given twice counts once.
 
-    The arguments and the errors are those of `page.write_report`.
+    The arguments and the errors are those of `formats.write_report`.
     """
     distinct = list({epath.Path(d).resolve(): d for d in directories}.values())
     named = list(zip(distinct, names_of(distinct), strict=True))

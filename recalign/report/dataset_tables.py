@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from recalign.data.prepared import PreparedDataset
 from recalign.data.splits import SPLITS
 from recalign.data.statistics import P5_TASKS, PAPER_TABLE_7, PAPER_TABLE_10, dataset_statistics
-from recalign.report.tables import MISSING, Cell, Table, key_of
+from recalign.report.tables import MISSING, Cell, Table, as_text, key_of
+
+
+def statistics_text(label: str, dataset: PreparedDataset, history_length: int) -> str:
+    """Both tables for a terminal, and what was noticed when the dataset was prepared."""
+    tables = table_7([(label, dataset)]), table_10(label, dataset, history_length)
+    notes = dataset.info["notes"]
+    noticed = ["\n".join(["noticed when it was prepared:", *notes])] if notes else []
+    return "\n\n".join([*map(as_text, tables), *noticed])
 
 
 def table_7(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table:

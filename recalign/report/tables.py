@@ -33,6 +33,34 @@ class Table:
     groups: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()  # sentences below it
 
+    @property
+    def group_names(self) -> list[str]:
+        """The group of every column; "" of one that is in none."""
+        names = ["", *(name for name, span in self.groups for _ in range(span))]
+        return names if self.groups else [""] * len(self.columns)
+
+    @property
+    def heads(self) -> list[str]:
+        """What stands above each column, in one line."""
+        pairs = zip(self.group_names, self.columns, strict=True)
+        return [f"{group}, {name}" if group else name for group, name in pairs]
+
+
+def as_text(table: Table) -> str:
+    """For a terminal: the title, the aligned cells, the notes."""
+    lines = aligned([table.heads, *([cell.text for cell in row] for row in table.rows)])
+    return "\n".join([table.title, lines, *table.notes])
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Names to the left, figures to the right, two spaces between columns."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for name, *figures in table:
+        right = (it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))
+        lines.append("  ".join(["", name.ljust(widths[0]), *right]))
+    return "\n".join(lines)
+
 
 def key_of(*words: object) -> str:
     """A table's key: words joined, without what cannot stand in a link.

@@ -18,12 +18,12 @@ from recalign.baselines.outcomes import Outcome
 from recalign.baselines.question import item_features, question_of
 from recalign.baselines.references import examples_of, references
 from recalign.baselines.systems import SYSTEMS
-from recalign.baselines.text import format_systems
 from recalign.data import integrity
 from recalign.data.catalogue import SCHEMA, Catalogue
 from recalign.data.synthetic import CorpusConfig, prepare_demo
 from recalign.errors import UserError
 from recalign.report.baselines import read_baselines
+from recalign.report.comparison import format_baselines
 from tests.baselines.drivers.test_exchange import question_of as question_of_three
 from tests.tracing import traced_once
 
@@ -167,7 +167,7 @@ def test_seen_items_left_out(corpus, tmp_path):
         hits.append(target in [item for item in order if item not in seen][:10])
     found = results["references"]["popularity"][f"retrieval_{NAME}"]["hr@10"]
     assert found == pytest.approx(np.mean(hits))
-    assert "left out" in format_systems(results)
+    assert "left out" in format_baselines(results)
     with pytest.raises(UserError, match="left out: they do not compare with seen items left in"):
         run(corpus, ["history"], tmp_path / "results.json")
 
@@ -272,7 +272,7 @@ def test_the_command(corpus, tmp_path, monkeypatch, capsys):
     assert line.startswith("recalign: error: unknown model 'populrity': known are popularity, ")
     assert not list(tmp_path.iterdir())
     assert cli.main([*command, "popularity,history"]) == 0
-    assert re.search(r"\nhistory +0\.\d{4} ", capsys.readouterr().out)
+    assert re.search(r"\n  history +0\.\d{4} ", capsys.readouterr().out)
     assert (tmp_path / "runs" / f"baselines_{NAME}" / "results.json").exists()
     assert cli.main([*everywhere, "--leave_out_seen", "--out", "untrained/results.json"]) == 0
     measured = json.loads((tmp_path / "untrained" / "results.json").read_text())["systems"]
@@ -285,4 +285,4 @@ def test_a_metric_without_a_value_is_null(corpus, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results.json").read_text())["references"]["history"] == {
         f"rating_{NAME}": {"auc_roc": None}
     }
-    assert "—" in format_systems(results)
+    assert "—" in format_baselines(results)

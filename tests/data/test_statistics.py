@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -10,9 +11,9 @@ from recalign.data.statistics import (
     PAPER_TABLE_7,
     PAPER_TABLE_10,
     dataset_statistics,
-    format_statistics,
 )
 from recalign.errors import UserError
+from recalign.report.dataset_tables import statistics_text, table_10
 
 NO_ITEMS = ItemTable([], [], [], [], [], [])
 
@@ -69,10 +70,9 @@ def test_the_sparsity_is_of_pairs_where_repeats_are_kept(make_log, tmp_path):
     settings = {"data_dir": tmp_path, "k_core": 0, "keep_repeats": True}
     dataset = prepare(log, NO_ITEMS, name="again", **settings)
     statistics = dataset_statistics(dataset)
-    assert statistics["interactions"] == 10
+    counts = [statistics[name] for name in ("users", "items", "interactions")]
+    assert counts == [2, 4, 10]
     assert statistics["sparsity_percent"] == pytest.approx(25)
-    row = format_statistics("again", statistics).splitlines()[1]
-    assert row.split()[:5] == ["again", "2", "4", "10", "25.00"]
 
 
 def test_without_ratings_there_is_no_rating_task_and_a_reason(make_log, tmp_path):
@@ -86,27 +86,29 @@ def test_without_ratings_there_is_no_rating_task_and_a_reason(make_log, tmp_path
         "p5_explanation": NO_REVIEWS,
         "p5_review": NO_REVIEWS,
     }
-    assert "no rating task: the log has no ratings" in format_statistics("bare", statistics)
+    assert "No rating: the log has no ratings." in table_10("bare", bare, 20).notes
 
 
 def test_the_text_holds_both_tables(dataset):
-    text = format_statistics("d", dataset_statistics(dataset, 2))
-    assert text.splitlines() == [
-        "dataset  users  items  interactions  sparsity %  sequence length",
-        "d            3      8            16       33.33      5.33 ± 2.05",
+    assert statistics_text("d", dataset, 2).splitlines() == [
+        "Table 7. The datasets",
+        "  dataset  users  items  interactions  sparsity %  sequence length",
+        "  d            3      8            16       33.33      5.33 ± 2.05",
         "",
-        "samples        train  validation  test",
-        "retrieval          5           3     3",
-        "ranking            5           3     3",
-        "rating             5           3     3",
-        "mim                8           0     0",
-        "mlm                7           0     0",
-        "bpr                5           0     0",
-        "p5_sequential      5           3     3",
-        "p5_direct          3           3     3",
-        "p5_rating         10           3     3",
-        "no p5_explanation task: no review texts were kept (prepare --review_texts)",
-        "no p5_review task: no review texts were kept (prepare --review_texts)",
+        "Table 10. Samples: d",
+        "  task           train  validation  test",
+        "  retrieval          5           3     3",
+        "  ranking            5           3     3",
+        "  rating             5           3     3",
+        "  mim                8           0     0",
+        "  mlm                7           0     0",
+        "  bpr                5           0     0",
+        "  p5_sequential      5           3     3",
+        "  p5_direct          3           3     3",
+        "  p5_rating         10           3     3",
+        "Histories of up to 2 items.",
+        "No p5_explanation: no review texts were kept (prepare --review_texts).",
+        "No p5_review: no review texts were kept (prepare --review_texts).",
         "",
         "noticed when it was prepared:",
         "8 of 8 items have no title: named by brand and category, or by raw id",
@@ -115,20 +117,13 @@ def test_the_text_holds_both_tables(dataset):
 
 
 def test_the_papers_figures_stand_beside_those_of_its_datasets(dataset):
-    lines = format_statistics("toys", dataset_statistics(dataset, 2)).splitlines()
-    assert lines[2].split() == [
-        "toys,",
-        "paper",
-        "19,412",
-        "11,924",
-        "167,597",
-        "99.93",
-        "8.63",
-        "±",
-        "8.51",
-    ]
-    assert lines[5].split() == ["retrieval", "5", "3", "3", "30,761", "3,000", "19,412"]
-    assert lines[8].split() == ["mim", "8", "0", "0", "DS", "0", "0"]
+    toys = dataclasses.replace(dataset, info={**dataset.info, "name": "toys"})
+    lines = statistics_text("toys", toys, 2).splitlines()
+    paper = ["toys,", "paper", "19,412", "11,924", "167,597", "99.93", "8.63", "±", "8.51"]
+    assert lines[3].split() == paper
+    assert lines[6].split()[:5] == ["task", "train,", "paper", "train,", "ours"]
+    assert lines[7].split() == ["retrieval", "30,761", "5", "3,000", "3", "19,412", "3"]
+    assert lines[10].split() == ["mim", "DS", "8", "0", "0", "0", "0"]
 
 
 def test_the_papers_two_tables_agree():

@@ -18,7 +18,7 @@ from recalign.errors import UserError
 from recalign.preprocessors.settings import TaskSettings
 from recalign.preprocessors.surroundings import Surroundings
 from recalign.preprocessors.task import RecommendationTask
-from recalign.report import content, page
+from recalign.report import content, formats
 from recalign.report.tables import metric_name
 from recalign.trainer import evaluation
 from recalign.trainer.experiment import load_experiment
@@ -151,7 +151,7 @@ def test_a_metric_of_ones_own_shows_everywhere(run, data_dir):
     place = table.columns.index(column)
     (row,) = [row for row in table.rows if row[place].value is not None]
     assert row[place].value == pytest.approx(results["tasks"]["found_tiny"]["mrr"])
-    assert column in page.render(found)
+    assert column in formats.render(found)
 
 
 def test_a_rating_with_a_metric_of_ones_own_is_scored_exactly_too(run):

@@ -1,8 +1,7 @@
 import pytest
 
 from recalign.errors import UserError
-from recalign.report import format_results, format_runs
-from recalign.report.comparison import share_of_optimum
+from recalign.report.comparison import format_results, format_runs, share_of_optimum
 from recalign.report.run import parse_results
 from tests.report.shop import write_baselines
 
@@ -46,12 +45,16 @@ def test_without_references_there_are_no_empty_columns():
     assert "0.5000" in text
 
 
-def test_baselines_are_a_table_with_a_column_a_system(run_directory, tmp_path):
+def test_baselines_are_a_table_with_a_line_a_system(run_directory, tmp_path):
     folder = write_baselines(tmp_path / "pop", {"popularity": (0, 3), "sasrec": (9, 9)})
     text = format_runs([run_directory, folder])
     assert "== ut\nut_shop on shop, test split, step 40" in text
     assert "== pop\nbaselines on shop, test split\n\nretrieval_shop\n" in text
-    assert "  hr@5         1.0000  0.0000" in text
+    assert text.endswith(
+        "  system      ndcg@5  ndcg@10    hr@5   hr@10  seconds\n"
+        "  popularity  0.7153   0.7153  1.0000  1.0000       90\n"
+        "  sasrec      0.0000   0.2891  0.0000  1.0000       90"
+    )
 
 
 @pytest.mark.parametrize(

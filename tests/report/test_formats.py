@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from recalign.report import write_report
-from recalign.report.formats import as_csv, as_latex, as_markdown
+from recalign.report.formats import as_csv, as_latex, as_markdown, write_report
 from recalign.report.tables import Cell, Table
 from tests.report.shop import write_baselines, write_run
 

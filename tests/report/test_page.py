@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 import pytest
 
 from recalign.errors import UserError
-from recalign.report import write_report
+from recalign.report.formats import write_report
 from tests.report.shop import INF, write_baselines, write_run
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}

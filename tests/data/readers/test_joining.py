@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recalign.data.readers.columns import ITEM_ROLES, resolve_columns
-from recalign.data.statistics import dataset_statistics, format_statistics
 from recalign.errors import UserError
+from recalign.report.dataset_tables import statistics_text
 from tests.data.readers.reading import read_log
 
 # log's ID, catalogue's ID, what joins them
@@ -92,7 +92,7 @@ def test_an_unknown_repair(write):
 
 def test_the_text_of_stats_holds_what_was_noticed(write, prepare_files):
     dataset, _ = prepare_files(write("log.csv", "user,item\nu,a\nu,b\nu,c\n"))
-    text = format_statistics("mine", dataset_statistics(dataset))
+    text = statistics_text("mine", dataset, 20)
     assert "noticed when it was prepared:" in text
     assert "warning:" in text and "no time column: the order of the file is taken for it" in text
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from recalign import metrics
-from recalign.report.ratings import calibration, roc
+from recalign.report.analysis import calibration, roc, validity
+from recalign.report.corpora import gather
+from recalign.report.run import read_run
 from tests.report import shop as made
 
 
@@ -35,3 +37,32 @@ def test_overstated_chances_have_their_distance_as_error():
     assert found.error == pytest.approx(0.5, abs=0.11)  # bins of two users: 0.9 against 0 or 1
     assert found.brier == pytest.approx((0.9**2 + 0.1**2) / 2)
     assert calibration(np.array([0.0]), np.array([1])).users == (1,)
+
+
+@pytest.fixture
+def corpus(run_directory):
+    return gather([read_run(run_directory)], [])[0]
+
+
+def test_how_many_beams_of_each_place_are_an_item(corpus):
+    found = validity(corpus, corpus.of_kind("retrieval")[0])
+    assert found.allowed == "an item"
+    # The first beam always is; else where the answer stands: ranks 0, 0, 4, 9 and 2 of 8 users.
+    assert list(found.by_place) == [1, 0, 1 / 8, 0, 1 / 8, 0, 0, 0, 0, 1 / 8]
+    assert found.overall == pytest.approx((8 + 3) / 80)
+
+
+def test_how_many_beams_are_a_candidate(corpus, shop):
+    plain, pooled = corpus.of_kind("ranking")
+    found = validity(corpus, plain)
+    assert found.allowed == "a candidate"
+    beams = [shop.beams(row, rank)[0] for row, rank in enumerate((0, 99, 1, 99, 99, 0, 99, 99))]
+    assert found.by_place[0] == sum(b in shop.pool(row) for row, b in enumerate(beams)) / 8
+    assert found.by_place[1] == 1 / 8
+    assert validity(corpus, pooled) is None
+
+
+def test_nothing_is_said_without_the_catalogue_or_of_ratings(run_directory, corpus, tmp_path):
+    (bare,) = gather([read_run(run_directory)], [], tmp_path)
+    assert validity(bare, bare.of_kind("retrieval")[0]) is None
+    assert validity(corpus, corpus.of_kind("rating")[0]) is None

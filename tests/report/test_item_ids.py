@@ -1,5 +1,5 @@
 from recalign.report.corpora import gather
-from recalign.report.ids import tables_of_ids
+from recalign.report.differences import tables_of_ids
 from recalign.report.run import read_run
 from tests.report.shop import INF, RETRIEVAL, Shop, write_run
 
