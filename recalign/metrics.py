@@ -24,17 +24,35 @@ Results = dict[str, float]
 # Functions ----------------------------------------------------------------------------------------
 
 
+def gains(ranks: Float[np.ndarray, " n"], metric: str) -> Float[np.ndarray, " n"]:
+    """Each target's share in "hr@K" or "ndcg@K" of one relevant item: the metric is their mean.
+
+    Ranks count from 0; infinity is a miss.
+
+    >>> gains(np.array([0.0, 2.0, np.inf]), "ndcg@5").round(4).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    name, cutoff = metric.split("@")
+    ranks = np.asarray(ranks, np.float64)
+    within = ranks < int(cutoff)
+    if name == "hr":
+        return within.astype(np.float64)
+    return np.where(within, 1.0 / np.log2(np.where(within, ranks, 0.0) + 2.0), 0.0)
+
+
 def hit_ratio(ranks: Float[np.ndarray, " n"], k: int) -> float:
-    """HR@k: the share of targets among the first k; ranks count from 0, infinity is a miss."""
-    return float(np.mean(np.asarray(ranks) < k)) if len(ranks) else float("nan")
+    """HR@k: the share of targets among the first k."""
+    return mean(gains(ranks, f"hr@{k}"))
 
 
 def ndcg(ranks: Float[np.ndarray, " n"], k: int) -> float:
-    """NDCG@k of one relevant item each: the mean of 1 / log2(rank + 2) over ranks below k."""
-    ranks = np.asarray(ranks, np.float64)
-    if not len(ranks):
-        return float("nan")
-    return float(np.mean(np.where(ranks < k, 1.0 / np.log2(np.minimum(ranks, k) + 2.0), 0.0)))
+    """NDCG@k: the mean of 1 / log2(rank + 2) over ranks below k, and of 0 over others."""
+    return mean(gains(ranks, f"ndcg@{k}"))
+
+
+def mean(values: Float[np.ndarray, " n"]) -> float:
+    """NaN of none."""
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def auc_roc(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
@@ -42,15 +60,13 @@ def auc_roc(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> f
 
     NaN where the labels are all the same.
     """
-    scores, labels = np.asarray(scores, np.float64), np.asarray(labels).astype(bool)
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    if not positives or not negatives:
+    from sklearn.metrics import roc_auc_score
+
+    labels = np.asarray(labels).astype(bool)
+    if labels.all() or not labels.any():
         return float("nan")
-    distinct, place = np.unique(scores, return_inverse=True)
-    counts = np.bincount(place, minlength=len(distinct))
-    mean_rank = np.cumsum(counts) - (counts - 1) / 2.0
-    rank_sum = mean_rank[place][labels].sum()
-    return float((rank_sum - positives * (positives + 1) / 2.0) / (positives * negatives))
+    # A baseline's score may be infinite, which scikit-learn refuses.
+    return float(roc_auc_score(labels, np.nan_to_num(np.asarray(scores, np.float64))))
 
 
 def rank_in(target: str, beams: Sequence[str]) -> float:
@@ -77,14 +93,13 @@ def rank_among(
 
 def retrieval_results(ranks: Float[np.ndarray, " n"]) -> Results:
     """HR and NDCG at 5 and 10."""
-    results = {f"hr@{k}": hit_ratio(ranks, k) for k in (5, 10)}
-    results |= {f"ndcg@{k}": ndcg(ranks, k) for k in (5, 10)}
+    results = {name: mean(gains(ranks, name)) for name in ("hr@5", "hr@10", "ndcg@5", "ndcg@10")}
     return results | {"num_examples": float(len(ranks))}
 
 
 def ranking_results(ranks: Float[np.ndarray, " n"]) -> Results:
     """HR at 1, 5 and 10, NDCG at 5 and 10."""
-    return {"hr@1": hit_ratio(ranks, 1)} | retrieval_results(ranks)
+    return {"hr@1": mean(gains(ranks, "hr@1"))} | retrieval_results(ranks)
 
 
 def rating_results(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Results:
@@ -242,7 +257,7 @@ class MeanOverExamples(_OfExamples):
         return cls(values=np.array([cls.value(*one) for one in found], np.float64))
 
     def compute(self) -> Results:
-        return {self.name: _mean(self.values)}
+        return {self.name: mean(self.values)}
 
 
 @flax.struct.dataclass
@@ -271,11 +286,7 @@ class _Ranks(_OfExamples):
         return cls(ranks=np.array(ranks, np.float64), valid=np.array(valid, np.float64))
 
     def compute(self) -> Results:
-        return self.results(self.ranks) | {self.valid_rate: _mean(self.valid)}
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+        return self.results(self.ranks) | {self.valid_rate: mean(self.valid)}
 
 
 def retrieval_metric(ids: Callable[[], Sequence[str]]) -> type[_Ranks]:

@@ -31,15 +31,13 @@ COLUMN_ROLES = (
     "user", "item", "time", "rating", "title", "brand", "price", "categories", "description",
     "review", "summary", "event",
 )  # fmt: skip
-_PREPARATION = (
-    "format", "interactions", "items", "max_bad_fraction",
-    "review_texts", "events", "encoding", "time_format", "join_ids", "no_rating",
-    "like_threshold", "keep_repeats", "split", "cuts", "item_ids", "item_tokens", "seed", "k_core",
-    "sentencepiece_model", "vocabulary", "noun",
-    "beam_runner", "beam_options",
-)  # fmt: skip
 _SYNTHETIC = "synthetic"
 _SIZES = ("users", "themes", "products")
+# Of `prepare`'s arguments, what is passed on under another name, or to nobody.
+_ELSEWHERE = (
+    "verb", "run", "name", "data_dir", "deed", "gin_files", "gin_bindings", "gin_search_paths",
+    *(f"{role}_column" for role in COLUMN_ROLES), *_SIZES,
+)  # fmt: skip
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -74,8 +72,11 @@ def prepare(options: argparse.Namespace) -> None:
 
     _configure(options)
     before = prepared.what_is_there(options.name, _data_dir(options))
-    given = {name: getattr(options, name) for name in _PREPARATION}
-    given = {name: it for name, it in given.items() if it is not None and it is not False}
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in _ELSEWHERE and value is not None and value is not False
+    }
     given |= {} if options.deed is None else {"verb": options.deed}
     columns = {
         role: column

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float64, Int8, Int64
 
-from recalign import metrics
+from recalign.metrics import auc_roc, gains, mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,26 +56,11 @@ def in_draw(outcomes: Outcomes, draw: int) -> Outcomes:
     return dataclasses.replace(outcomes, rows=outcomes.rows + draw * DRAW)
 
 
-def gains(ranks: Float64[np.ndarray, " n"], metric: str) -> Float64[np.ndarray, " n"]:
-    """Each user's share in "hr@K" or "ndcg@K": the metric is their mean.
-
-    >>> gains(np.array([0.0, 2.0, np.inf]), "ndcg@5").round(4).tolist()
-    [1.0, 0.5, 0.0]
-    """
-    name, cutoff = metric.split("@")
-    within = ranks < int(cutoff)
-    if name == "hr":
-        return within.astype(np.float64)
-    return np.where(within, 1.0 / np.log2(np.where(within, ranks, 0.0) + 2.0), 0.0)
-
-
 def measure(outcomes: Outcomes, metric: str) -> float:
     """The metric over all users, by recalign's own definition."""
     if isinstance(outcomes, Scores):
-        return metrics.auc_roc(outcomes.scores, outcomes.labels)
-    name, cutoff = metric.split("@")
-    function = metrics.hit_ratio if name == "hr" else metrics.ndcg
-    return function(outcomes.ranks, int(cutoff))
+        return auc_roc(outcomes.scores, outcomes.labels)
+    return mean(gains(outcomes.ranks, metric))
 
 
 def metrics_of(kind: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from recalign.data.atomic import whole_file, write_whole
 from recalign.errors import UserError
 from recalign.serve.histories import Histories
 from recalign.trainer.lengths import chosen_lengths
+from recalign.trainer.progress import done_line
 
 if TYPE_CHECKING:
     from recalign.trainer.item_index import Query
@@ -130,15 +131,17 @@ class Exporter:
             say(f"{before:,} of {total:,} users were done before")
         lengths = self._lengths() if missing else []
         begun = said = time.perf_counter()
-        done, measured_from = before, None
+        done, compiled = before, None
         for part in missing:
             _write(self._path(part), [self._table(part, lengths)])
             done, now = done + self._users([part]), time.perf_counter()
-            if measured_from is None:
-                measured_from = now, done  # the first part compiled
             if now - said > _SECONDS_BETWEEN_LINES or done == total:
                 said = now
-                say(_progress(done, total, now, measured_from, begun, before))
+                # The first part compiled: it does not count once there is another.
+                since, already = compiled or (begun, before)
+                rate = (done - already) / max(now - since, 1e-9)
+                say(done_line(done, total, "users", rate))
+            compiled = compiled or (now, done)
         if left := len(self._missing(range(self.parts))):
             say(
                 f"{left:,} of {self.parts:,} parts are other hosts': the last one to end joins them"
@@ -220,20 +223,3 @@ def _table(users: Sequence[str], answers: Sequence[Sequence[Recommendation]]) ->
     columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
-
-
-def _progress(
-    done: int, total: int, now: float, measured_from: tuple[float, int], begun: float, before: int
-) -> str:
-    """
-    >>> _progress(300, 500, 20.0, (10.0, 100), 0.0, 0)
-    '300 of 500 users | 20 users/s | 0:00:10 to go'
-    >>> _progress(500, 500, 20.0, (20.0, 500), 0.0, 0)
-    '500 of 500 users | 25 users/s'
-    """
-    since, from_done = measured_from if done > measured_from[1] else (begun, before)
-    rate = (done - from_done) / max(now - since, 1e-9)
-    line = f"{done:,} of {total:,} users | {rate:.3g} users/s"
-    seconds = round((total - done) / max(rate, 1e-9))
-    to_go = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{line} | {to_go} to go" if done < total else line

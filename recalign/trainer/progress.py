@@ -88,8 +88,18 @@ class Countdown:
             return None
         self._said = now
         rate = (done - self._first[1]) / (now - self._first[0])
-        line = f"{done:,} of {self._total:,} examples | {rate:.3g} examples/s"
-        return line + _to_go(self._total - done, rate)
+        return done_line(done, self._total, "examples", rate)
+
+
+def done_line(done: int, total: int, what: str, per_second: float) -> str:
+    """
+    >>> done_line(300, 500, "users", 20.0)
+    '300 of 500 users | 20 users/s | 0:00:10 to go'
+    >>> done_line(500, 500, "users", 25.0)
+    '500 of 500 users | 25 users/s'
+    """
+    line = f"{done:,} of {total:,} {what} | {per_second:.3g} {what}/s"
+    return line + _to_go(total - done, per_second)
 
 
 def _to_go(left: int, per_second: float) -> str:
