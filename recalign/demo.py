@@ -19,23 +19,11 @@ _QUICK_TRAINING = ("--gin.TRAIN_STEPS=20", "--gin.EVAL_PERIOD=0")
 def run_demo(
     seed: int, out: str | None, say: Callable[[str], None], quick: bool = False
 ) -> pathlib.Path:
-    """Runs the demo's steps as commands; the same call again goes on where a run was stopped.
+    """Runs the demo's steps as commands, and returns the report's file.
 
-    Args:
-      seed: of the corpus and of the model's weights. A seed other than 0 has a corpus of its own,
-        so that an interrupted run finds the one that it began on.
-      out: the run's MODEL_DIR; None for runs/demo, runs/demo-seedN, runs/demo-quick or
-        runs/demo-quick-seedN.
-      say: is given each step's title.
-      quick: whether every step is run on a corpus of 400 users and for 20 steps of training: that
-        shows whether all is installed, and its figures mean nothing.
-
-    Returns:
-      The report's file.
-
-    Raises:
-      UserError: a name that gin cannot hold, or a step failed, which has said why.
-      Stopped: a step was told to stop and saved its state.
+    The same call again goes on where a run was stopped (`Stopped`: a step saved its state). A seed
+    other than 0 has a corpus of its own, so that an interrupted run finds the one that it began on.
+    `say` is given each step's title; the other arguments are the flags of `recalign demo`.
     """
     kind, folder = ("-quick", "data/quick") if quick else ("", "data")
     run = out or f"runs/demo{kind}" + (f"-seed{seed}" if seed else "")

@@ -15,10 +15,8 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
 
     Only the main thread's arena grows to any size, so JAX is told to run a step on the thread that
     asks for it. To be called before JAX starts its devices, and before there are other threads.
-
-    Args:
-      one_arena: for all threads, where steps run on another than the main one. XLA compiles on
-        every core, and its threads then wait for one another: half as long again on two cores.
+    `one_arena` is for all threads, where steps run on another than the main one: XLA compiles on
+    every core, and its threads then wait for one another, half as long again on two cores.
     """
     import jax
 

@@ -194,15 +194,10 @@ def examples_with_beams(
     mask: np.ndarray | None = None,
     indices_2d: np.ndarray | None = None,
 ) -> Iterator[tuple[Mapping[str, Any], str, list[str]]]:
-    """Each example, its target and the texts of its beams, best first.
+    """Each of N examples, its target and the texts of its beams, best first.
 
-    Args:
-        inputs: N examples.
-        model_output: tokens [N, K, T] ascending, best last, and {"scores": [N, K]}.
-        features: with the vocabulary of the targets.
-        target_field_name: of the examples' targets.
-        mask: which examples count; None for all.
-        indices_2d: SeqIO's, unused.
+    `model_output`: tokens [N, K, T] ascending, best last, and {"scores": [N, K]}. `mask` says which
+    examples count; None for all. The arguments are SeqIO's, which passes `indices_2d` too.
     """
     del indices_2d
     texts_of = Detokenizer(features[target_field_name].vocabulary)

@@ -22,14 +22,8 @@ def show_task(
 ) -> Iterator[str]:
     """The first samples of a shuffled epoch as blocks of text, with their numbers of tokens.
 
-    Args:
-        name: a task, or a mixture for samples of each of its tasks.
-        n: how many of each task.
-        sequence_length: the most tokens of `inputs` and `targets`; None shows whole prompts.
-        seed: decides which samples are shown, and what is drawn in training.
-
-    Raises:
-        UserError: no such task or split, or the dataset is not prepared.
+    A mixture's are `n` of each of its tasks. `sequence_length` is the most tokens of `inputs` and
+    `targets`; None shows whole prompts. `seed` decides which samples are shown, and what is drawn.
     """
     if n < 1:
         raise UserError(f"n = {n}: at least 1 sample is needed")

@@ -33,14 +33,8 @@ def python_of(
 ) -> pathlib.Path:
     """The Python of a library's environment, which is made first where it is not there or broken.
 
-    Args:
-      library: "RecBole" or "Cornac".
-      directory: of the environments; each gets a folder in it.
-      say: told what takes time.
-      lock: pinned packages; None for the library's own.
-
-    Raises:
-      UserError: it cannot be made.
+    `library` is "RecBole" or "Cornac"; each has a folder in `directory`. `lock` has the pinned
+    packages, None for the library's own.
     """
     lock = lock or _LOCKS / f"{library.lower()}.txt"
     home = directory.absolute() / library.lower()

@@ -53,17 +53,8 @@ def measure(
 ) -> dict[str, Any]:
     """Measures systems on the test split; returns what the results' file holds at the end.
 
-    Args:
-      dataset: the prepared dataset.
-      models: names of systems, resolved.
-      tasks: the dataset's tasks by kind.
-      out: the results' file; ranks/ lies beside it.
-      epochs: the most that a model trains; each system's own where None.
-      seed: of all that is drawn.
-      leave_out_seen: whether a user's earlier items are taken out of a retrieval.
-      force: measure again what is there.
-      environments_directory: of the libraries' environments.
-      say: told what goes on.
+    `models` are names, resolved; `tasks` the dataset's by kind; ranks/ lies beside `out`. The other
+    arguments are the flags of `recalign baselines`.
 
     Raises:
       UserError: the file is of another dataset, preparation or convention, a library cannot be

@@ -14,19 +14,13 @@ Example = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A system's answers to a task.
+    """A system's answers to a task."""
 
-    Attributes:
-      kind: "retrieval", "ranking" or "rating".
-      rows: int64 [n], the users' rows.
-      values: [n]; the target's 0-based rank or, of a rating, a score: the higher, the likelier.
-      labels: int8 [n] of a rating, 1 for a like; empty otherwise.
-    """
-
-    kind: str
-    rows: np.ndarray
+    kind: str  # "retrieval", "ranking" or "rating"
+    rows: np.ndarray  # int64 [n], the users' rows
+    # [n]; the target's 0-based rank or, of a rating, a score: the higher, the likelier.
     values: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray  # int8 [n] of a rating, 1 for a like; empty otherwise
 
     def metrics(self) -> metrics.Results:
         """Of results.json."""

@@ -23,11 +23,8 @@ class Prior(Protocol):
     """Scores all items for histories."""
 
     def scores(self, histories: Sequence[Int[np.ndarray, "*"]]) -> sp.csr_array:
-        """float [B, N], none below 0; what is left out is 0.
-
-        Args:
-          histories: B of catalogue indices, the oldest first.
-        """
+        """float [B, N] of B histories of catalogue indices, the oldest first; none below 0, and
+        what is left out is 0."""
 
 
 Make = Callable[[PreparedDataset, Mapping[str, Any] | None], tuple[Prior, Mapping[str, Any]]]
@@ -42,7 +39,6 @@ class Popularity:
     counts: Float[np.ndarray, "N"]
 
     def scores(self, histories: Sequence[np.ndarray]) -> sp.csr_array:
-        """`Prior.scores`."""
         return sp.csr_array(np.tile(self.counts, (len(histories), 1)))
 
 
@@ -83,8 +79,7 @@ def prior_of(
 ) -> tuple[Prior, Mapping[str, Any]]:
     """A prior of a dataset, and its settings: those of an earlier call, or found on validation.
 
-    Raises:
-      UserError: an unknown name, or settings that no call returned.
+    An unknown name is refused, and settings that no call returned.
     """
     check_name(name)
     return PRIORS[name](dataset, settings)

@@ -29,8 +29,7 @@ def ask(
 ) -> Answer:
     """Runs a driver's command on a question; each line that it prints is passed on to `say`.
 
-    Raises:
-      UserError: the process failed, or its answer has not the form that was asked for.
+    A UserError where the process fails, or its answer has not the form that was asked for.
     """
     with tempfile.TemporaryDirectory(prefix="recalign-") as name:
         folder = pathlib.Path(name)

@@ -27,15 +27,10 @@ def references(
     dataset: PreparedDataset, examples: Mapping[str, tuple[str, Sequence[Example]]], split: str
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Measures popularity, the transition graph where something is retrieved, and the optimum of a
-    synthetic corpus.
+    synthetic corpus: {system: {task name: {metric: value}}}, as results.json's `references`.
 
-    Args:
-      dataset: the prepared dataset of the tasks.
-      examples: task name -> (what it is evaluated as, its examples, which need no prompts).
-      split: "validation" or "test".
-
-    Returns:
-      {system: {task name: {metric: value}}}, in the shape of results.json's `references`.
+    `examples`: task name -> (what it is evaluated as, its examples, which need no prompts); `split`
+    is "validation" or "test".
     """
     systems = scorers_of(dataset, split)
     if any(kind == "retrieval" for kind, _ in examples.values()):

@@ -23,20 +23,13 @@ DEFAULTS = ("popularity", "optimum", "graph", "knn", "history")
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """A row.
+    """A row."""
 
-    Attributes:
-      library: "RecBole", "Cornac" or "recalign".
-      model: the library's name of it.
-      kinds: of tasks.
-      epochs: the most it trains; it stops earlier by the validation users. 0: nothing to train.
-      settings: what is not the library's default.
-    """
-
-    library: str
-    model: str
-    kinds: tuple[str, ...]
-    epochs: int = 0
+    library: str  # "RecBole", "Cornac" or "recalign"
+    model: str  # the library's name of it
+    kinds: tuple[str, ...]  # of tasks
+    epochs: int = 0  # the most it trains; the validation users stop it earlier. 0: nothing to train
+    # What is not the library's default.
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -76,10 +69,7 @@ def resolve(names: Sequence[str], kinds: Sequence[str], has_law: bool, dataset: 
     """The systems that are meant, `all` spelled out as all that the dataset can have.
 
     Without names they are the defaults that the dataset has something for; `kinds` are its tasks',
-    and `has_law` says whether its optimum is known.
-
-    Raises:
-      UserError: an unknown name, or one that the dataset has nothing for.
+    and `has_law` says whether its optimum is known. Another name is refused.
     """
 
     def lack(name: str) -> str:

@@ -43,13 +43,8 @@ def write_report(
 ) -> None:
     """Writes the report of runs and baselines folders to `out`, whole or not at all.
 
-    Args:
-      format: one of FORMATS; the page alone has charts, samples and configurations; txt is what
-        the terminal shows.
-      data_dir: where prepared datasets lie; None: where each run's config.gin says.
-
-    Raises:
-      UserError: a directory is neither a run nor a baselines folder, or a file in it is damaged.
+    `format` is one of FORMATS: the page alone has charts, samples and configurations; txt is what
+    the terminal shows. Prepared datasets lie in `data_dir`; None: where each run's config.gin says.
     """
     if format == "txt":
         text = f"{format_runs(directories)}\n"

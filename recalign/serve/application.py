@@ -72,11 +72,8 @@ def make_app(
 
     Args:
       k: how many items where a request does not say so; what is compiled before the first one.
-      subsets: IDs to choose from by the name that `only` may say.
+      subsets: IDs to choose from by the name that `only` may say; all must be items'.
       token: what a request has to bring as `Authorization: Bearer TOKEN`; None for nothing.
-
-    Raises:
-      UserError: an ID of a subset that no item has.
     """
     named = Subsets(recommender.items, subsets or {}, limits.posted_subsets)
     batcher: Batcher[Query, list[Recommendation]] = Batcher(

@@ -70,15 +70,9 @@ class Exporter:
         exclusions: Mapping[str, Iterable[int]] | None = None,
         users_of_a_part: int = USERS_OF_A_PART,
     ):
-        """Looks at what is there.
+        """Refuses parts that are there and were made with other settings.
 
-        Args:
-          out: the file; local or gs://.
-          exclusions: items that a user, by the raw ID, is not to get.
-          users_of_a_part: in a part; how often the work is saved.
-
-        Raises:
-          UserError: parts that are there were made with other settings.
+        `out` is local or gs://; `exclusions` are what a user, by the raw ID, is not to get.
         """
         self._recommender, self._histories, self._k = recommender, histories, k
         self._allowed, self._exclusions = allowed, exclusions or {}

@@ -84,10 +84,7 @@ def histories_of_log(
 
     Items are known as `ItemIndex.of_log` has them, users by the raw ID. Of a user's repeats of an
     item the first stays, unless the dataset has repeats. Beside the histories come lines for a
-    person: what was guessed and what was left out.
-
-    Raises:
-      UserError: as `read_interactions`, or no item of the log is one of the catalogue's.
+    person: what was guessed and what was left out. A log without any known item is refused.
     """
     log, order, known, notices = _read(source, items)
     if not _has_repeats(histories_of_dataset(dataset)):
@@ -124,10 +121,8 @@ def exclusions_of_log(
 ) -> tuple[dict[str, Int32[np.ndarray, " n"]], list[str]]:
     """The items that are not to be recommended to a user, by the user's raw ID.
 
-    The log has pairs of user and item; beside the exclusions, int32, come lines for a person.
-
-    Raises:
-      UserError: as `read_interactions`, or no line is about a user and an item that are known.
+    The log has pairs of user and item, of which some must be known; beside the exclusions, int32,
+    come lines for a person.
     """
     log, order, known, notices = _read(source, items)
     notices += known.notices

@@ -23,10 +23,7 @@ _LONGEST_END_S = 25
 def reserve(host: str, port: int) -> socket.socket:
     """A socket with an address, which refuses connections until the server listens.
 
-    A port of 0 is any that is free.
-
-    Raises:
-      UserError: the address is in use, or not this machine's.
+    A port of 0 is any that is free. An address that is in use, or not this machine's, is refused.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reserved = socket.socket(family, socket.SOCK_STREAM)

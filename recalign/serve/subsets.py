@@ -20,14 +20,9 @@ class Subsets:
     """The sets of one server; a change is seen whole or not at all."""
 
     def __init__(self, items: ItemIndex, given: Mapping[str, Sequence[str]], most_posted: int = 0):
-        """
-        Args:
-          items: what IDs mean.
-          given: name -> IDs, before the first request.
-          most_posted: how many there may be beside these; 0 where requests may change none.
+        """`given`: name -> IDs, before the first request; an ID that no item has is refused.
 
-        Raises:
-          UserError: an ID that no item has.
+        `most_posted`: how many sets there may be beside these; 0 where requests may change none.
         """
         self._items = items
         self._most = len(given) + most_posted
@@ -35,11 +30,7 @@ class Subsets:
         self._lock = threading.Lock()
 
     def mask(self, name: str) -> Bool[np.ndarray, " N"]:
-        """The items of a set, as `only` of `Recommender.query`.
-
-        Raises:
-          UserError: there is no such set.
-        """
+        """The items of a set, as `only` of `Recommender.query`."""
         masks = self._masks
         if name not in masks:
             known = ", ".join(masks) or "none: --subsets FILE names some"
@@ -49,8 +40,7 @@ class Subsets:
     def change(self, changes: Mapping[str, Sequence[str] | None]) -> dict[str, int]:
         """Makes, replaces or (None) removes sets; returns name -> number of items of all.
 
-        Raises:
-          UserError: an ID that no item has, or too many sets; then nothing is changed.
+        Nothing is changed where an ID is no item's, or there would be too many sets.
         """
         masks = {
             name: None if ids is None else self._mask(name, ids) for name, ids in changes.items()

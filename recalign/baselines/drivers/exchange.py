@@ -18,15 +18,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What each of U users had, in time order: user u's is items[splits[u] : splits[u + 1]].
+    """What each of U users had, in time order: user u's is items[splits[u] : splits[u + 1]]."""
 
-    Attributes:
-      items: int32 [n], catalogue indices.
-      splits: int64 [U + 1].
-    """
-
-    items: np.ndarray
-    splits: np.ndarray
+    items: np.ndarray  # int32 [n], catalogue indices
+    splits: np.ndarray  # int64 [U + 1]
 
     def of(self, user: int) -> np.ndarray:
         """One user's items."""
@@ -44,45 +39,30 @@ class Question:
     Users are rows 0..U-1, items are catalogue indices 0..num_items-1. A model that scores items
     answers for `test_users` (the rank of `test_items` among all items) and for `pools`; a model of
     ratings answers for the pairs (`test_users`, `test_items`).
-
-    Attributes:
-      model: the system's name.
-      settings: the library's own settings of it.
-      epochs: the most it may train.
-      history_length: how many of a user's last items a sequential model sees.
-      leave_out_seen: whether a user's earlier items are taken out of the ranking of all items.
-      train: the training parts, all that is learned from.
-      seen: training and validation parts, what is known of a user when the test item is asked for.
-      valid_users, valid_items: int [V], to stop by.
-      test_users, test_items: int [T].
-      pool_users: int [P]; pools: int32 [P, C], the candidates of each.
-      features: of every item the numbers of its features (words, categories): Parts of items.
-      train_likes: int8 [n] aligned with train.items, and valid_likes int8 [V]: 1 for a like; of
-        models of ratings alone, else empty.
     """
 
-    model: str
-    settings: dict[str, Any]
+    model: str  # the system's name
+    settings: dict[str, Any]  # the library's own settings of it
     seed: int
-    epochs: int
-    history_length: int
-    leave_out_seen: bool
+    epochs: int  # the most it may train
+    history_length: int  # how many of a user's last items a sequential model sees
+    leave_out_seen: bool  # whether a user's earlier items are taken out of the ranking of all items
     num_items: int
-    train: Parts
-    seen: Parts
-    valid_users: np.ndarray
+    train: Parts  # the training parts, all that is learned from
+    seen: Parts  # training and validation parts, what is known of a user at the test item
+    valid_users: np.ndarray  # int [V], to stop by, as valid_items
     valid_items: np.ndarray
-    test_users: np.ndarray
+    test_users: np.ndarray  # int [T], as test_items
     test_items: np.ndarray
-    pool_users: np.ndarray
-    pools: np.ndarray
-    features: Parts
-    train_likes: np.ndarray
-    valid_likes: np.ndarray
+    pool_users: np.ndarray  # int [P]
+    pools: np.ndarray  # int32 [P, C], the candidates of each
+    features: Parts  # of every item the numbers of its features (words, categories)
+    # 1 for a like, of models of ratings alone, else empty.
+    train_likes: np.ndarray  # int8 [n], aligned with train.items
+    valid_likes: np.ndarray  # int8 [V]
 
     @property
     def num_users(self) -> int:
-        """U."""
         return len(self.train.splits) - 1
 
     @property
@@ -91,7 +71,6 @@ class Question:
         return len(self.train_likes) > 0
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes the question."""
         plain: dict[str, Any] = {}
         arrays: dict[str, Any] = {}
         for name, value in vars(self).items():
@@ -122,23 +101,16 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model made of a question; an array that was not asked for is empty.
+    """What a model made of a question; an array that was not asked for is empty."""
 
-    Attributes:
-      ranks: int64 [T], 0-based rank of each test item among all items.
-      pool_scores: float64 [P, C].
-      scores: float64 [T], how likely each test pair is a like.
-      about: {"version": the library's, "epochs": of the model that was kept, and what else is
-        worth telling, such as the figures of the library itself}.
-    """
-
-    ranks: np.ndarray
-    pool_scores: np.ndarray
-    scores: np.ndarray
+    ranks: np.ndarray  # int64 [T], 0-based rank of each test item among all items
+    pool_scores: np.ndarray  # float64 [P, C]
+    scores: np.ndarray  # float64 [T], how likely each test pair is a like
+    # {"version": the library's, "epochs": of the model that was kept, and what else is worth
+    # telling, such as the figures of the library itself}.
     about: dict[str, Any]
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes the answer."""
         values = dict(vars(self))
         (folder / "answer.json").write_text(json.dumps(values.pop("about")))
         np.savez(folder / "answer.npz", **values)
@@ -155,10 +127,8 @@ def target_ranks(
 ) -> np.ndarray:
     """0-based rank of each target among all items, int64 [B]; ties: the lower catalogue index.
 
-    Args:
-      scores: float [B, N].
-      targets: int [B].
-      seen: the items of each of the B users that are taken out of the list, except a target.
+    Of `scores`, float [B, N], and `targets`, int [B]; `seen` are the items of each of the B users
+    that are taken out of the list, except a target.
 
     Raises:
       ValueError: a target has no finite score.
