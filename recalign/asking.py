@@ -7,7 +7,7 @@ import io
 import ipaddress
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recalign import flags
 from recalign.errors import UserError
@@ -143,14 +143,9 @@ def _recommender(options: argparse.Namespace) -> Recommender:
     from recalign.trainer.recommend import Recommender
     from recalign.trainer.writers import say
 
-    given: dict[str, Any] = {
-        name: value
-        for name in ("most_items", "largest_batch")
-        if (value := getattr(options, name)) is not None
-    }
     new_items = None
     if options.new_items is not None:
-        columns = {role: c for role in _ITEM_COLUMNS if (c := getattr(options, f"{role}_column"))}
+        columns = flags.columns_of(options, _ITEM_COLUMNS)
         new_items = ItemFile(options.new_items, options.format, columns)
     recommender = Recommender(
         options.model_dir,
@@ -159,7 +154,7 @@ def _recommender(options: argparse.Namespace) -> Recommender:
         modules=options.modules,
         model_alone=options.model_alone,
         new_items=new_items,
-        **given,
+        **flags.given(options, ("most_items", "largest_batch")),
     )
     for line in recommender.notices:
         say(line)
@@ -201,7 +196,7 @@ def _export(options: argparse.Namespace, recommender: Recommender, only: list[st
 def _log(options: argparse.Namespace, path: str) -> LogSource:
     from recalign.serve.histories import LogSource
 
-    columns = {role: c for role in _COLUMNS if (c := getattr(options, f"{role}_column"))}
+    columns = flags.columns_of(options, _COLUMNS)
     return LogSource(path, options.format, columns, options.events or ())
 
 
@@ -265,8 +260,7 @@ def serve(options: argparse.Namespace) -> None:
     from recalign.trainer.writers import say
 
     names = ("longest_wait_ms", "most_waiting", "most_bytes", "largest_batch", "posted_subsets")
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
-    limits = application.Limits(**given)
+    limits = application.Limits(**flags.given(options, names))
     options.largest_batch = limits.largest_batch
     if limits.longest_wait_ms < 0:
         raise UserError(f"--longest_wait_ms {limits.longest_wait_ms:g}: 0 or more")

@@ -38,9 +38,20 @@ def add(group: Any, *rows: tuple) -> None:
             group.add_argument(flag, metavar=value[0], type=value[1], help=told)
 
 
+def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Of these arguments, those that the command line has."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
 def columns(group: Any, roles: Iterable[str], which: str) -> None:
     for role in roles:
         group.add_argument(f"--{role}_column", metavar="COLUMN", help=f"{which} with the {role}")
+
+
+def columns_of(options: argparse.Namespace, roles: Iterable[str]) -> dict[str, str]:
+    """Of each role that the command line names a column for, the column."""
+    found = given(options, [f"{role}_column" for role in roles])
+    return {name.removesuffix("_column"): column for name, column in found.items()}
 
 
 def gin(

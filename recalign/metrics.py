@@ -345,17 +345,14 @@ class Rating(_OfExamples):
         mask: np.ndarray | None = None,
         indices_2d: np.ndarray | None = None,
     ) -> "Rating":
-        """Reads beams: tokens [N, K, T] and {"scores": [N, K], optionally "log_probs": [N, K]}."""
-        del indices_2d
-        tokens_NxKxT, values = _beams(model_output)
-        texts_NxK = Detokenizer(features[target_field_name].vocabulary)(tokens_NxKxT)
-        log_probs_NxK = _log_probs(tokens_NxKxT, values)
+        """Reads beams, as `examples_with_beams`; "log_probs" [N, K] may stand beside "scores"."""
+        found = examples_with_beams(inputs, model_output, features, target_field_name, mask)
+        log_probs_NxK = _log_probs(*_beams(model_output))
+        if mask is not None:
+            log_probs_NxK = log_probs_NxK[np.asarray(mask, bool)]
         scores, labels = [], []
-        for number, (example, beams_K) in enumerate(zip(inputs, texts_NxK, strict=False)):
-            if mask is not None and not mask[number]:
-                continue
-            answers = beams_K.tolist()
-            scores.append(yes_no_score(answers, log_probs_NxK[number], cls.no_yes()))
+        for (example, _, beams), log_probs_K in zip(found, log_probs_NxK, strict=False):
+            scores.append(yes_no_score(beams, log_probs_K[::-1], cls.no_yes()))
             labels.append(int(example["label"]))
         return cls(scores=np.array(scores, np.float64), labels=np.array(labels, np.int64))
 

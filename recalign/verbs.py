@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recalign import flags
 from recalign.data import DEFAULT_DATA_DIR
 from recalign.errors import UserError
 
@@ -78,12 +79,7 @@ def prepare(options: argparse.Namespace) -> None:
         if name not in _ELSEWHERE and value is not None and value is not False
     }
     given |= {} if options.deed is None else {"verb": options.deed}
-    columns = {
-        role: column
-        for role in COLUMN_ROLES
-        if (column := getattr(options, f"{role}_column")) is not None
-    }
-    sizes = {name: value for name in _SIZES if (value := getattr(options, name)) is not None}
+    columns, sizes = flags.columns_of(options, COLUMN_ROLES), flags.given(options, _SIZES)
     if options.name == "demo" or options.format == _SYNTHETIC:
         dataset, notices = _prepare_synthetic(options, given, columns, sizes)
     elif sizes:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "gin_folder": set(),
     "demo": {"errors"},
     "verbs": _PIPELINE
-    | {"gin_folder", "demo"}
+    | {"flags", "gin_folder", "demo"}
     | {"model", "weights", "baselines", "show", "trainer", "plan", "report"},
     "host_memory": set(),
     "quiet": set(),
