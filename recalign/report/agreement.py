@@ -26,10 +26,7 @@ def check_results(
     An evaluation may be of what the run never saw, or with other settings; that is a gap. Figures
     of other weights, or of another dataset of the same name, are not the run's. `made_from` and
     `step` are results.json's, `before` run.json's (empty where nothing is known); `gaps` gets a
-    sentence on settings that differ.
-
-    Raises:
-      UserError: the results are not of this run.
+    sentence on settings that differ. Results of another run are a UserError.
     """
     where = directory / "results.json"
     found = _differences(before, made_from)

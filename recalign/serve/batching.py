@@ -48,13 +48,10 @@ class Batcher(Generic[Q, A]):
     ):
         """Answers nothing before `run`.
 
-        Args:
-          answer: of some queries, in their order; called in one thread, never at once.
-          largest_batch: queries of a batch, at most.
-          longest_wait_s: how long the first one of a batch waits for others.
-          most_waiting: queries that may wait, those being answered not counted.
-          answered: is told the size of each batch and how long it took, in that thread.
-          failed: is told the size of each batch of several that failed, and why, in that thread.
+        `answer` gives the answers of some queries in their order. It is called in one thread, never
+        at once, and there `answered` is told the size of each batch and how long it took, `failed`
+        the size of each batch of several that failed, and why. `most_waiting` queries may wait,
+        those being answered not counted.
         """
         self._answer, self._answered, self._failed = answer, answered, failed
         self._largest_batch, self._longest_wait_s = largest_batch, longest_wait_s
