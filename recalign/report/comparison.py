@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 from etils import epath
@@ -79,7 +80,7 @@ def _as_text(results: Results) -> str:
             for metric, value in sorted(metrics.items(), key=lambda m: "_candidates" not in m[0])
             if metric != "num_examples"
         ]
-        blocks.append(f"{task}{examples}\n{aligned(table)}")
+        blocks.append(f"{task}{examples}\n{indent(aligned(table), '  ')}")
     return "\n\n".join(blocks)
 
 
@@ -105,7 +106,7 @@ def _baselines_as_text(
             seconds = systems.get(name, {}).get("seconds")
             took = MISSING if seconds is None else f"{seconds:.0f}"
             table.append([name, *(figure(of_system.get(metric)) for metric in names), took])
-        blocks.append(f"{task}\n{aligned(table)}")
+        blocks.append(f"{task}\n{indent(aligned(table), '  ')}")
     seen = (about.get("settings", {}).get("seen_items") for about in systems.values())
     if conventions := ", ".join(filter(None, dict.fromkeys(seen))):
         blocks.append(f"Items that a user had before: {conventions} (retrieval).")

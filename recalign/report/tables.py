@@ -58,7 +58,7 @@ def aligned(table: Sequence[Sequence[str]]) -> str:
     lines = []
     for name, *figures in table:
         right = (it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))
-        lines.append("  ".join(["", name.ljust(widths[0]), *right]))
+        lines.append("  ".join([name.ljust(widths[0]), *right]))
     return "\n".join(lines)
 
 
