@@ -1,8 +1,7 @@
 """The command line: its verbs, and what becomes of their errors.
 
 A verb's arguments stand in arguments.py, what it does in verbs.py; both of those that ask a trained
-run in asking.py. Nothing heavy is imported here:
-`--help` is instant.
+run in asking.py. Nothing heavy is imported here: `--help` is instant.
 """
 
 from __future__ import annotations
@@ -102,9 +101,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status.
 
     0: done. 2: bad input, or a disk that is full or not to be written to, told in one line on
-    standard error. 75: a run was told to stop (SIGTERM)
-    and saved its state. 130: interrupted. Whatever else goes wrong is a fault of ours and keeps its
-    traceback.
+    standard error. 75: a run was told to stop (SIGTERM) and saved its state. 130: interrupted.
+    Whatever else goes wrong is a fault of ours and keeps its traceback.
     """
     plain, bindings = _split_gin_bindings(sys.argv[1:] if words is None else words)
     parser = build_parser()
