@@ -60,13 +60,14 @@ def auc_roc(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> f
 
     NaN where the labels are all the same.
     """
-    from sklearn.metrics import roc_auc_score
+    from scipy.stats import rankdata
 
     labels = np.asarray(labels).astype(bool)
-    if labels.all() or not labels.any():
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if not positives or not negatives:
         return float("nan")
-    # A baseline's score may be infinite, which scikit-learn refuses.
-    return float(roc_auc_score(labels, np.nan_to_num(np.asarray(scores, np.float64))))
+    rank_sum = rankdata(scores)[labels].sum()
+    return float((rank_sum - positives * (positives + 1) / 2.0) / (positives * negatives))
 
 
 def rank_in(target: str, beams: Sequence[str]) -> float:
