@@ -15,7 +15,7 @@ def statistics_text(label: str, dataset: PreparedDataset, history_length: int) -
     tables = table_7([(label, dataset)]), table_10(label, dataset, history_length)
     notes = dataset.info["notes"]
     noticed = ["\n".join(["noticed when it was prepared:", *notes])] if notes else []
-    return "\n\n".join([*map(as_text, tables), *noticed])
+    return "\n\n".join([*(f"{it.title}\n{as_text(it)}" for it in tables), *noticed])
 
 
 def table_7(datasets: Sequence[tuple[str, PreparedDataset]]) -> Table:

@@ -47,9 +47,9 @@ class Table:
 
 
 def as_text(table: Table) -> str:
-    """For a terminal: the title, the aligned cells, the notes."""
+    """For a terminal: the aligned cells, and the notes below."""
     lines = aligned([table.heads, *([cell.text for cell in row] for row in table.rows)])
-    return "\n".join([table.title, lines, *table.notes])
+    return "\n".join([lines, *table.notes])
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:

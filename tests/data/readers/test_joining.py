@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recalign.data.readers.columns import ITEM_ROLES, resolve_columns
+from recalign.data.statistics import dataset_statistics
 from recalign.errors import UserError
 from recalign.report.dataset_tables import statistics_text
 from tests.data.readers.reading import read_log
