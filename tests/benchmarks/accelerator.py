@@ -384,7 +384,7 @@ def hugging_face_model(config: T5Config, params: Any) -> Any:
     named = flatten(to_t5x(jax.device_get(params)), lambda leaf: False)
     weights = Weights("params", {key: from_array(leaf) for key, leaf in named.items()}, {}, None)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch) / "model"
+        folder = pathlib.Path(scratch)
         hugging_face.write(weights, config, folder, lambda size: None)
         return transformers.T5ForConditionalGeneration.from_pretrained(
             folder, dtype=getattr(torch, config.dtype)

@@ -242,7 +242,7 @@ def test_a_stack_is_stored_layer_by_layer(tmp_path, states):
     """So that a layer of XL is read without the other 23."""
     save(epath.Path(tmp_path), states[:1], metrics=(None,)).close()
     folder = epath.Path(tmp_path) / FOLDER / "1" / "params"
-    spec = stores.zarr_in_database(folder, "encoder.layers.mlp.wi_0.kernel")
+    spec = stores.zarr_in(folder, "encoder.layers.mlp.wi_0.kernel", in_database=True)
     stored = ts.open(spec, open=True).result()
     assert stored.shape == (2, 8, 8)
     assert stored.chunk_layout.read_chunk.shape == (1, 8, 8)
