@@ -121,6 +121,7 @@ class Experiment:
     initial_step: int = 0  # where fine-tuning begins, if the start weights do not say it
     # What the rows of item tokens begin with beside random values, as parts of their variance:
     # {'text': 0.45, 'transitions': 0.45} (`data.item_vectors`); from random start weights alone.
+    # None for random values.
     item_vectors: Mapping[str, float] | None = None
     batch_size: int = 128  # rows a step, over all devices: examples, or packed rows of several
     pack: bool = False  # several examples a row of training (`preprocessors/packed_stream.py`)
@@ -130,7 +131,8 @@ class Experiment:
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
     weight_decay: float = 0.0
-    learning_rate: float = 0.001  # Adafactor's is relative to a parameter's root mean square
+    # Adafactor's is relative to a parameter's root mean square, AdamW's is not.
+    learning_rate: float = 0.001
     learning_rate_factors: str = CONSTANT_AFTER_WARM_UP  # T5X's names (`make_schedule`)
     decay_factor: float = 0.0  # what linear_decay takes off a step, as a share of LEARNING_RATE
     steps_per_cycle: int | None = None  # of cosine_decay; None for TRAIN_STEPS

@@ -47,6 +47,44 @@ def prepared(data_dir, monkeypatch):
         tasks.ensure_registered(f"ut_at_{name}")
 
 
+WINDOWS = {
+    "mim": "item_windows",
+    "mlm": "sub_sequences",
+    "after": "nearby_items",
+    "together": "nearby_items",
+    "ie": "item_contents",
+    "p5_direct": "users_items",
+    "p5_rating": "each_interaction",
+    "p5_explanation": "explanations",
+    "p5_review": "reviews",
+}
+DRAWN = {
+    "ranking": ["negatives", "shuffled_pool"],
+    "mim": ["mask_items"],
+    "mlm": ["corrupt_spans"],
+    "bpr": ["negatives", "two_choices"],
+    "p5_sequential": ["draw_template", "negatives", "shuffled_pool", "yes_or_no"],
+    "p5_direct": ["draw_template", "negatives", "shuffled_pool", "yes_or_no"],
+    "p5_2_7": ["draw_template", "negatives", "shuffled_pool", "yes_or_no"],
+    "p5_rating": ["draw_template", "yes_or_no"],
+    "p5_explanation": ["draw_template", "yes_or_no"],
+    "p5_review": ["draw_template", "yes_or_no"],
+}
+WITHOUT_A_HISTORY = set(WINDOWS) - {"mim", "mlm"}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_task_names_what_happens_to_a_users_sequence(kind):
+    steps = seqio.get_mixture_or_task(f"{kind}_demo").preprocessors
+    names = [step.__name__ for step in steps]
+    assert names[0] == WINDOWS.get(kind, "next_item_windows")
+    random = {name for of_kind in DRAWN.values() for name in of_kind}
+    assert [name for name in names if name in random] == DRAWN.get(kind, [])
+    assert ("drop_old_history" in names) == (kind not in WITHOUT_A_HISTORY)
+    assert "render" in names
+    assert names[-1] == "keep_features"
+
+
 @pytest.mark.parametrize("dataset", ["toys", "beauty", "sports", "demo"])
 def test_known_datasets_have_every_task_and_mixture(dataset):
     assert {f"{kind}_{dataset}" for kind in TASKS} <= set(seqio.TaskRegistry.names())
