@@ -85,13 +85,6 @@ PROMPTS: Mapping[str, Prompt] = {
         "{choices}",
         "{target:items}",
     ),
-    # Not the paper's: what a graph of the log knows, an item at a time.
-    "after": Prompt(
-        "Which of the {products} do users often buy soon after this one? {history}", "{target}"
-    ),
-    "together": Prompt(
-        "Which of the {products} do users often have together with this one? {history}", "{target}"
-    ),
     "ie": Prompt("{question} {target}?", "{value}"),
     # Not the paper's: TIGER (arXiv 2305.05065) reads a sequence of IDs and writes the next.
     "tiger": Prompt("{history:ids}", "{target}"),

@@ -20,7 +20,6 @@ from recalign.preprocessors.ratings import answered, label, likes, stars
 from recalign.preprocessors.rendering import drop_old_history, keep_features, render
 from recalign.preprocessors.windows import (
     item_windows,
-    nearby_items,
     next_item_windows,
     sub_sequences,
 )
@@ -101,15 +100,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             render(),
             keep_features("target"),
         ],
-    },
-    # Pairs of items, a user each: not the paper's.
-    "after": {
-        "prompt": PROMPTS["after"],
-        "preprocessors": [nearby_items(), render(), keep_features("target")],
-    },
-    "together": {
-        "prompt": PROMPTS["together"],
-        "preprocessors": [nearby_items(span=10, both_ways=True), render(), keep_features("target")],
     },
     "ie": {"prompt": PROMPTS["ie"], "preprocessors": [item_contents(), render(), keep_features()]},
     # IDs alone: the retrieval of TIGER, meant for a dataset with semantic ones, and ratings.

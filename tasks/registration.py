@@ -26,11 +26,6 @@ MIXTURES: Mapping[str, Sequence[str]] = {
     "ut": ("retrieval", "ranking", "rating"),
     "ut_at": ("retrieval", "ranking", "rating", "mim", "mlm"),
     "ut_ie": ("retrieval", "ranking", "rating", "ie"),
-    # Retrieval with what a graph of the log knows, in words.
-    "retrieval_after": ("retrieval", "after"),
-    "retrieval_together": ("retrieval", "together"),
-    "retrieval_after_together": ("retrieval", "after", "together"),
-    "reat_after": ("retrieval", "mim", "mlm", "after"),
     # The ablations of Tables 4 to 6.
     "retrieval_mlm": ("retrieval", "mlm"),
     "ranking_mlm": ("ranking", "mlm"),

@@ -127,9 +127,7 @@ _TRAINING: Mapping[str, _Samples] = {
     **dict.fromkeys(
         _NEXT_ITEM, lambda length, w: np.where(length < 2, 0, np.maximum(1, length - w))
     ),
-    # Every item but the first (tiger), every item but the last (after).
-    **dict.fromkeys(("tiger", "after"), _every_prefix),
-    "together": lambda length, w: np.where(length < 2, 0, length),
+    "tiger": _every_prefix,
     # Every window of w items; a sub-sequence of mlm has at least two.
     "mim": lambda length, w: np.where(length < 1, 0, np.maximum(1, length - w + 1)),
     "mlm": lambda length, w: np.where(length < 2, 0, np.maximum(1, length - w + 1)),

@@ -203,9 +203,9 @@ def wordings(titles: Sequence[str]) -> Iterator[str]:
             "value": titles[n],
         }
         for name, prompt in prompts.PROMPTS.items():
-            # tiger: nothing but IDs, which the others have too. The rest: vocabularies stay
-            # as they were before these came, and letters spell the few words that are new.
-            if name not in ("tiger", "tiger_rating", "after", "together"):
+            # tiger: nothing but IDs, which the others have too. tiger_rating: vocabularies stay
+            # as they were before it came, and letters spell its few words.
+            if name not in ("tiger", "tiger_rating"):
                 yield f"{_said(prompt.inputs, shown)} {_said(prompt.targets, shown)}"
         yield " ".join(prompts.YES_NO)
 

@@ -141,37 +141,6 @@ def item_windows(context: Context) -> Epoch:
     return windows(context, "mim", width, bounds_of)
 
 
-@preprocessor(makes=_WINDOW | _NEXT | {"history": fields.window(lambda settings: 1)})
-def nearby_items(context: Context, span: int = 3, both_ways: bool = False) -> Epoch:
-    """An item of a training part, and one that the same user bought soon after it.
-
-    The training part [4, 7, 1] gives 4 with 7 (two times in three) or 1, and 7 with 1:
-
-        {"sample": [0, 1], "position": [0, 1]} ->
-        {"history": [[4], [7]], "target": [7, 1], "row": [0, 0], …}
-
-    An item at distance d, at most `span`, is drawn with a chance in proportion to 1 / d, as a user
-    weighs the edges of the transition graph (`baselines/item_to_item.py`). `both_ways`: those
-    bought before count too, so every item is a sample.
-
-    Makes what `next_item_windows` makes, with a history of one item.
-    """
-    # The sums of 1 / distance over the nearest 0, 1, … span neighbours.
-    sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, span + 1))])
-
-    def bounds_of(batch: Batch, number_B: tf.Tensor, length_B: tf.Tensor) -> tuple:
-        later_B = tf.gather(sums, tf.minimum(length_B - 1 - number_B, span))
-        earlier_B = tf.gather(sums, tf.minimum(number_B, span if both_ways else 0))
-        drawn_B = context.draws(batch).uniform("distance", 1)[:, 0] * (later_B + earlier_B)
-        is_later_B = drawn_B < later_B
-        drawn_B = tf.where(is_later_B, drawn_B, drawn_B - later_B)
-        distance_B = 1 + tf.searchsorted(sums[1:], drawn_B, side="right", out_type=tf.int64)
-        target_B = number_B + tf.where(is_later_B, distance_B, -distance_B)
-        return number_B, number_B + 1, target_B
-
-    return windows(context, "together" if both_ways else "after", 1, bounds_of)
-
-
 def _sub_sequence(settings: TaskSettings) -> int:
     return max(2, settings.history_length)
 

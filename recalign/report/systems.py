@@ -16,8 +16,6 @@ TIGER = "tiger"
 _MIXTURES = {
     "reat": "ReAT", "raat": "RaAT", "rpat": "RpAT", "ut": "UT", "ut_at": "UT+AT",
     "ut_ie": "UT+IE", "p5": "P5", TIGER: "TIGER", ZERO_SHOT: "zero-shot",
-    "retrieval_after": "retrieval+after", "retrieval_together": "retrieval+together",
-    "retrieval_after_together": "retrieval+after+together", "reat_after": "ReAT+after",
     "retrieval_mlm": "retrieval+MLM", "ranking_mlm": "ranking+MLM",
     "ranking_mlm_mim": "ranking+MLM+MIM", "rating_mlm": "rating+MLM",
 }  # fmt: skip

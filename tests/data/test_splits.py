@@ -64,16 +64,11 @@ def test_windows_of_items():
     assert [count("mlm", length) for length in range(7)] == [0, 0, 1, 1, 2, 3, 4]
 
 
-def test_items_with_another_after_them_or_beside_them():
-    assert [count("after", length) for length in range(5)] == [0, 0, 1, 2, 3]
-    assert [count("together", length) for length in range(5)] == [0, 0, 2, 3, 4]
-
-
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_evaluation_asks_every_user_once_and_only_to_recommend(split):
     for task in ("retrieval", "ranking", "rating", "tiger"):
         assert count(task, 9, split) == 1
-    for task in ("mim", "mlm", "bpr", "after", "together"):
+    for task in ("mim", "mlm", "bpr"):
         assert count(task, 9, split) == 0
 
 

@@ -45,11 +45,7 @@ def item(dataset, index):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        *("retrieval", "ranking", "rating", "mim", "bpr"),
-        *("tiger", "tiger_rating", "after", "together"),
-    ],
+    "kind", ["retrieval", "ranking", "rating", "mim", "bpr", "tiger", "tiger_rating"]
 )
 def test_tokens_are_those_of_the_rendered_sample(kind, request_of, corpus, vocabulary):
     sequences = corpus.sequences("train")

@@ -1,7 +1,5 @@
 """Windows against a worked example, and against what a split may know."""
 
-import collections
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,43 +77,6 @@ def test_windows_of_a_worked_example(dataset, task, split, w, expected):
         targets = letters(dataset, windows["target"])
         shown = [f"{history}>{target}" for history, target in zip(shown, targets, strict=True)]
     assert shown == expected
-
-
-def pairs(dataset, task, positions):
-    """How often each sample of a task has which target, as "a>b", over positions."""
-    lookup = TASKS[task]["preprocessors"][0].bind(context_of(dataset, "train", 2))
-    samples = positions % lookup.size
-    batch = lookup({"sample": samples, "position": positions})
-    assert batch["history"].shape[1] == 1
-    firsts = letters(dataset, batch["history"].numpy()[:, 0])
-    found = zip(firsts, letters(dataset, batch["target"].numpy()), strict=True)
-    return lookup.size, [f"{first}>{second}" for first, second in found]
-
-
-def test_what_is_bought_soon_after_an_item(dataset):
-    """Of a b c d, f g, a g f e d: all but the last, with one up to three later, 1 / distance."""
-    count, found = pairs(dataset, "after", tf.range(8_000, dtype=tf.int64))
-    assert count == 3 + 1 + 4
-    of_first = collections.Counter(found[0::8])
-    assert set(of_first) == {"a>b", "a>c", "a>d"}
-    for pair, chance in {"a>b": 6 / 11, "a>c": 3 / 11, "a>d": 2 / 11}.items():
-        assert of_first[pair] / 1000 == pytest.approx(chance, abs=0.06)
-    assert set(found[3::8]) == {"f>g"}
-    assert set(found[4::8]) == {"a>g", "a>f", "a>e"}  # d is four away
-    assert set(found[7::8]) == {"e>d"}
-    again = pairs(dataset, "after", tf.range(8_000, dtype=tf.int64))
-    assert again == (count, found)
-
-
-def test_what_users_have_together_with_an_item(dataset):
-    count, found = pairs(dataset, "together", tf.range(11_000, dtype=tf.int64))
-    assert count == 4 + 2 + 5
-    of_second = collections.Counter(found[1::11])
-    for pair, chance in {"b>a": 2 / 5, "b>c": 2 / 5, "b>d": 1 / 5}.items():
-        assert of_second[pair] / 1000 == pytest.approx(chance, abs=0.06)
-    assert (set(found[4::11]), set(found[5::11])) == ({"f>g"}, {"g>f"})
-    assert set(found[6::11]) == {"a>g", "a>f", "a>e", "a>d"}
-    assert set(found[10::11]) == {"d>e", "d>f", "d>g", "d>a"}
 
 
 def test_ratings_stay_beside_their_items(dataset):
