@@ -3,6 +3,7 @@
 Every verb that opens a run compares; `recalign.data.origins` says what a difference means.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -219,7 +220,9 @@ def _wording(task: seqio.Task) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what a figure may depend on."""
-    libraries = ("jax", "flax", "optax", "seqio", "tensorflow", "tensorflow-text")
-    found = {name: importlib.metadata.version(name) for name in libraries}
-    return {"recalign": __version__, "python": platform.python_version(), **found}
+    """Of what a figure may depend on; a library under another name (tensorflow-cpu) is left out."""
+    found = {"recalign": __version__, "python": platform.python_version()}
+    for library in ("jax", "flax", "optax", "seqio", "tensorflow", "tensorflow-text"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[library] = importlib.metadata.version(library)
+    return found

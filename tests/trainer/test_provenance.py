@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import importlib.metadata
 import itertools
 import json
 import pathlib
@@ -206,6 +207,22 @@ def test_predictions_of_other_versions_are_made_again(again, begun, capfd, monke
     assert "predicted before" not in capfd.readouterr().err
     assert after["made_from"]["versions"][name] == "0.0"
     assert not [gap for gap in read_run(again.run).gaps if "Evaluated otherwise" in gap]
+
+
+def test_a_library_that_goes_by_another_name_has_no_version(monkeypatch):
+    version = importlib.metadata.version
+
+    def of_others(library):
+        if library == "tensorflow":  # tensorflow-cpu was installed
+            raise importlib.metadata.PackageNotFoundError(library)
+        return version(library)
+
+    everything = provenance.versions()
+    monkeypatch.setattr(importlib.metadata, "version", of_others)
+    assert provenance.versions() == {
+        name: number for name, number in everything.items() if name != "tensorflow"
+    }
+    assert "tensorflow" in everything
 
 
 @pytest.fixture
