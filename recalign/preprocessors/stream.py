@@ -73,6 +73,15 @@ class Stream:
             totals += np.bincount(inside, minlength=len(self.tasks))
         return totals
 
+    def passes(self, examples: float) -> dict[str, float]:
+        """How often so many examples go over the samples of each task that tells their number."""
+        share = examples / sum(self.rates)
+        return {
+            task.name: share * rate / size
+            for task, rate in zip(self.tasks, self.rates, strict=True)
+            if (size := task.num_input_examples(self.split))
+        }
+
     def batches(
         self, first_position: int, lengths: Mapping[str, int], batch_size: int, rows: slice
     ) -> tf.data.Dataset:

@@ -98,7 +98,11 @@ def _train(experiment: Experiment, force: bool) -> None:
         say(f"packed: a step's {batch_size} rows hold {average:,.1f} examples on average")
         examples_seen = _examples_seen(saved, stream, round(position * source.examples_per_row))
     else:
+        average = batch_size
         examples_seen = stream.counts(0, position)
+    steps = last_step - first_step
+    passes = [f"{n:,.1f} over {task}" for task, n in stream.passes(steps * average).items()]
+    say(f"{steps:,} steps, {steps * average:,.0f} examples; passes: {', '.join(passes) or '?'}")
     rows = partitioning.rows_of_this_process(batch_size, mesh)
     batches = source.batches(position, lengths, batch_size, rows).as_numpy_iterator()
 

@@ -160,6 +160,9 @@ def test_its_log_says_what_packed_rows_hold_and_how_fast_it_goes(run):
     assert float(held) == pytest.approx(sum(last["examples"].values()) / 30, rel=0.05)
     at_end = rf"loss {last['loss']:.4f} \| [\d.e+]+ steps/s \| [\d,]+ tokens/s"
     assert re.search(rf"^step 30 of 30 \| {at_end}$", said, re.M)
+    passes = r"passes: [\d.]+ over mlm_tiny, [\d.]+ over retrieval_tiny"
+    (read,) = re.findall(rf"^30 steps, (\d+) examples; {passes}$", said, re.M)
+    assert int(read) == pytest.approx(30 * float(held), abs=2)
     padded = r"inputs are padded to [\d, or]+ tokens; padding takes \d+% of the places"
     assert re.search(rf"^retrieval_tiny: {padded}$", said, re.M)
 

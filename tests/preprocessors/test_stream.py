@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -63,6 +64,15 @@ def test_rates(stream):
     uneven = Stream(stream.tasks * 2 + stream.tasks[:1], (5.0, 1.0, 1.0, 1.0, 2.0), seed=0)
     shares = uneven.counts(0, 40_000) / 40_000
     np.testing.assert_allclose(shares, np.array([5, 1, 1, 1, 2]) / 10, atol=0.01)
+
+
+def test_how_often_the_samples_of_tasks_are_read():
+    def task(name, samples):
+        return types.SimpleNamespace(name=name, num_input_examples={"train": samples}.get)
+
+    mixed = (task("a", 50), task("b", 300), task("does_not_say", None))
+    # Of 800 examples an eighth are of a, three eighths of b.
+    assert Stream(mixed, (1.0, 3.0, 4.0), seed=0).passes(800) == {"a": 2.0, "b": 1.0}
 
 
 def test_a_task_may_be_absent_from_a_whole_chunk(stream):
