@@ -1,5 +1,7 @@
 import io
+import re
 
+import gin
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from recalign.data.interactions import ItemTable
 from recalign.data.item_tokens import ItemTokens, add_item_tokens, stands_for
 from recalign.data.prepare import prepare
 from recalign.errors import UserError
+from tasks.blocks import TASKS
 from tests.corpus import log_of, make_corpus, random_sequences, vocabulary_file
 
 
@@ -132,6 +135,29 @@ def test_tasks_read_and_write_item_tokens(tmp_path):
         ]  # fmt: skip
         shown = [t - dataset.item_tokens.first for t in example["inputs"].tolist()]
         assert [item for item in shown if item >= 0] == example["history"].tolist()
+
+
+@pytest.mark.parametrize("item_ids", ["random", "semantic"])
+def test_every_task_has_its_ids_in_item_tokens(item_ids, tmp_path):
+    dataset = make_corpus("coded", tmp_path, content=True, item_ids=item_ids, item_tokens=True)
+    tokenizer, first = tokenizer_of(dataset), dataset.item_tokens.first
+    parts = {part for id_ in dataset.catalogue.ids for part in id_.split("_")}
+    part = re.compile(rf"(?<![^\W_])({'|'.join(sorted(parts, reverse=True))})(?![^\W_])")
+    seqio.set_tfds_data_dir_override(str(tmp_path))
+    tasks.ensure_registered("ut_at_coded", str(tmp_path))
+    gin.parse_config("TaskSettings.candidate_pool = 5")
+    for kind in set(TASKS) - {"p5_explanation", "p5_review"}:  # this log has no reviews
+        task = seqio.get_mixture_or_task(f"{kind}_coded")
+        split = "train" if "train" in task.splits else "test"
+        lengths = {"inputs": 1024, "targets": 256}
+        for example in task.get_dataset(lengths, split, seed=0).take(8).as_numpy_iterator():
+            for side in ("inputs", "targets"):
+                tokens = example[side].tolist()
+                unknown = [n for n, token in enumerate(tokens) if token == tokenizer.unk_id()]
+                # The underscore of P5's user_54, which this small vocabulary lacks.
+                assert {tokenizer.IdToPiece(tokens[n - 1]) for n in unknown} <= {"▁user"}
+                ids = part.findall(tokenizer.decode(tokens))
+                assert len(ids) == sum(token >= first for token in tokens), (kind, side, ids)
 
 
 def test_a_vocabulary_of_whole_words_is_refused(tmp_path):
