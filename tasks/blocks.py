@@ -18,11 +18,7 @@ from recalign.preprocessors.pools import shuffled_pool, two_choices
 from recalign.preprocessors.questions import draw_template, yes_or_no
 from recalign.preprocessors.ratings import answered, label, likes, stars
 from recalign.preprocessors.rendering import drop_old_history, keep_features, render
-from recalign.preprocessors.windows import (
-    item_windows,
-    next_item_windows,
-    sub_sequences,
-)
+from recalign.preprocessors.windows import item_windows, next_item_windows, sub_sequences
 from recalign.prompts import PROMPTS
 
 _RETRIEVAL = {"metrics": [metrics.retrieval_metric], "evaluated_as": "retrieval"}
