@@ -102,7 +102,8 @@ def _train(experiment: Experiment, force: bool) -> None:
         examples_seen = stream.counts(0, position)
     steps = last_step - first_step
     passes = [f"{n:,.1f} over {task}" for task, n in stream.passes(steps * average).items()]
-    say(f"{steps:,} steps, {steps * average:,.0f} examples; passes: {', '.join(passes) or 'not known'}")
+    told = ", ".join(passes) or "not known"
+    say(f"{steps:,} steps, {steps * average:,.0f} examples; passes: {told}")
     rows = partitioning.rows_of_this_process(batch_size, mesh)
     batches = source.batches(position, lengths, batch_size, rows).as_numpy_iterator()
 
